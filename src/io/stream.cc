@@ -1,0 +1,66 @@
+#include "io/stream.h"
+
+#include <charconv>
+
+#include "base/names.h"
+
+namespace tidemark::io {
+
+std::string Address::to_string() const {
+  if (kind == Kind::kUnix) return "unix:" + path;
+  const bool is_v6 = host.find(':') != std::string::npos;
+  return "tcp:" + (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+Result<Address> Address::parse(const std::string& text) {
+  const auto bad = [&](const std::string& why) {
+    return fail(ErrorCode::kInvalid,
+                "address '" + printable(text, 120) + "' " + why + "; write unix:PATH or tcp:HOST:PORT");
+  };
+  Address address;
+  if (text.starts_with("unix:") || text.starts_with("/") || text.starts_with(".")) {
+    address.kind = Kind::kUnix;
+    address.path = text.starts_with("unix:") ? text.substr(5) : text;
+    if (address.path.empty()) return bad("has no path");
+    // sockaddr_un.sun_path holds 108 bytes with its terminator (unix(7)).
+    if (address.path.size() > 107) return bad("has a path of more than 107 bytes, the limit of unix sockets");
+    if (address.path.find('\0') != std::string::npos) return bad("has a zero byte in its path");
+    return address;
+  }
+  if (!text.starts_with("tcp:")) return bad("has no known kind");
+  const std::string rest = text.substr(4);
+  const std::size_t colon = rest.rfind(':');
+  if (colon == std::string::npos || colon + 1 == rest.size()) return bad("has no port");
+  address.kind = Kind::kTcp;
+  address.host = rest.substr(0, colon);
+  if (address.host.starts_with("[") && address.host.ends_with("]")) {
+    address.host = address.host.substr(1, address.host.size() - 2);
+  }
+  if (address.host.empty()) return bad("has no host");
+  const char* begin = rest.data() + colon + 1;
+  const char* end = rest.data() + rest.size();
+  const auto [at, error] = std::from_chars(begin, end, address.port);
+  if (error != std::errc{} || at != end) return bad("has no valid port");
+  return address;
+}
+
+bool Address::is_local() const {
+  if (kind == Kind::kUnix) return true;
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+Task<Result<void>> read_exactly(Stream& stream, Buffer out) {
+  std::size_t got = 0;
+  while (got < out.size()) {
+    Buffer rest = out.slice(got, out.size() - got);
+    TM_CO_TRY_ASSIGN(const std::size_t n, co_await stream.read_some(std::move(rest)));
+    if (n == 0) {
+      co_return fail(ErrorCode::kClosed, "the connection ended after " + std::to_string(got) + " of " +
+                                             std::to_string(out.size()) + " bytes");
+    }
+    got += n;
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace tidemark::io

@@ -1,0 +1,227 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/place.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "format/batch.h"
+#include "io/disk.h"
+#include "io/environment.h"
+#include "io/sync.h"
+
+namespace tidemark::journal {
+
+struct JournalOptions {
+  std::uint64_t segment_size_bytes =
+      0;  // 0: chosen from the log volume's size (about 1/64, 256 KiB to 64 MiB)
+  std::uint64_t recent_bytes_max = 64 << 20;  // memory for batches written last, served without a disk read
+  std::uint32_t batches_in_flight_max = 4;
+  std::uint32_t batch_bytes_usual_max = 512 << 10;  // a batch is closed when it has this much payload
+};
+
+// One update to append. `payload` is a multiple of 4096 bytes, one block per block of `blocks`
+// (kWrite), else empty. Payloads of less than kPayloadAdoptBytesMin are copied into the batch while
+// they are checksummed; larger ones that start at a 4 KiB-aligned address are written from where they
+// are, without a copy.
+struct NewEntry {
+  format::EntryKind kind{};
+  VolumeId volume{};
+  BlockRange blocks{};
+  Buffer payload{};
+  std::vector<std::byte> body{};
+};
+inline constexpr std::size_t kPayloadAdoptBytesMin = 64 << 10;
+
+// What append() settled. The entry has its place in the order and is visible to readers of the
+// journal's memory; it is not durable yet.
+struct Appended {
+  LogId id{};
+  WallTime timer{};
+  Place place{};                           // of the first payload block; none without payload
+  std::vector<std::uint32_t> checksums{};  // of each payload block
+  std::uint64_t ticket = 0;                // for wait_durable()
+};
+
+// A batch read back, whole.
+struct StoredBatch {
+  Place place{};  // of its frame
+  Place next{};   // of the frame after it (where a scan goes on)
+  format::BatchMeta meta{};
+  std::uint32_t checksum = 0;
+  std::vector<std::byte> encoded_meta{};  // as it lies on disk and crosses the link
+  Place payload_place{};                  // of payload block 0
+};
+
+struct SegmentInfo {
+  std::uint64_t generation = 0;
+  std::uint32_t index = 0;  // position on the log volume
+  LogId first{};            // first log id in it; none when it holds only snapshots
+  WallTime first_timer{};
+};
+
+struct JournalStatus {
+  std::uint64_t size_bytes = 0;  // what the segments hold in all
+  std::uint64_t used_bytes = 0;  // in segments not free
+  std::uint64_t segment_size_bytes = 0;
+  std::uint32_t segments_total = 0;
+  std::uint32_t segments_free = 0;
+  std::uint64_t written_bytes = 0;  // since open, frames and padding included
+  std::uint64_t payload_bytes = 0;  // since open
+  std::uint64_t batches = 0;        // since open
+};
+
+// Why the space is wanted: the last segments are kept back for what a full journal must still do.
+enum class Purpose {
+  kData,     // host writes; may be made to wait or be refused
+  kControl,  // marks, epochs, holds: may use the segments kept back
+};
+
+// The log of a group on one log volume: segments, written in append order and recycled in place.
+// docs/formats/journal.md describes what lies on disk and what a crash may leave.
+//
+// Invariants
+//   1. Appends have one order. A batch is durable only when it and every batch before it is.
+//   2. Places grow with that order. A segment's generation is taken once; freed places never return.
+//   3. Nothing is overwritten that free_before() did not give up, or while a Pin on it is held.
+//   4. After a failed write or flush the journal accepts nothing more: failed() says why, all waiters
+//      get that error, and what is on disk is learnt by opening it again.
+//   5. The snapshot named by the superblock, and everything after it, is never freed.
+//
+// Owned by its Group; used on the group's reactor thread only. The disk must outlive it. Call close()
+// and await it before destroying it in an orderly way; destroying it at any other time is a crash.
+class Journal {
+ public:
+  // Lays out a new journal over all of `disk` (a log volume): superblock only; segments are prepared
+  // ahead of their first use. Durable on return.
+  static io::Task<Result<std::unique_ptr<Journal>>> create(io::Environment environment, io::Disk& disk,
+                                                           GroupIdentity group, JournalOptions options);
+  // Reads the superblock, orders the segments and finds the end: the torn tail, if any, is cut (its
+  // bytes can never be taken for entries later). kDamaged with the exact place and log ids when
+  // something at or below a recorded durable-through does not read; kUnsupported for a newer version;
+  // kNotFound when there is no journal on the disk.
+  static io::Task<Result<std::unique_ptr<Journal>>> open(io::Environment environment, io::Disk& disk,
+                                                         JournalOptions options);
+  ~Journal();
+
+  GroupIdentity group() const;
+
+  // ---- Local record and snapshot: what this node alone knows of the group, and the group's state ----
+
+  // At most kLocalRecordBytesMax; replaced atomically; empty at first. Durable on return.
+  static constexpr std::size_t kLocalRecordBytesMax = 3000;
+  io::Task<Result<void>> save_local_record(std::vector<std::byte> record);
+  const std::vector<std::byte>& local_record() const;
+
+  // Appends `state` (any size up to half of the journal) to the log after everything appended before
+  // the call, and makes the superblock name it together with `record` (see save_local_record). Durable
+  // on return. Appends may go on meanwhile: they come after the snapshot. `state` must describe
+  // exactly the entries appended before the call: build it and call without awaiting in between.
+  io::Task<Result<void>> save_snapshot(std::vector<std::byte> state, std::vector<std::byte> record);
+  // Of the newest snapshot: its bytes (empty when none was ever saved) and the place from which a scan
+  // yields all that came after it.
+  const std::vector<std::byte>& snapshot() const;
+  Place snapshot_end() const;
+
+  // ---- Appending ----
+
+  // The epoch of the appends from here on; `next` is the log id that the next entry gets, and
+  // `parent_checksum` the checksum of the batch that holds the entry before it (see checksum_of_last).
+  // Closes the open batch.
+  void begin_epoch(EpochIdentity identity, LogId next, std::uint32_t parent_checksum, WallTime timer_min);
+  // Completes when an append of this size can be made at once, without waiting. Completes without
+  // suspending when there is room already, which is the usual case. kNoSpace when no free segment is
+  // left for this purpose (the caller frees some, waits or gives up); the reason of failed() after a
+  // failure.
+  io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes, Purpose purpose);
+  // The usual case of the above, without a coroutine: true when append() may be called at once.
+  bool has_room(std::uint32_t payload_blocks, std::uint32_t body_bytes, Purpose purpose) const;
+  // Appends one entry; has_room() held just before, with no await in between. The timer value is
+  // the wall clock's, or the last one when that is later.
+  Appended append(NewEntry entry);
+  // Appends a batch that another node wrote, unchanged, as a frame of its own; its checksums have been
+  // verified and its place in the order is the caller's business. make_room(meta.payload_blocks,
+  // encoded_meta.size(), …) was awaited just before. Payload pieces hold meta.payload_blocks blocks.
+  Appended append_batch(const format::BatchMeta& meta, std::vector<std::byte> encoded_meta,
+                        std::vector<Buffer> payload);
+  // Starts writing what is in the open batch even when it is small. Called at the end of a pass by the
+  // journal itself; a caller need not.
+  void kick();
+  // Completes when everything appended up to `ticket` is durable here.
+  io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+  std::uint64_t last_ticket() const;
+  bool is_durable(std::uint64_t ticket) const;
+  LogId last_appended() const;
+  // Log id of the last durable entry in append order, and the place just after its batch.
+  LogId durable() const;
+  Place durable_end() const;
+  // Wakes whoever streams or tails when durable() moves, or on failure. Re-check after each wake.
+  io::WaitQueue& durable_moved();
+  std::uint32_t checksum_of_last()
+      const;  // of the batch appended last, the open one excluded: close it first
+  const std::optional<Error>& failed() const;
+
+  // ---- Reading ----
+
+  // Keeps the segments from `place` on from being reused while it lives.
+  class [[nodiscard]] Pin {
+   public:
+    Pin() = default;
+    Pin(Journal* journal, std::uint64_t generation);
+    Pin(Pin&& other) noexcept;
+    Pin& operator=(Pin&& other) noexcept;
+    ~Pin();
+
+   private:
+    Journal* journal_ = nullptr;
+    std::uint64_t generation_ = 0;
+  };
+  Pin pin(Place place);
+
+  // `blocks` blocks of payload from `place` on, when they are still in memory; else an empty Buffer.
+  Buffer recent(Place place, std::uint32_t blocks) const;
+  // The same from memory or disk; `checksums` (one per block) are verified: kDamaged names the place and
+  // the log volume offset. The caller holds a Pin when it awaited anything since it learnt the place.
+  io::Task<Result<Buffer>> read(Place place, std::vector<std::uint32_t> checksums);
+
+  // The first durable batch whose frame is at or after `from` (a place that a scan, find() or
+  // snapshot_end() gave, or oldest()); nothing at the durable end. Checksums of the meta are verified,
+  // payload is not read. kExpired when `from` has been freed.
+  io::Task<Result<std::optional<StoredBatch>>> scan(Place from);
+  // The payload of a batch that scan() gave, as it crosses the link.
+  io::Task<Result<Buffer>> read_payload(const StoredBatch& batch);
+
+  // The batch that holds `id`: at or below the durable end, in a segment not freed; else kNotFound. Reads
+  // a bounded number of frames.
+  io::Task<Result<StoredBatch>> find(LogId id);
+  // The last batch in append order whose first entry's timer is at or before `time`, among batches of
+  // `epoch` with sequences in [first, last]; nothing when all are later.
+  io::Task<Result<std::optional<StoredBatch>>> find_time(Epoch epoch, std::uint64_t first, std::uint64_t last,
+                                                         WallTime time);
+
+  // ---- Space ----
+
+  Place oldest() const;
+  // Gives up every segment that lies wholly before `place`; waits for pins on them. Never past the
+  // snapshot. Durable when the segments are reused, which is soon enough: doing it again is harmless.
+  io::Task<Result<void>> free_before(Place place);
+  JournalStatus status() const;
+  std::vector<SegmentInfo> segments() const;
+
+  // Writes out the open batch and a seal, waits for everything in flight. Appending is over.
+  io::Task<Result<void>> close();
+
+ private:
+  struct State;
+  explicit Journal(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tidemark::journal

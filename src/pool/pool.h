@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "io/disk.h"
+#include "io/environment.h"
+
+namespace tidemark::pool {
+
+enum class LuKind : std::uint8_t { kData = 1, kLog = 2 };
+
+// What the pool keeps of each logical unit: enough to know whose it is without any catalogue.
+struct LuRecord {
+  LuNumber number{};
+  LuKind kind = LuKind::kData;
+  GroupIdentity group{};
+  VolumeId volume{};             // kData; none for kLog
+  std::uint64_t size_bytes = 0;  // of its logical address space, a multiple of 4096
+};
+
+struct PoolStatus {
+  std::uint64_t size_bytes = 0;       // what the pool could hold
+  std::uint64_t allocated_bytes = 0;  // extents and log volumes in use
+  std::uint64_t free_bytes = 0;
+};
+
+struct AddressTranslation {
+  DiskOffset disk_offset{};  // where the byte lies on the disk
+  bool allocated = false;    // false: thin, nothing there yet
+};
+
+// The base of one volume: a thin logical unit, cut in extents that each carry their owner, index, generation
+// and the checksums of their blocks. Space never written reads as zeroes. Writers go extent by extent and
+// repeat after a crash (the journal still has what they wrote), so a write here is not atomic and needs no
+// log of its own; a block that was not being written is never harmed.
+//
+// Owned by the Pool. At most one write or discard per extent at a time; reads of a block that is being
+// written are the caller's to avoid.
+class DataVolume {
+ public:
+  virtual ~DataVolume() = default;
+  virtual const LuRecord& record() const = 0;
+  // Promises the space for these blocks, so that write() cannot fail for want of it: takes the extents now
+  // (kept in memory until the first write makes them durable; a crash before that gives them back, and
+  // replay promises them again). kNoSpace when the pool or the file system below it is full. `is_reserved`
+  // is the fast check.
+  virtual io::Task<Result<void>> reserve(BlockRange blocks) = 0;
+  virtual bool is_reserved(BlockRange blocks) const = 0;
+  // Whole blocks into `out`; every block is checked: kDamaged names volume, block and disk offset.
+  virtual io::Task<Result<void>> read(BlockRange blocks, Buffer out) = 0;
+  // `checksums` are the CRC32C of each block. The blocks were reserved. Durable after flush().
+  virtual io::Task<Result<void>> write(BlockRange blocks, Buffer data,
+                                       std::vector<std::uint32_t> checksums) = 0;
+  // Makes the blocks read as zeroes; extents covered whole are given back to the pool (durable after
+  // flush()).
+  virtual io::Task<Result<void>> discard(BlockRange blocks) = 0;
+  // Everything written or discarded before the call is durable, extent headers and table included.
+  virtual io::Task<Result<void>> flush() = 0;
+  // Grows or shrinks the address space; shrinking gives extents beyond the end back. Durable on return.
+  virtual io::Task<Result<void>> resize(std::uint64_t size_bytes) = 0;
+  // The first run at or after `from` of blocks that may hold data ([begin, end) cut to extents); nothing when
+  // the rest is unallocated.
+  virtual std::optional<BlockRange> next_allocated(std::uint64_t from) const = 0;
+  virtual std::uint64_t allocated_bytes() const = 0;
+  virtual AddressTranslation translate(std::uint64_t offset_bytes) const = 0;
+};
+
+// The space of a node's disks, cut into logical units. Today one disk; RAID groups take their place
+// between the disk and the pool without a change here. docs/formats/disk.md describes what lies on it.
+//
+// The disk must outlive the pool. Reactor thread only.
+class Pool {
+ public:
+  // Labels an empty disk. kExists when it carries a label already. Durable on return.
+  static io::Task<Result<void>> format(io::Environment& environment, io::Disk& disk, NodeIdentity node);
+  // kNotFound when the disk carries no label, kDamaged when both copies of what it needs are bad,
+  // kUnsupported for a newer version, kRefused when the label names another node, kIo "the disk is smaller
+  // than…" when it shrank.
+  static io::Task<Result<std::unique_ptr<Pool>>> open(io::Environment& environment, io::Disk& disk,
+                                                      NodeIdentity node);
+  virtual ~Pool() = default;
+
+  virtual DiskIdentity disk_identity() const = 0;
+  virtual std::vector<LuRecord> units() const = 0;
+  // Durable on return. kNoSpace when the pool cannot hold a log volume of that size (rounded up to extents;
+  // contiguous). A data volume takes no space until it is reserved.
+  virtual io::Task<Result<LuNumber>> create_data_volume(GroupIdentity group, VolumeId volume,
+                                                        std::uint64_t size_bytes) = 0;
+  virtual io::Task<Result<LuNumber>> create_log_volume(GroupIdentity group, std::uint64_t size_bytes) = 0;
+  // Gives all its space back. No operation on it may be in flight; pointers to it end. Durable on return.
+  virtual io::Task<Result<void>> remove(LuNumber number) = 0;
+  // Null when there is none of that kind. Valid until remove() or the pool's end.
+  virtual DataVolume* data_volume(LuNumber number) = 0;
+  virtual io::Disk* log_volume(LuNumber number) = 0;
+  virtual DiskOffset log_volume_offset(LuNumber number) const = 0;
+  virtual PoolStatus status() const = 0;
+};
+
+}  // namespace tidemark::pool
