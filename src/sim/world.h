@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "io/environment.h"
+#include "io/scheduler.h"
+#include "io/sync.h"
+
+namespace tidemark::sim {
+
+class Network;
+
+// The simulated twin of a machine room: virtual time, one thread, one seed. Time stands still while
+// anything is ready to run and jumps to the next timer when nothing is, so a test of a day takes no
+// longer than what happens in it. The same seed and the same calls give the same run, to the last
+// resumption.
+class World : public io::Scheduler {
+ public:
+  explicit World(std::uint64_t seed);
+  ~World() override;
+
+  MonotonicTime now() const override;
+  // An environment whose clock shows wall_now() plus a skew of its own, so that two nodes can disagree.
+  io::Environment environment();
+  io::Random& random();
+  Network& network();
+  WallTime wall_now() const;
+  // Moves the wall clock, both ways; monotonic time is not touched.
+  void jump_wall_clock(Duration by);
+
+  // Runs everything until `task` has ended, and gives its result. When nothing is ready and no timer is
+  // set while it has not ended, the world is stuck: the process ends with a message.
+  template <typename T>
+  T run(io::Task<T> task);
+  // Runs everything for `duration` of virtual time, or until nothing is left to happen.
+  void run_for(Duration duration);
+  // Runs until nothing is ready at the present moment; timers stay.
+  void run_ready_only();
+
+ private:
+  bool step();
+  [[noreturn]] void stuck();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+template <typename T>
+T World::run(io::Task<T> task) {
+  std::optional<T> result;
+  {
+    io::TaskScope scope(*this);
+    scope.spawn([](io::Task<T> inner, std::optional<T>* out) -> io::Task<void> {
+      out->emplace(co_await inner);
+    }(std::move(task), &result));
+    while (!result.has_value()) {
+      if (!step()) stuck();
+    }
+  }
+  return std::move(*result);
+}
+
+template <>
+inline void World::run(io::Task<void> task) {
+  bool done = false;
+  io::TaskScope scope(*this);
+  scope.spawn([](io::Task<void> inner, bool* out) -> io::Task<void> {
+    co_await inner;
+    *out = true;
+  }(std::move(task), &done));
+  while (!done) {
+    if (!step()) stuck();
+  }
+}
+
+}  // namespace tidemark::sim
