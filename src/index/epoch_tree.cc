@@ -1,0 +1,98 @@
+#include "index/epoch_tree.h"
+
+namespace tidemark::index {
+
+Result<void> EpochTree::add(const EpochInfo& info) {
+  const std::string name = "epoch " + std::to_string(info.number.value);
+  if (info.number.value == 0 || info.number.value > kEpochMax) {
+    return fail(ErrorCode::kInvalid, name + " has a number out of bounds");
+  }
+  if (const EpochInfo* known = find(info.number)) {
+    if (known->identity == info.identity && known->parent == info.parent) return {};
+    return fail(ErrorCode::kInvalid, name + " is known with another identity");
+  }
+  if (!epochs_.empty()) {
+    if (info.parent.epoch() >= info.number || find(info.parent.epoch()) == nullptr) {
+      return fail(ErrorCode::kInvalid, name + " continues after " + info.parent.to_string() +
+                                           ", which is not in an earlier known epoch");
+    }
+  }
+  epochs_[info.number] = info;
+  return {};
+}
+
+const EpochInfo* EpochTree::find(Epoch number) const {
+  const auto at = epochs_.find(number);
+  return at == epochs_.end() ? nullptr : &at->second;
+}
+
+EpochInfo* EpochTree::find(Epoch number) {
+  const auto at = epochs_.find(number);
+  return at == epochs_.end() ? nullptr : &at->second;
+}
+
+void EpochTree::extend(LogId id, WallTime timer) {
+  EpochInfo* info = find(id.epoch());
+  TM_ASSERT(info != nullptr);
+  if (info->last < id) {
+    info->last = id;
+    info->last_timer = timer;
+  }
+}
+
+std::optional<Epoch> EpochTree::next_number(std::uint32_t parity) const {
+  std::uint32_t number = epochs_.empty() ? 1 : epochs_.rbegin()->first.value + 1;
+  if (number % 2 != parity % 2) ++number;
+  if (number > kEpochMax) return std::nullopt;
+  return Epoch{number};
+}
+
+bool EpochTree::is_ancestor(LogId ancestor, LogId id) const {
+  while (id.epoch() > ancestor.epoch()) {
+    const EpochInfo* info = find(id.epoch());
+    if (info == nullptr) return false;
+    id = info->parent;
+  }
+  return id.epoch() == ancestor.epoch() && ancestor.sequence() <= id.sequence();
+}
+
+LogId EpochTree::common_ancestor(LogId a, LogId b) const {
+  while (a.epoch() != b.epoch()) {
+    LogId& younger = a.epoch() > b.epoch() ? a : b;
+    const EpochInfo* info = find(younger.epoch());
+    // A tree that was cut below this point: the older side is as far as anybody can tell.
+    if (info == nullptr) return LogId{};
+    younger = info->parent;
+  }
+  return a.sequence() < b.sequence() ? a : b;
+}
+
+Path EpochTree::path(LogId point, LogId above, bool open_ended) const {
+  TM_ASSERT(is_ancestor(above, point));
+  Path path;
+  std::uint64_t last = open_ended ? kSequenceMax : point.sequence();
+  LogId at = point;
+  while (at.epoch() != above.epoch()) {
+    if (last >= 1) path.steps.push_back({at.epoch(), 1, last});
+    at = find(at.epoch())->parent;
+    last = at.sequence();
+  }
+  if (last > above.sequence()) path.steps.push_back({at.epoch(), above.sequence() + 1, last});
+  return path;
+}
+
+std::vector<EpochTree::Branch> EpochTree::branches(LogId head) const {
+  std::vector<Branch> out;
+  for (const auto& [number, info] : epochs_) {
+    if (is_ancestor(LogId(number, 1), head)) {
+      // On the way to the head, but perhaps left before its end.
+      const LogId left_at = common_ancestor(info.last, head);
+      if (left_at != info.last && number != head.epoch()) out.push_back({number, left_at});
+      continue;
+    }
+    out.push_back({number, common_ancestor(info.last, head)});
+  }
+  return out;
+}
+
+}  // namespace tidemark::index
