@@ -1,0 +1,501 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/time.h"
+
+// What is asked of a node and what it answers: plain data, shared by the API server, its clients and the
+// node. types_fields.h names the members as they appear in JSON; types_json.h converts.
+//
+// A POINT is text (a mark id, "time:RFC3339", "log:EPOCH.SEQ", "head", "floor") that the node resolves.
+// An absent std::optional means "not known" or "does not apply" in an answer, "leave it" or "the default" in
+// a request. Structures only ever gain members.
+namespace tidemark::control {
+
+inline constexpr std::uint32_t kPageLimitDefault = 100;  // rows, entries, marks or runs in one answer
+inline constexpr std::uint32_t kPageLimitMax = 10'000;
+inline constexpr std::uint64_t kJournalDataLengthBytesMax = 1 << 20;  // in one answer of journal_data
+inline constexpr std::size_t kNoteLengthMax = 1024;                   // of a mark's note, in bytes
+
+// ---- Words that have a fixed set of values. Their text is in types_fields.h.
+
+enum class GroupRole { kAlone, kPrimary, kSecondary };
+enum class GroupState {
+  kOpen,     // serving
+  kWaiting,  // paired primary after a restart that has not heard its peer; see `group serve --alone`
+  kClosed,   // its exports are closed until `group open`, after a forced restore
+  kStopped,  // an error stopped it; `state_reason` says which
+};
+enum class OnFull { kDropHistory, kStopWrites };
+enum class PairState { kSmpl, kCopy, kPair, kPsus, kPsue, kSsws };
+enum class PairMode { kAsync, kSync };
+enum class ResyncFrom { kPrimary, kSecondary };  // whose branch continues; kSecondary swaps the roles
+enum class EntryKind {
+  kWrite,
+  kZero,
+  kDiscard,
+  kMark,
+  kName,
+  kVolumeCreate,
+  kVolumeResize,
+  kVolumeDelete,
+  kEpoch,
+  kCopy,   // a chunk of an initial copy or a resync
+  kOther,  // a kind that this version of the API has no word for
+};
+enum class MarkKind { kMark, kName };  // made at its moment, or given to a past point afterwards
+enum class WaitFor { kLocal, kPeer };  // durable here, or received by the peer
+enum class DataSide { kBefore, kAfter };
+enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kOther };
+enum class SessionKind { kNbd, kApi, kReplication };
+
+// ---- Shared parts
+
+// A point that has been resolved to a log entry.
+struct PointInfo {
+  LogId log_id;
+  WallTime timer;
+};
+
+// Counted in block accesses since the node started.
+struct CacheCounters {
+  std::uint64_t read_hits = 0;
+  std::uint64_t read_misses = 0;
+  std::uint64_t write_hits = 0;
+  std::uint64_t write_misses = 0;
+  std::uint64_t dirty_bytes = 0;  // acknowledged, not yet in the base
+};
+
+// Something a person should know of. `action` is what to type, empty when there is nothing to do.
+struct Problem {
+  std::string group;  // empty: the node itself
+  std::string text;
+  std::optional<WallTime> since;
+  std::string action;
+};
+
+struct VolumeInfo {
+  std::string group;
+  std::string volume;
+  std::uint32_t number = 0;  // VolumeId within the group
+  std::uint32_t lu_number = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t allocated_bytes = 0;  // of the base
+  bool read_only = false;
+  std::uint32_t writers_connected = 0;
+  std::uint32_t readers_connected = 0;
+  CacheCounters cache;
+};
+
+struct MarkInfo {
+  std::string group;
+  std::string id;
+  MarkKind kind = MarkKind::kMark;
+  LogId log_id;    // the point it names
+  WallTime timer;  // of that point, at the storage
+  std::string host;
+  std::optional<WallTime> host_time;  // as the host gave it
+  std::string note;
+  bool held = false;
+  bool live = true;          // on the live path; else on a dead branch
+  bool provisional = false;  // taken on a secondary without its primary
+  bool restorable = true;
+  std::string not_restorable_reason;  // "expired", "in a gap, ..." when it is not
+  std::optional<bool> received;       // by the peer; absent without a pair
+};
+
+struct LogVolumeInfo {
+  std::uint32_t lu_number = 0;
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t used_bytes = 0;
+};
+
+// What keeps the floor from rising.
+struct PinInfo {
+  std::string kind;  // "held-mark", "log", "tail", "peer", "view"
+  std::string text;
+  LogId log_id;
+};
+
+struct JournalStatus {
+  std::string group;
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t used_bytes = 0;
+  PointInfo floor;
+  PointInfo head;
+  std::optional<PointInfo> durable;  // the newest entry on stable storage here
+  std::optional<LogId> destaged;
+  Duration retain;
+  OnFull on_full = OnFull::kDropHistory;
+  std::vector<LogVolumeInfo> log_volumes;
+  std::vector<PinInfo> pins;
+};
+
+struct PairStatus {
+  std::string group;
+  GroupRole role = GroupRole::kAlone;
+  PairState state = PairState::kSmpl;
+  PairMode mode = PairMode::kAsync;
+  std::string state_reason;  // why suspended, in words
+  std::optional<WallTime> state_since;
+  std::string peer_address;
+  std::string peer_node;
+  std::string peer_group;
+  bool link_up = false;
+  std::optional<WallTime> link_since;  // up or down since
+  std::optional<LogId> duplex_suspended_since;
+  LogId sent;
+  LogId received;  // by the secondary
+  LogId durable;   // on this node
+  std::uint64_t lag_entries = 0;
+  std::uint64_t lag_bytes = 0;
+  double lag_seconds = 0;
+  std::uint64_t copy_done_bytes = 0;  // of an initial copy or resync under way
+  std::uint64_t copy_total_bytes = 0;
+};
+
+struct GroupInfo {
+  std::string group;
+  std::string identity;
+  GroupRole role = GroupRole::kAlone;
+  GroupState state = GroupState::kOpen;
+  std::string state_reason;
+  std::uint32_t epoch = 0;
+  std::vector<VolumeInfo> volumes;
+  CacheCounters cache;  // the sum over the volumes
+  JournalStatus journal;
+  std::uint64_t marks = 0;
+  std::optional<MarkInfo> last_mark;
+  std::optional<PairStatus> pair;
+};
+
+struct SessionInfo {
+  SessionKind kind = SessionKind::kNbd;
+  std::string client;
+  std::string export_name;
+  bool writable = false;
+  bool view = false;  // of a past point
+  std::optional<WallTime> since;
+  std::uint64_t read_bytes = 0;
+  std::uint64_t written_bytes = 0;
+};
+
+// The answer where nothing needs to be told; `note` may add a sentence for a person.
+struct Done {
+  std::string note;
+};
+
+// ---- node
+
+struct NodeStatusRequest {};
+struct NodeStatus {
+  std::string node;
+  std::string identity;
+  std::string version;
+  WallTime now;
+  std::optional<WallTime> started;
+  std::vector<std::string> nbd_addresses;  // "unix:PATH" or "tcp:HOST:PORT", preferred first
+  std::vector<std::string> control_addresses;
+  std::vector<std::string> replication_addresses;
+  std::uint64_t pool_capacity_bytes = 0;
+  std::uint64_t pool_used_bytes = 0;
+  std::uint64_t cache_capacity_bytes = 0;
+  std::vector<Problem> problems;
+  std::vector<GroupInfo> groups;
+};
+
+struct SessionsRequest {};
+struct SessionsReply {
+  std::vector<SessionInfo> sessions;
+};
+
+// A management table. Cells are in the order of `columns`.
+using TableCell = std::variant<std::monostate, std::int64_t, double, std::string>;
+struct TableRequest {
+  std::string name;         // "mark_id", "log_id", "volume", ...
+  std::string group;        // only its rows; empty: all
+  std::string id;           // log_id, mark_id: the row for this log id or mark id
+  std::string time;         // log_id: the row for this RFC 3339 time
+  std::uint64_t after = 0;  // skip this many rows
+  std::uint32_t limit = kPageLimitDefault;
+};
+struct TableReply {
+  std::string name;
+  std::vector<std::string> columns;
+  std::vector<std::vector<TableCell>> rows;
+  std::optional<std::uint64_t> next;  // `after` for the next page
+};
+
+// ---- groups
+
+struct GroupCreateRequest {
+  std::string group;
+  std::optional<Duration> retain;
+  std::optional<std::uint64_t> journal_size_bytes;
+  std::optional<OnFull> on_full;
+};
+struct GroupListRequest {};
+struct GroupListReply {
+  std::vector<GroupInfo> groups;
+};
+struct GroupShowRequest {
+  std::string group;
+};
+struct GroupSetRequest {
+  std::string group;
+  std::optional<Duration> retain;
+  std::optional<std::uint64_t> journal_size_bytes;
+  std::optional<OnFull> on_full;
+};
+// Opens the exports that a forced restore closed.
+struct GroupOpenRequest {
+  std::string group;
+};
+// Lets a waiting primary accept writes; `alone`: without having heard its peer.
+struct GroupServeRequest {
+  std::string group;
+  bool alone = false;
+};
+// Refused while the group has volumes, unless forced.
+struct GroupDeleteRequest {
+  std::string group;
+  bool force = false;
+};
+
+// ---- volumes
+
+struct VolumeCreateRequest {
+  std::string group;
+  std::string volume;
+  std::uint64_t size_bytes = 0;
+};
+struct VolumeListRequest {
+  std::string group;  // empty: of all groups
+};
+struct VolumeListReply {
+  std::vector<VolumeInfo> volumes;
+};
+struct VolumeShowRequest {
+  std::string group;
+  std::string volume;
+};
+struct VolumeResizeRequest {
+  std::string group;
+  std::string volume;
+  std::uint64_t size_bytes = 0;
+  bool shrink = false;  // must be set to make it smaller
+};
+// Refused while a writer is connected, unless forced.
+struct VolumeDeleteRequest {
+  std::string group;
+  std::string volume;
+  bool force = false;
+};
+
+// ---- pairs
+
+struct PairCreateRequest {
+  std::string group;
+  std::string peer_address;               // "unix:PATH" or "tcp:HOST:PORT", of the peer's replication service
+  std::optional<std::string> peer_group;  // default: the same name
+  PairMode mode = PairMode::kAsync;
+};
+struct PairStatusRequest {
+  std::string group;
+};
+struct PairSuspendRequest {
+  std::string group;
+};
+struct PairResyncRequest {
+  std::string group;
+  ResyncFrom from = ResyncFrom::kPrimary;
+  bool give_up_window = false;  // let the copy write over the secondary's readable window
+};
+struct PairTakeoverRequest {
+  std::string group;
+  bool force = false;  // even while the link is up
+};
+struct PairTakeoverReply {
+  std::uint32_t new_epoch = 0;
+  PointInfo point;  // the last entry held here, where the new epoch continues
+  bool may_be_behind = false;
+  std::optional<WallTime> behind_since;
+  PairStatus pair;
+};
+struct PairDeleteRequest {
+  std::string group;
+};
+
+// ---- the journal
+
+struct JournalStatusRequest {
+  std::string group;
+};
+struct JournalShowRequest {
+  std::string group;
+  std::string from = "floor";  // POINT: entries after it; along the live path, or the branch that it lies on
+  std::uint32_t limit = kPageLimitDefault;
+};
+struct JournalEntry {
+  LogId log_id;
+  WallTime timer;
+  EntryKind kind = EntryKind::kWrite;
+  bool mark = false;
+  std::string volume;
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  std::string mark_id;
+  std::string note;
+  std::string host;
+  std::optional<WallTime> host_time;
+};
+struct JournalShowReply {
+  std::vector<JournalEntry> entries;
+  std::optional<LogId> next;  // there is more: ask again from "log:NEXT"
+};
+// The bytes at the place of one entry, just before or just after it.
+struct JournalDataRequest {
+  std::string group;
+  LogId log_id;
+  DataSide side = DataSide::kAfter;
+  std::uint64_t offset_bytes = 0;  // within the entry
+  std::uint64_t length_bytes = kJournalDataLengthBytesMax;
+};
+struct BinaryData {
+  std::string bytes;  // base64 in JSON
+};
+struct JournalDataReply {
+  JournalEntry entry;
+  std::uint64_t offset_bytes = 0;  // within the entry
+  BinaryData data;
+  std::optional<std::uint64_t> next;  // `offset_bytes` of the rest
+};
+
+// ---- marks
+
+struct MarkCreateRequest {
+  std::string group;
+  std::optional<std::string> id;  // default: generated by the node
+  std::string note;
+  std::string host;
+  std::optional<WallTime> host_time;
+  WaitFor wait = WaitFor::kLocal;
+};
+struct MarkListRequest {
+  std::string group;
+  std::string after;  // a mark id: those after it; empty: from the first
+  std::uint32_t limit = kPageLimitDefault;
+};
+struct MarkListReply {
+  std::vector<MarkInfo> marks;      // in the order in which the node keeps them
+  std::optional<std::string> next;  // `after` for the next page
+};
+struct MarkShowRequest {
+  std::string group;
+  std::string id;
+};
+struct MarkNameRequest {
+  std::string group;
+  std::string id;
+  std::string point;
+  std::string note;
+};
+struct MarkHoldRequest {
+  std::string group;
+  std::string id;
+};
+struct MarkReleaseRequest {
+  std::string group;
+  std::string id;
+};
+struct MarkDeleteRequest {
+  std::string group;
+  std::string id;
+};
+
+// ---- restore, branches, differences
+
+struct RestoreRequest {
+  std::string group;
+  std::string point;
+  bool before = false;   // the state just before that entry
+  bool dry_run = false;  // only say what would happen
+  bool force = false;    // disconnect writers; exports stay closed until `group open`
+};
+struct VolumeChange {
+  std::string volume;
+  std::optional<std::uint64_t> size_bytes_now;     // absent: does not exist now
+  std::optional<std::uint64_t> size_bytes_target;  // absent: does not exist at the point
+  std::optional<std::uint64_t> blocks_differing;   // counted only for a dry run
+  std::optional<std::uint64_t> bytes_differing;
+};
+struct RestoreReply {
+  bool dry_run = false;
+  PointInfo from;  // the head that is left
+  PointInfo target;
+  std::optional<std::uint32_t> new_epoch;  // absent in a dry run
+  std::vector<VolumeChange> volumes;
+  std::uint64_t entries_left = 0;  // on the branch that is left
+  std::uint64_t marks_left = 0;
+  std::vector<std::string> marks_left_ids;  // the newest of them, at most kPageLimitDefault
+  std::vector<std::string> writers;         // connected clients that can write
+  bool exports_closed = false;              // until `group open`
+};
+
+struct BranchInfo {
+  std::string group;
+  std::uint32_t epoch = 0;
+  std::string identity;
+  bool live = false;
+  BranchOrigin origin = BranchOrigin::kFirst;
+  std::optional<LogId> parent;  // absent for the first epoch
+  PointInfo first;
+  PointInfo last;
+  std::uint64_t entries = 0;
+  std::uint64_t data_bytes = 0;
+  std::uint64_t marks = 0;
+  bool held = false;             // an unreplicated tail: kept until `branch release`
+  std::optional<WallTime> left;  // when it ceased to be live
+};
+struct BranchListRequest {
+  std::string group;
+};
+struct BranchListReply {
+  std::vector<BranchInfo> branches;
+};
+struct BranchShowRequest {
+  std::string group;
+  std::uint32_t epoch = 0;
+};
+struct BranchReleaseRequest {
+  std::string group;
+  std::uint32_t epoch = 0;
+};
+
+struct DiffRequest {
+  std::string group;
+  std::string volume;
+  std::string from;
+  std::string to = "head";
+  std::uint64_t offset_bytes = 0;  // begin here
+  std::uint32_t limit = kPageLimitDefault;
+};
+struct ByteRun {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+};
+struct DiffReply {
+  PointInfo from;
+  PointInfo to;
+  std::uint64_t size_bytes_from = 0;
+  std::uint64_t size_bytes_to = 0;
+  std::vector<ByteRun> runs;          // in order, not touching each other
+  std::optional<std::uint64_t> next;  // `offset_bytes` for the next page
+};
+
+}  // namespace tidemark::control
