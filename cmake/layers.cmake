@@ -11,6 +11,24 @@ target_compile_options(tidemark_options INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 target_include_directories(tidemark_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 
+# tidemark_check_layers(TARGET FOLDER): TARGET is compiled only when FOLDER (src/pool) keeps to the table of
+# scripts/check-layers.
+function(tidemark_check_layers target folder)
+  file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h ${PROJECT_SOURCE_DIR}/${folder}/*.cc)
+  string(MAKE_C_IDENTIFIER ${folder} folder_id)
+  set(stamp ${PROJECT_BINARY_DIR}/layers/${folder_id}.stamp)
+  add_custom_command(
+    OUTPUT ${stamp}
+    COMMAND ${PROJECT_SOURCE_DIR}/scripts/check-layers ${folder}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/layers
+    COMMAND ${CMAKE_COMMAND} -E touch ${stamp}
+    DEPENDS ${files} ${PROJECT_SOURCE_DIR}/scripts/check-layers
+    COMMENT "Checking the layers of ${folder}"
+    VERBATIM)
+  add_custom_target(check_layers_${folder_id} DEPENDS ${stamp})
+  add_dependencies(${target} check_layers_${folder_id})
+endfunction()
+
 # tidemark_layer(NAME DEPENDS layer... LIBRARIES library...)
 function(tidemark_layer name)
   cmake_parse_arguments(LAYER "" "" "DEPENDS;LIBRARIES" ${ARGN})
@@ -19,6 +37,7 @@ function(tidemark_layer name)
     return()
   endif()
   add_library(tidemark_${name} STATIC ${sources})
+  tidemark_check_layers(tidemark_${name} src/${name})
   target_link_libraries(tidemark_${name} PUBLIC tidemark_options)
   foreach(dependency IN LISTS LAYER_DEPENDS)
     target_link_libraries(tidemark_${name} PUBLIC tidemark_${dependency})
