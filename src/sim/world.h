@@ -13,6 +13,9 @@ namespace tidemark::sim {
 
 class Network;
 
+// Who draws. Each has streams of its own, so that a draw more in one does not shift the others.
+enum class RandomStream : std::uint8_t { kTest, kNode, kSkew, kDisk, kNetwork };
+
 // The simulated twin of a machine room: virtual time, one thread, one seed. Time stands still while
 // anything is ready to run and jumps to the next timer when nothing is, so a test of a day takes no
 // longer than what happens in it. The same seed and the same calls give the same run, to the last
@@ -23,8 +26,11 @@ class World : public io::Scheduler {
   ~World() override;
 
   MonotonicTime now() const override;
-  // An environment whose clock shows wall_now() plus a skew of its own, so that two nodes can disagree.
+  // An environment whose clock shows wall_now() plus a skew of its own, so that two nodes can disagree:
+  // none for the first environment, up to 100 ms either way for the others. Its parts live as long as
+  // the world.
   io::Environment environment();
+  // For the test itself.
   io::Random& random();
   Network& network();
   WallTime wall_now() const;
@@ -35,10 +41,13 @@ class World : public io::Scheduler {
   // set while it has not ended, the world is stuck: the process ends with a message.
   template <typename T>
   T run(io::Task<T> task);
-  // Runs everything for `duration` of virtual time, or until nothing is left to happen.
+  // Runs everything that happens within the next `duration` of virtual time; then that much time has
+  // passed, even when nothing was left to happen earlier.
   void run_for(Duration duration);
   // Runs until nothing is ready at the present moment; timers stay.
   void run_ready_only();
+  // The seed for the next user of a stream; for the twins of disks and links.
+  std::uint64_t next_stream_seed(RandomStream stream);
 
  private:
   bool step();
