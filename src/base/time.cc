@@ -1,9 +1,12 @@
 #include "base/time.h"
 
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
-#include <limits>
+#include <optional>
 
 #include "base/names.h"
 
@@ -33,22 +36,36 @@ bool read_character(const std::string& text, std::size_t& at, const char* allowe
   return false;
 }
 
+// The whole part apart, so that large sizes keep every byte.
 struct NumberWithUnit {
-  double number;
+  std::uint64_t whole;
+  double fraction;
   std::string unit;
+
+  // The number times `scale`, rounded; none when it is beyond `most`.
+  std::optional<std::uint64_t> times(std::uint64_t scale, std::uint64_t most) const {
+    const auto part = static_cast<std::uint64_t>(std::llround(fraction * static_cast<double>(scale)));
+    if (part > most || whole > (most - part) / scale) return std::nullopt;
+    return whole * scale + part;
+  }
 };
 
 Result<NumberWithUnit> split_number(const std::string& text, const char* what) {
   std::size_t used = 0;
   while (used < text.size() && ((text[used] >= '0' && text[used] <= '9') || text[used] == '.')) ++used;
-  if (used == 0 || used > 20) {
-    return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is not a " + what);
-  }
+  const Error bad = fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is not a " + what);
+  if (used == 0 || used > 20) return bad;
   const std::string digits = text.substr(0, used);
-  if (digits.find('.') != digits.rfind('.') || digits == ".") {
-    return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is not a " + what);
+  const std::size_t point = digits.find('.');
+  if (point != digits.rfind('.') || digits == ".") return bad;
+  NumberWithUnit number{0, 0, text.substr(used)};
+  const std::string whole = digits.substr(0, point);
+  if (!whole.empty() &&
+      std::from_chars(whole.data(), whole.data() + whole.size(), number.whole).ec != std::errc{}) {
+    return bad;
   }
-  return NumberWithUnit{std::stod(digits), text.substr(used)};
+  if (point != std::string::npos) number.fraction = std::stod("0" + digits.substr(point));
+  return number;
 }
 
 }  // namespace
@@ -134,24 +151,24 @@ Result<WallTime> parse_time(const std::string& text) {
 
 Result<Duration> parse_duration(const std::string& text) {
   TM_TRY_ASSIGN(NumberWithUnit parsed, split_number(text, "duration (for example 90s, 15m, 24h or 7d)"));
-  double scale = 0;
-  if (parsed.unit.empty() || parsed.unit == "s") {
-    scale = 1;
-  } else if (parsed.unit == "ms") {
-    scale = 1e-3;
+  std::uint64_t scale = kNsPerSecond;
+  if (parsed.unit == "ms") {
+    scale = 1'000'000;
   } else if (parsed.unit == "m" || parsed.unit == "min") {
-    scale = 60;
+    scale *= 60;
   } else if (parsed.unit == "h") {
-    scale = 3600;
+    scale *= 3600;
   } else if (parsed.unit == "d") {
-    scale = 86400;
-  } else {
+    scale *= 86400;
+  } else if (!parsed.unit.empty() && parsed.unit != "s") {
     return fail(ErrorCode::kInvalid,
                 "'" + printable(text, 24) + "' is not a duration; use ms, s, m, h or d, for example 24h");
   }
-  const double ns = parsed.number * scale * 1e9;
-  if (ns > 9e18) return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is longer than 285 years");
-  return Duration{static_cast<std::int64_t>(ns)};
+  constexpr std::uint64_t kNsMax = 9'000'000'000'000'000'000;
+  const std::optional<std::uint64_t> ns = parsed.times(scale, kNsMax);
+  if (!ns.has_value())
+    return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is longer than 285 years");
+  return Duration{static_cast<std::int64_t>(*ns)};
 }
 
 std::string format_duration(Duration duration) {
@@ -162,20 +179,24 @@ std::string format_duration(Duration duration) {
   if (ns % (60 * kNsPerSecond) == 0) return std::to_string(ns / (60 * kNsPerSecond)) + "m";
   char text[40];
   if (ns % kNsPerSecond == 0) return std::to_string(ns / kNsPerSecond) + "s";
-  std::snprintf(text, sizeof text, "%.3gs", duration.to_seconds());
-  return text;
+  // As many digits as there are, so that it reads back as the same duration.
+  std::snprintf(text, sizeof text, "%s%lld.%09lld", ns < 0 ? "-" : "", std::llabs(ns / kNsPerSecond),
+                std::llabs(ns % kNsPerSecond));
+  std::string out = text;
+  while (out.back() == '0') out.pop_back();
+  return out + "s";
 }
 
 Result<std::uint64_t> parse_size(const std::string& text) {
   TM_TRY_ASSIGN(NumberWithUnit parsed, split_number(text, "size (for example 4096, 512M, 10G or 1.5T)"));
   std::string unit = parsed.unit;
-  if (unit.size() > 1 && (unit.ends_with("iB") || unit.ends_with("ib"))) {
+  if (unit.size() > 2 && (unit.ends_with("iB") || unit.ends_with("ib"))) {
     unit.resize(unit.size() - 2);
   } else if (unit.ends_with("B") || unit.ends_with("b")) {
     unit.resize(unit.size() - 1);
   }
   static const std::string kUnits = "KMGTPE";
-  double scale = 1;
+  std::uint64_t scale = 1;
   if (unit.size() == 1) {
     const char upper = unit[0] >= 'a' ? static_cast<char>(unit[0] - 'a' + 'A') : unit[0];
     const std::size_t at = kUnits.find(upper);
@@ -186,9 +207,12 @@ Result<std::uint64_t> parse_size(const std::string& text) {
   } else if (!unit.empty()) {
     return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is not a size; use K, M, G, T or P");
   }
-  const double bytes = parsed.number * scale;
-  if (bytes >= 9.2e18) return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is more than 8 EiB");
-  return static_cast<std::uint64_t>(bytes);
+  // Offsets are signed 64-bit numbers in system calls.
+  const std::optional<std::uint64_t> bytes = parsed.times(scale, INT64_MAX);
+  if (!bytes.has_value()) {
+    return fail(ErrorCode::kInvalid, "'" + printable(text, 24) + "' is too large: 8 EiB or more");
+  }
+  return *bytes;
 }
 
 std::string format_size(std::uint64_t bytes) {
