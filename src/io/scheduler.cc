@@ -50,6 +50,10 @@ void WaiterList::remove(Waiter& waiter) {
   waiter.list_ = nullptr;
 }
 
+Scheduler::~Scheduler() {
+  for (const auto& [due, waiter] : timers_) waiter->timer_queue_ = nullptr;
+}
+
 void Scheduler::post(Waiter& waiter) {
   ready_.push_back(waiter);
 }

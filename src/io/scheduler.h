@@ -66,7 +66,8 @@ class Scheduler {
   Scheduler() = default;
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
-  virtual ~Scheduler() = default;
+  // Tasks that still wait here are left suspended for ever; their owners destroy them.
+  virtual ~Scheduler();
 
   virtual MonotonicTime now() const = 0;
 

@@ -1,10 +1,22 @@
 #include "io/stream.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/names.h"
 
 namespace tidemark::io {
+namespace {
+
+// "127.0.0.1", but not "127.example.org": what is not four numbers is a name that could lead anywhere.
+bool is_loopback_v4(const std::string& host) {
+  if (!host.starts_with("127.") || std::count(host.begin(), host.end(), '.') != 3 || host.ends_with(".")) {
+    return false;
+  }
+  return std::all_of(host.begin(), host.end(), [](char c) { return c == '.' || (c >= '0' && c <= '9'); });
+}
+
+}  // namespace
 
 std::string Address::to_string() const {
   if (kind == Kind::kUnix) return "unix:" + path;
@@ -46,7 +58,7 @@ Result<Address> Address::parse(const std::string& text) {
 
 bool Address::is_local() const {
   if (kind == Kind::kUnix) return true;
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  return host == "localhost" || host == "::1" || is_loopback_v4(host);
 }
 
 Task<Result<void>> read_exactly(Stream& stream, Buffer out) {
