@@ -53,7 +53,8 @@ struct Pipe {
   explicit Pipe(io::Scheduler& scheduler)
       : sent_something(scheduler), readable(scheduler), writable(scheduler) {}
   std::deque<Segment> sent;
-  std::deque<std::byte> arrived;
+  std::vector<std::byte> arrived;
+  std::size_t taken_bytes = 0;  // of `arrived`, by the reader
   std::size_t held_bytes = 0;
   MonotonicTime last_arrival{};
   bool writer_closed = false;
@@ -64,6 +65,22 @@ struct Pipe {
   io::WaitQueue sent_something;
   io::WaitQueue readable;
   io::WaitQueue writable;
+
+  std::size_t readable_bytes() const { return arrived.size() - taken_bytes; }
+  void take(std::byte* to, std::size_t length) {
+    std::memcpy(to, arrived.data() + taken_bytes, length);
+    taken_bytes += length;
+    held_bytes -= length;
+    if (taken_bytes * 2 >= arrived.size()) {
+      arrived.erase(arrived.begin(), arrived.begin() + static_cast<std::ptrdiff_t>(taken_bytes));
+      taken_bytes = 0;
+    }
+  }
+  void drop_arrived() {
+    held_bytes -= readable_bytes();
+    arrived.clear();
+    taken_bytes = 0;
+  }
 };
 
 struct Connection {
@@ -117,8 +134,7 @@ void Connection::close(std::size_t side) {
   if (out.writer_closed) return;
   out.writer_closed = true;
   in.reader_closed = true;
-  in.held_bytes -= in.arrived.size();
-  in.arrived.clear();
+  in.drop_arrived();
   out.sent_something.wake_all();
   out.writable.wake_all();
   in.readable.wake_all();
@@ -131,7 +147,7 @@ void Connection::reset() {
   carriers.cancel_all();
   for (Pipe& pipe : pipes) {
     pipe.sent.clear();
-    pipe.arrived.clear();
+    pipe.drop_arrived();
     pipe.held_bytes = 0;
     pipe.readable.wake_all();
     pipe.writable.wake_all();
@@ -164,18 +180,15 @@ io::Task<Result<std::size_t>> read_from(std::shared_ptr<Connection> connection, 
   TM_ASSERT(!out.empty());
   Pipe& pipe = connection->pipes[1 - side];
   const BusyMark busy(pipe.being_read);
-  while (!connection->was_reset && !pipe.reader_closed && pipe.arrived.empty() && !pipe.end_arrived) {
+  while (!connection->was_reset && !pipe.reader_closed && pipe.readable_bytes() == 0 && !pipe.end_arrived) {
     co_await pipe.readable.wait();
   }
   if (connection->was_reset || pipe.reader_closed) co_return closed_error(*connection, pipe.reader_closed);
-  if (pipe.arrived.empty()) co_return std::size_t{0};
-  std::size_t length = std::min(out.size(), pipe.arrived.size());
+  if (pipe.readable_bytes() == 0) co_return std::size_t{0};
+  std::size_t length = std::min(out.size(), pipe.readable_bytes());
   Link& link = *connection->link;
   if (link.options.split_reads && link.random.coin()) length = 1 + link.random.below(length);
-  const auto end = pipe.arrived.begin() + static_cast<std::ptrdiff_t>(length);
-  std::copy(pipe.arrived.begin(), end, out.data());
-  pipe.arrived.erase(pipe.arrived.begin(), end);
-  pipe.held_bytes -= length;
+  pipe.take(out.data(), length);
   pipe.writable.wake_all();
   co_return length;
 }
@@ -243,9 +256,6 @@ io::Task<Result<std::unique_ptr<io::Stream>>> accept_from(std::shared_ptr<Listen
     co_return fail(ErrorCode::kClosed, state->address.to_string() + ": the listener is closed");
   std::unique_ptr<io::Stream> stream = std::move(state->waiting.front());
   state->waiting.pop_front();
-  // Others that were woken for the same connection wait on; one that was destroyed meanwhile must not
-  // leave a connection behind that nobody takes.
-  if (!state->waiting.empty()) state->changed.wake_one();
   co_return std::move(stream);
 }
 

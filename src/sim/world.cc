@@ -141,6 +141,12 @@ void World::run_ready_only() {
   while (has_ready()) step();
 }
 
+std::uint64_t World::run_steps(std::uint64_t steps) {
+  std::uint64_t made = 0;
+  while (made < steps && step()) ++made;
+  return made;
+}
+
 void World::stuck() {
   const double at_seconds = Duration{state_->now.ns}.to_seconds();
   const bool turning = has_ready();

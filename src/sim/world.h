@@ -46,6 +46,10 @@ class World : public io::Scheduler {
   void run_for(Duration duration);
   // Runs until nothing is ready at the present moment; timers stay.
   void run_ready_only();
+  // Makes at most `steps` steps and returns how many there were to make: a step resumes everything that
+  // is ready, or moves on to the next timer. A test that crashes after 0, 1, 2... steps until fewer
+  // were made has crashed at every moment that a run has.
+  std::uint64_t run_steps(std::uint64_t steps);
   // The seed for the next user of a stream; for the twins of disks and links.
   std::uint64_t next_stream_seed(RandomStream stream);
 
