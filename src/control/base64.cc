@@ -1,0 +1,54 @@
+#include "control/base64.h"
+
+#include <cstdint>
+
+namespace tidemark::control {
+namespace {
+
+constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+}  // namespace
+
+std::string base64_encode(std::string_view bytes) {
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    const std::size_t count = bytes.size() - at < 3 ? bytes.size() - at : 3;
+    std::uint32_t word = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      word = word << 8 | (i < count ? static_cast<std::uint8_t>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      out.push_back(i <= count ? kAlphabet[word >> (18 - 6 * i) & 63] : '=');
+    }
+  }
+  return out;
+}
+
+std::optional<std::string> base64_decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::string out;
+  out.reserve(text.size() / 4 * 3);
+  for (std::size_t at = 0; at < text.size(); at += 4) {
+    std::size_t padding = 0;
+    std::uint32_t word = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+      const char c = text[at + i];
+      if (c == '=' && at + 4 == text.size() && i >= 2) {
+        ++padding;
+        word <<= 6;
+        continue;
+      }
+      const std::size_t digit = kAlphabet.find(c);
+      if (digit == std::string_view::npos || padding != 0) return std::nullopt;
+      word = word << 6 | static_cast<std::uint32_t>(digit);
+    }
+    // The bits that padding leaves over must be zero, so that every value has one text.
+    if ((padding == 1 && (word & 0xff) != 0) || (padding == 2 && (word & 0xffff) != 0)) return std::nullopt;
+    for (std::size_t i = 0; i < 3 - padding; ++i)
+      out.push_back(static_cast<char>(word >> (16 - 8 * i) & 0xff));
+  }
+  return out;
+}
+
+}  // namespace tidemark::control

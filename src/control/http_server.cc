@@ -1,0 +1,399 @@
+#include "control/http_server.h"
+
+#include <arpa/inet.h>
+#include <httplib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <deque>
+#include <thread>
+
+#include "base/names.h"
+#include "control/address.h"
+#include "control/metrics.h"
+#include "control/router.h"
+
+namespace tidemark::control {
+namespace {
+
+constexpr time_t kReadTimeoutSeconds = 5;   // for the next bytes of a request
+constexpr time_t kWriteTimeoutSeconds = 5;  // for a client to take its answer
+constexpr time_t kKeepAliveSeconds = 1;     // an idle connection holds a thread no longer
+constexpr std::size_t kKeepAliveRequestsMax = 1000;
+constexpr std::chrono::seconds kHealthTimeLimit{5};
+
+// A fixed number of threads before a bounded queue. When the queue is full the accepting thread waits, and
+// further clients wait in the kernel's backlog.
+class BoundedThreadPool final : public httplib::TaskQueue {
+ public:
+  BoundedThreadPool(std::size_t thread_count, std::size_t waiting_max) : waiting_max_(waiting_max) {
+    for (std::size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { work(); });
+  }
+
+  void enqueue(std::function<void()> job) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return jobs_.size() < waiting_max_; });
+    jobs_.push_back(std::move(job));
+    changed_.notify_all();
+  }
+
+  void shutdown() override {
+    {
+      std::unique_lock lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  void work() {
+    for (;;) {
+      std::function<void()> job;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+        if (jobs_.empty()) return;
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+        changed_.notify_all();
+      }
+      job();
+    }
+  }
+
+  const std::size_t waiting_max_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+// The library listens with room for five clients; on a unix socket the sixth would be turned away at once.
+class LibraryServer final : public httplib::Server {
+ public:
+  void raise_backlog() { ::listen(svr_sock_, kBacklog); }
+
+ private:
+  static constexpr int kBacklog = 128;
+};
+
+class StatusCall final : public Call {
+ public:
+  io::Task<void> run(NodeOperations& operations) override {
+    io::Task<Result<NodeStatus>> task = operations.node_status(NodeStatusRequest{});
+    Result<NodeStatus> result = co_await task;
+    result_.emplace(std::move(result));
+  }
+  const Result<NodeStatus>& result() const { return *result_; }
+
+ private:
+  std::optional<Result<NodeStatus>> result_;
+};
+
+class HealthCall final : public Call {
+ public:
+  io::Task<void> run(NodeOperations&) override { co_return; }
+};
+
+void answer(httplib::Response& response, int status, std::string json) {
+  response.status = status;
+  response.set_content(json + "\n", "application/json");
+}
+
+void answer_error(httplib::Response& response, const Error& error) {
+  answer(response, http_status(error.code), error_json(error));
+}
+
+// What is not worth reading further. Runs before the body is read.
+bool refuse_early(const httplib::Request& request, httplib::Response& response) {
+  const bool has_body_method =
+      request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
+  if (request.has_header("Content-Encoding")) {
+    answer(response, 415,
+           error_json(fail(ErrorCode::kInvalid, "a compressed body is not understood; send plain JSON")));
+    return true;
+  }
+  // Without a length the HTTP library would read without a limit.
+  if (request.has_header("Transfer-Encoding") || (has_body_method && !request.has_header("Content-Length"))) {
+    answer(response, 411, error_json(fail(ErrorCode::kInvalid, "the body needs the header Content-Length")));
+    return true;
+  }
+  // A web page of another origin can post forms and plain text to loopback, but not JSON.
+  if (has_body_method && !request.get_header_value("Content-Type").starts_with("application/json")) {
+    answer(response, 415,
+           error_json(fail(ErrorCode::kInvalid, "a body needs the header Content-Type: application/json")));
+    return true;
+  }
+  return false;
+}
+
+// Moves the query into `parts`, `timeout_seconds` into `time_limit`.
+Result<void> read_query(const httplib::Request& request, RequestParts& parts,
+                        std::chrono::seconds& time_limit) {
+  for (const auto& [key, value] : request.params) {
+    if (key == "timeout_seconds") {
+      int seconds = 0;
+      const char* const end = value.data() + value.size();
+      const auto [after, error] = std::from_chars(value.data(), end, seconds);
+      if (error != std::errc() || after != end || seconds < 1 || seconds > kTimeLimitSecondsMax) {
+        return fail(ErrorCode::kInvalid,
+                    "'timeout_seconds' must be from 1 to " + std::to_string(kTimeLimitSecondsMax));
+      }
+      time_limit = std::chrono::seconds(seconds);
+    } else if (!parts.texts.emplace(key, value).second) {
+      return fail(ErrorCode::kInvalid, "'" + printable(key) + "' is given twice in the path or query");
+    }
+  }
+  return Result<void>{};
+}
+
+Result<std::string> run_operation(Dispatcher& dispatcher, const httplib::Request& request, RouteMatch match) {
+  RequestParts parts{std::move(match.texts), request.body};
+  std::chrono::seconds time_limit{kTimeLimitSecondsDefault};
+  TM_TRY(read_query(request, parts, time_limit));
+  TM_TRY_ASSIGN(const std::shared_ptr<JsonCall> call, match.route->make_call(parts));
+  TM_TRY(dispatcher.run(call, time_limit));
+  return call->answer();
+}
+
+void serve_operation(Dispatcher& dispatcher, const httplib::Request& request, httplib::Response& response) {
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
+  RouteMatch match = match_route(method, request.path);
+  if (match.route == nullptr && !match.allowed_methods.empty()) {
+    response.set_header("Allow", match.allowed_methods);
+    answer(response, 405, error_json(fail(ErrorCode::kInvalid, "this path takes " + match.allowed_methods)));
+    return;
+  }
+  if (match.route == nullptr) {
+    answer_error(response, fail(ErrorCode::kNotFound, "there is no '" + printable(request.path) +
+                                                          "' in this API; see docs/openapi.yaml"));
+    return;
+  }
+  const Result<std::string> result = run_operation(dispatcher, request, std::move(match));
+  if (!result.ok()) {
+    answer_error(response, result.error());
+  } else {
+    answer(response, 200, result.value());
+  }
+}
+
+void serve_metrics(Dispatcher& dispatcher, httplib::Response& response) {
+  const auto call = std::make_shared<StatusCall>();
+  const Result<void> ran = dispatcher.run(call, std::chrono::seconds(kTimeLimitSecondsDefault));
+  if (!ran.ok()) {
+    answer_error(response, ran.error());
+  } else if (!call->result().ok()) {
+    answer_error(response, call->result().error());
+  } else {
+    response.set_content(metrics_text(call->result().value()), "text/plain; version=0.0.4");
+  }
+}
+
+void serve_health(Dispatcher& dispatcher, httplib::Response& response) {
+  const Result<void> ran = dispatcher.run(std::make_shared<HealthCall>(), kHealthTimeLimit);
+  if (ran.ok()) {
+    answer(response, 200, "{\"version\":1,\"healthy\":true}");
+  } else {
+    answer(response, 503, error_json(ran.error()));
+  }
+}
+
+void serve(Dispatcher& dispatcher, const httplib::Request& request, httplib::Response& response) {
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  if (reads && request.path == "/metrics") {
+    serve_metrics(dispatcher, response);
+  } else if (reads && request.path == "/healthz") {
+    serve_health(dispatcher, response);
+  } else {
+    serve_operation(dispatcher, request, response);
+  }
+}
+
+// Gives the library's own refusals the shape of ours.
+void fill_in_error(const httplib::Request&, httplib::Response& response) {
+  if (!response.body.empty()) return;
+  const int status = response.status;
+  std::string message = "the request is malformed";
+  if (status == 413) message = "the body is larger than " + format_size(kRequestBodyBytesMax);
+  if (status == 414) message = "the path and query are too long";
+  if (status == 404) message = "there is no such path, or no such method for it";
+  if (status >= 500) message = "the request could not be served";
+  const ErrorCode code = status == 404   ? ErrorCode::kNotFound
+                         : status >= 500 ? ErrorCode::kIo
+                                         : ErrorCode::kInvalid;
+  answer(response, status, error_json(fail(code, message)));
+}
+
+Error system_error(const std::string& what) {
+  return fail(ErrorCode::kIo, what + ": " + std::strerror(errno));
+}
+
+// Removes a socket that a dead node left behind; refuses anything that is alive or not a socket.
+Result<void> remove_stale_socket(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT ? Result<void>{} : system_error("cannot look at '" + printable(path) + "'");
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return fail(ErrorCode::kInvalid,
+                "'" + printable(path) + "' exists and is not a socket; choose another path");
+  }
+  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return system_error("cannot make a socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const bool refused = ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+                       errno == ECONNREFUSED;
+  ::close(probe);
+  if (!refused) {
+    return fail(ErrorCode::kBusy,
+                "a node listens on '" + printable(path) + "' already; is another tidemarkd running?");
+  }
+  if (::unlink(path.c_str()) != 0)
+    return system_error("cannot remove the stale socket '" + printable(path) + "'");
+  return Result<void>{};
+}
+
+bool is_loopback(const std::string& host) {
+  if (host == "localhost" || host == "::1") return true;
+  in_addr v4{};
+  return ::inet_pton(AF_INET, host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
+}
+
+}  // namespace
+
+// One address: a server of the HTTP library with its accepting thread and its pool.
+class ApiServer::Listener {
+ public:
+  Listener(std::shared_ptr<Dispatcher> dispatcher, const ApiServerOptions& options)
+      : dispatcher_(std::move(dispatcher)) {
+    server_.new_task_queue = [threads = options.threads_per_address,
+                              waiting = options.connections_waiting_max] {
+      return new BoundedThreadPool(threads, waiting);  // the library owns it
+    };
+    server_.set_payload_max_length(kRequestBodyBytesMax);
+    server_.set_read_timeout(kReadTimeoutSeconds);
+    server_.set_write_timeout(kWriteTimeoutSeconds);
+    server_.set_keep_alive_timeout(kKeepAliveSeconds);
+    server_.set_keep_alive_max_count(kKeepAliveRequestsMax);
+    server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+      return refuse_early(request, response) ? httplib::Server::HandlerResponse::Handled
+                                             : httplib::Server::HandlerResponse::Unhandled;
+    });
+    server_.set_error_handler(httplib::Server::Handler(fill_in_error));
+    const httplib::Server::Handler handler = [this](const httplib::Request& request,
+                                                    httplib::Response& response) {
+      serve(*dispatcher_, request, response);
+    };
+    const std::string everything = "/.*";
+    server_.Get(everything, handler);
+    server_.Post(everything, handler);
+    server_.Put(everything, handler);
+    server_.Patch(everything, handler);
+    server_.Delete(everything, handler);
+  }
+
+  ~Listener() { stop(); }
+
+  // Listens when it returns.
+  Result<void> start(ControlAddress& address) {
+    TM_TRY(address.is_unix ? bind_unix(address) : bind_tcp(address));
+    server_.raise_backlog();
+    thread_ = std::thread([this] {
+      server_.listen_after_bind();
+      ended_ = true;
+    });
+    // stop() has no effect on a server that does not run yet.
+    while (!server_.is_running() && !ended_) std::this_thread::yield();
+    if (ended_) return fail(ErrorCode::kIo, "cannot listen on " + address.to_string());
+    return Result<void>{};
+  }
+
+  void stop() {
+    if (thread_.joinable()) {
+      server_.stop();
+      thread_.join();
+    }
+    if (!socket_path_.empty()) ::unlink(socket_path_.c_str());
+    socket_path_.clear();
+  }
+
+ private:
+  Result<void> bind_unix(const ControlAddress& address) {
+    TM_TRY(remove_stale_socket(address.path));
+    server_.set_address_family(AF_UNIX);
+    // Linux gives the file the mode of the descriptor that is bound, so nobody else can ever open it.
+    server_.set_socket_options([](socket_t descriptor) { ::fchmod(descriptor, 0600); });
+    constexpr int kAnyPort = 80;  // not used for a unix socket, but must not be 0
+    if (!server_.bind_to_port(address.path, kAnyPort)) {
+      return system_error("cannot listen on " + address.to_string());
+    }
+    socket_path_ = address.path;
+    return Result<void>{};
+  }
+
+  Result<void> bind_tcp(ControlAddress& address) {
+    if (!is_loopback(address.host)) {
+      return fail(ErrorCode::kInvalid,
+                  "the control API has no authentication and listens on loopback only, not on '" +
+                      printable(address.host) + "'; use 127.0.0.1, ::1 or a unix socket");
+    }
+    server_.set_socket_options([](socket_t descriptor) {
+      const int on = 1;
+      ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    });
+    bool bound = false;
+    if (address.port == 0) {
+      const int port = server_.bind_to_any_port(address.host);
+      bound = port > 0;
+      if (bound) address.port = static_cast<std::uint16_t>(port);
+    } else {
+      bound = server_.bind_to_port(address.host, address.port);
+    }
+    if (bound) return Result<void>{};
+    return fail(ErrorCode::kBusy, "cannot listen on " + address.to_string() + "; is the port taken?");
+  }
+
+  const std::shared_ptr<Dispatcher> dispatcher_;
+  LibraryServer server_;
+  std::thread thread_;
+  std::atomic<bool> ended_ = false;
+  std::string socket_path_;
+};
+
+ApiServer::ApiServer(std::shared_ptr<Dispatcher> dispatcher) : dispatcher_(std::move(dispatcher)) {}
+
+ApiServer::~ApiServer() {
+  stop();
+}
+
+Result<std::unique_ptr<ApiServer>> ApiServer::start(NodeOperations& operations, PostToReactor post,
+                                                    const ApiServerOptions& options) {
+  auto dispatcher = std::make_shared<Dispatcher>(operations, std::move(post));
+  std::unique_ptr<ApiServer> server(new ApiServer(dispatcher));
+  for (const std::string& text : options.addresses) {
+    TM_TRY_ASSIGN(ControlAddress address, parse_control_address(text));
+    auto listener = std::make_unique<Listener>(dispatcher, options);
+    TM_TRY(listener->start(address));
+    server->listeners_.push_back(std::move(listener));
+    server->addresses_.push_back(address.to_string());
+  }
+  return server;
+}
+
+void ApiServer::stop() {
+  dispatcher_->close();
+  for (const auto& listener : listeners_) listener->stop();
+  listeners_.clear();
+}
+
+}  // namespace tidemark::control

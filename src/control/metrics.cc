@@ -1,0 +1,137 @@
+#include "control/metrics.h"
+
+#include <cstdio>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "control/types_fields.h"
+
+namespace tidemark::control {
+namespace {
+
+using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
+
+// Samples of one family must stand together, so they are gathered by name first.
+class Exposition {
+ public:
+  void gauge(const char* name, const char* help, const Labels& labels, double value) {
+    add(name, "gauge", help, labels, value);
+  }
+  void counter(const char* name, const char* help, const Labels& labels, std::uint64_t value) {
+    add(name, "counter", help, labels, static_cast<double>(value));
+  }
+  std::string text() const {
+    std::string out;
+    for (const auto& [name, family] : families_) {
+      out += "# HELP " + name + " " + family.help + "\n# TYPE " + name + " " + family.type + "\n" +
+             family.samples;
+    }
+    return out;
+  }
+
+ private:
+  struct Family {
+    std::string type;
+    std::string help;
+    std::string samples;
+  };
+
+  void add(const char* name, const char* type, const char* help, const Labels& labels, double value) {
+    Family& family = families_[name];
+    family.type = type;
+    family.help = help;
+    family.samples += name;
+    char separator = '{';
+    for (const auto& [key, text] : labels) {
+      family.samples += separator + std::string(key) + "=\"" + escaped(text) + "\"";
+      separator = ',';
+    }
+    char number[40];
+    std::snprintf(number, sizeof number, "%.17g", value);
+    family.samples += std::string(labels.empty() ? "" : "}") + " " + number + "\n";
+  }
+
+  static std::string escaped(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == '\\' || c == '"') out.push_back('\\');
+      out += c == '\n' ? std::string("\\n") : std::string(1, c);
+    }
+    return out;
+  }
+
+  std::map<std::string, Family> families_;
+};
+
+double seconds(WallTime time) {
+  return static_cast<double>(time.ns) / 1e9;
+}
+
+void add_volume(Exposition& out, const VolumeInfo& volume) {
+  const Labels labels{{"group", volume.group}, {"volume", volume.volume}};
+  out.gauge("tidemark_volume_size_bytes", "Size as hosts see it.", labels,
+            static_cast<double>(volume.size_bytes));
+  out.gauge("tidemark_volume_allocated_bytes", "Space that the base takes.", labels,
+            static_cast<double>(volume.allocated_bytes));
+  out.gauge("tidemark_volume_dirty_bytes", "Acknowledged, not yet in the base.", labels,
+            static_cast<double>(volume.cache.dirty_bytes));
+  out.gauge("tidemark_volume_writers", "Connected clients that can write.", labels, volume.writers_connected);
+  const auto accesses = [&](const char* operation, const char* result, std::uint64_t value) {
+    Labels all = labels;
+    all.emplace_back("operation", operation);
+    all.emplace_back("result", result);
+    out.counter("tidemark_volume_cache_accesses_total", "Block accesses by cache hit and miss.", all, value);
+  };
+  accesses("read", "hit", volume.cache.read_hits);
+  accesses("read", "miss", volume.cache.read_misses);
+  accesses("write", "hit", volume.cache.write_hits);
+  accesses("write", "miss", volume.cache.write_misses);
+}
+
+void add_pair(Exposition& out, const PairStatus& pair, const std::string& group) {
+  const Labels labels{{"group", group}};
+  out.gauge("tidemark_pair_state", "1 with the pair's role and state as labels.",
+            {{"group", group}, {"role", word(pair.role)}, {"state", word(pair.state)}}, 1);
+  out.gauge("tidemark_pair_link_up", "1 while the peer is connected.", labels, pair.link_up ? 1 : 0);
+  out.gauge("tidemark_pair_lag_entries", "Log entries that the secondary has not received.", labels,
+            static_cast<double>(pair.lag_entries));
+  out.gauge("tidemark_pair_lag_bytes", "Bytes that the secondary has not received.", labels,
+            static_cast<double>(pair.lag_bytes));
+  out.gauge("tidemark_pair_lag_seconds", "Age of the oldest entry not received.", labels, pair.lag_seconds);
+}
+
+}  // namespace
+
+std::string metrics_text(const NodeStatus& status) {
+  Exposition out;
+  out.gauge("tidemark_node_info", "1 with the node's name and version as labels.",
+            {{"node", status.node}, {"version", status.version}}, 1);
+  out.gauge("tidemark_problems", "Problems that `tidemark status` shows.", {},
+            static_cast<double>(status.problems.size()));
+  out.gauge("tidemark_pool_capacity_bytes", "Space on the node's disks.", {},
+            static_cast<double>(status.pool_capacity_bytes));
+  out.gauge("tidemark_pool_used_bytes", "Space allocated on the node's disks.", {},
+            static_cast<double>(status.pool_used_bytes));
+  for (const GroupInfo& group : status.groups) {
+    const Labels labels{{"group", group.group}};
+    out.gauge("tidemark_group_state", "1 with the group's role and state as labels.",
+              {{"group", group.group}, {"role", word(group.role)}, {"state", word(group.state)}}, 1);
+    out.gauge("tidemark_group_marks", "Marks that the group keeps.", labels,
+              static_cast<double>(group.marks));
+    out.gauge("tidemark_journal_capacity_bytes", "Size of the journal.", labels,
+              static_cast<double>(group.journal.capacity_bytes));
+    out.gauge("tidemark_journal_used_bytes", "Part of the journal in use.", labels,
+              static_cast<double>(group.journal.used_bytes));
+    out.gauge("tidemark_journal_floor_timestamp_seconds", "Timer value of the oldest readable point.", labels,
+              seconds(group.journal.floor.timer));
+    out.gauge("tidemark_journal_head_timestamp_seconds", "Timer value of the newest entry.", labels,
+              seconds(group.journal.head.timer));
+    for (const VolumeInfo& volume : group.volumes) add_volume(out, volume);
+    if (group.pair.has_value()) add_pair(out, *group.pair, group.group);
+  }
+  return out.text();
+}
+
+}  // namespace tidemark::control

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/http_dispatcher.h"
+#include "control/types_json.h"
+
+namespace tidemark::control {
+
+// A call that knows how to write its result as JSON.
+class JsonCall : public Call {
+ public:
+  // After the call has finished: the answer, or the operation's error.
+  virtual Result<std::string> answer() const = 0;
+};
+
+// One row of the table of operations, as the server uses it.
+struct ServerRoute {
+  RouteInfo info;
+  Result<std::shared_ptr<JsonCall>> (*make_call)(const RequestParts& parts);
+};
+
+const std::vector<ServerRoute>& server_routes();
+
+struct RouteMatch {
+  const ServerRoute* route = nullptr;        // null: no operation has this path with this method
+  std::map<std::string, std::string> texts;  // the path's parts in braces
+  std::string allowed_methods;               // "GET, POST": the path exists, with these; empty: it does not
+};
+
+// `path` is decoded and has no query.
+RouteMatch match_route(std::string_view method, std::string_view path);
+
+// The HTTP status that goes with an error.
+int http_status(ErrorCode code);
+
+}  // namespace tidemark::control
