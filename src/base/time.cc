@@ -64,7 +64,9 @@ Result<NumberWithUnit> split_number(const std::string& text, const char* what) {
       std::from_chars(whole.data(), whole.data() + whole.size(), number.whole).ec != std::errc{}) {
     return bad;
   }
-  if (point != std::string::npos) number.fraction = std::stod("0" + digits.substr(point));
+  if (point != std::string::npos && point + 1 < digits.size()) {
+    number.fraction = std::stod(digits.substr(point));
+  }
   return number;
 }
 

@@ -15,6 +15,11 @@ WaiterList::~WaiterList() {
   }
 }
 
+// GCC 12 sees that run_ready() puts a local waiter here, but not that it takes it out again.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdangling-pointer"
+#endif
 void WaiterList::push_back(Waiter& waiter) {
   TM_ASSERT(!waiter.linked());
   waiter.list_ = this;
@@ -27,6 +32,9 @@ void WaiterList::push_back(Waiter& waiter) {
   }
   last_ = &waiter;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 Waiter* WaiterList::pop_front() {
   Waiter* waiter = first_;

@@ -82,6 +82,7 @@ TEST(ParseDuration, ReadsNumbersWithUnits) {
   EXPECT_EQ(*parse_duration("250ms"), Duration::milliseconds(250));
   EXPECT_EQ(*parse_duration("1.5h"), Duration::seconds(5400));
   EXPECT_EQ(*parse_duration(".5s"), Duration::milliseconds(500));
+  EXPECT_EQ(*parse_duration("5.s"), Duration::seconds(5));
   // Rounded, not cut: 1.001 is a little less than itself in binary.
   EXPECT_EQ(*parse_duration("1.001s"), Duration::milliseconds(1001));
   EXPECT_EQ(*parse_duration("100000d"), Duration::seconds(8'640'000'000));
