@@ -46,7 +46,7 @@ class SingleNode(TidemarkTest):
         tokyo = self.node()
         tokyo.create("app", "db")
         uri = tokyo.uri("app/db")
-        run("qemu-io", "-f", "raw", uri,
+        run("qemu-io", "-f", "raw", "-d", "unmap", uri,
             "-c", "write -P 0x5a 4096 65536", "-c", "write -P 0xa5 100 512", "-c", "write -f -P 0x11 1M 4k",
             "-c", "write -z 8192 4096", "-c", "discard 16k 4k", "-c", "flush")
         out = run("qemu-io", "-f", "raw", uri,

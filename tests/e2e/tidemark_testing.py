@@ -5,6 +5,7 @@ A test file is run by itself, `/usr/bin/python3 tests/e2e/test_marks.py [Class.t
 those of $TIDEMARK_PROGRAMS (a folder), else of build/release/apps.
 """
 
+import ctypes
 import http.client
 import json
 import os
@@ -32,7 +33,9 @@ READY_SECONDS_MAX = 60  # a loaded machine under a sanitizer takes its time
 COMMAND_SECONDS_MAX = 120
 CONDITION_SECONDS_MAX = 90
 
-os.environ["PATH"] += ":/usr/sbin:/sbin"
+# The distribution's tools first: nbdsh wants the python3 that has its module.
+os.environ["PATH"] = "/usr/bin:/bin:/usr/sbin:/sbin:" + os.environ.get("PATH", "")
+_libc = ctypes.CDLL(None)
 _tick = threading.Event()
 
 
@@ -56,6 +59,11 @@ def run(*command, seconds=COMMAND_SECONDS_MAX, status=0, **options):
         raise AssertionError(f"{' '.join(map(str, command))}: status {done.returncode} instead of {status}\n"
                              f"{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def _die_with_parent():
+    """In a child, before it runs: it shall not outlive a test that is killed for taking too long."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 class CommandFailed(AssertionError):
@@ -90,7 +98,8 @@ class Node:
         with open(out_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [f"{PROGRAMS}/tidemarkd", "--data", self.folder, "--name", self.name, *arguments],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
+                preexec_fn=_die_with_parent)
         if not wait:
             return self
 
