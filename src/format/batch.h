@@ -54,6 +54,10 @@ struct BatchMeta {
 // field is the CRC32C of all the rest: the batch's checksum, by which its successor names it.
 std::vector<std::byte> encode_batch_meta(const BatchMeta& meta);
 
+// Bytes that one more entry adds to an encoded meta, and the bytes of a meta without entries.
+std::size_t encoded_entry_bytes(std::size_t payload_blocks, std::size_t body_bytes);
+std::size_t encoded_batch_bytes_least();
+
 struct DecodedBatchMeta {
   BatchMeta meta;
   std::uint32_t checksum = 0;

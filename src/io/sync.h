@@ -32,6 +32,29 @@ class WaitQueue {
     void await_resume() const noexcept {}
   };
   Awaiter wait() { return Awaiter(*this); }
+
+  // As wait(), but no longer than until `due`; false when the time came first.
+  struct TimedAwaiter {
+    WaitQueue& queue;
+    MonotonicTime due;
+    Waiter waiter{};
+    Waiter timer{};
+    TimedAwaiter(WaitQueue& q, MonotonicTime t) : queue(q), due(t) {}
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+      waiter.handle = timer.handle = handle;
+      queue.waiters_.push_back(waiter);
+      queue.scheduler_.post_at(timer, due);
+    }
+    // Both may have been made ready in one pass; whichever resumed us, the other is withdrawn.
+    bool await_resume() {
+      const bool in_time = timer.linked();
+      waiter.unlink();
+      timer.unlink();
+      return in_time;
+    }
+  };
+  TimedAwaiter wait_until(MonotonicTime due) { return TimedAwaiter(*this, due); }
   void wake_all();
   void wake_one();
   bool empty() const { return waiters_.empty(); }
@@ -129,6 +152,8 @@ class TaskScope {
   std::size_t running() const { return roots_.size(); }
   // Waits until no task of the scope is left, those spawned meanwhile included.
   Task<void> join();
+  // Waits until some task of the scope ends.
+  WaitQueue::Awaiter one_ended() { return ended_.wait(); }
   // Destroys every task that is still suspended. Not from inside one of them.
   void cancel_all();
 

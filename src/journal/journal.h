@@ -19,6 +19,8 @@
 
 namespace tidemark::journal {
 
+struct State;
+
 struct JournalOptions {
   std::uint64_t segment_size_bytes =
       0;  // 0: chosen from the log volume's size (about 1/64, 256 KiB to 64 MiB)
@@ -45,7 +47,7 @@ inline constexpr std::size_t kPayloadAdoptBytesMin = 64 << 10;
 struct Appended {
   LogId id{};
   WallTime timer{};
-  Place place{};                           // of the first payload block; none without payload
+  Place place{};                           // of the first payload block, or where one would have been
   std::vector<std::uint32_t> checksums{};  // of each payload block
   std::uint64_t ticket = 0;                // for wait_durable()
 };
@@ -132,6 +134,9 @@ class Journal {
 
   // ---- Appending ----
 
+  // The most blocks that one entry can have here: kEntryBlocksMax, or less where segments are tiny.
+  std::uint32_t entry_blocks_max() const;
+
   // The epoch of the appends from here on; `next` is the log id that the next entry gets, and
   // `parent_checksum` the checksum of the batch that holds the entry before it (see checksum_of_last).
   // Closes the open batch.
@@ -141,14 +146,16 @@ class Journal {
   // left for this purpose (the caller frees some, waits or gives up); the reason of failed() after a
   // failure.
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes, Purpose purpose);
+  // The same for append_batch().
+  io::Task<Result<void>> make_room_for_batch(std::uint32_t payload_blocks, std::uint32_t meta_bytes);
   // The usual case of the above, without a coroutine: true when append() may be called at once.
   bool has_room(std::uint32_t payload_blocks, std::uint32_t body_bytes, Purpose purpose) const;
   // Appends one entry; has_room() held just before, with no await in between. The timer value is
   // the wall clock's, or the last one when that is later.
   Appended append(NewEntry entry);
   // Appends a batch that another node wrote, unchanged, as a frame of its own; its checksums have been
-  // verified and its place in the order is the caller's business. make_room(meta.payload_blocks,
-  // encoded_meta.size(), …) was awaited just before. Payload pieces hold meta.payload_blocks blocks.
+  // verified and its place in the order is the caller's business. make_room_for_batch() was awaited just
+  // before. Payload pieces hold meta.payload_blocks blocks.
   Appended append_batch(const format::BatchMeta& meta, std::vector<std::byte> encoded_meta,
                         std::vector<Buffer> payload);
   // Starts writing what is in the open batch even when it is small. Called at the end of a pass by the
@@ -219,7 +226,6 @@ class Journal {
   io::Task<Result<void>> close();
 
  private:
-  struct State;
   explicit Journal(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

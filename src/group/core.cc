@@ -1,0 +1,224 @@
+#include "group/core.h"
+
+namespace tidemark::group {
+namespace {
+
+// A branch of the order has 2^40 names; a new epoch is opened well before they run out.
+constexpr std::uint64_t kSequenceSoftMax = kSequenceMax - (1ull << 20);
+
+}  // namespace
+
+Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal)
+    : context(std::move(group_context)),
+      journal(std::move(opened_journal)),
+      live_path(std::make_shared<index::Path>()),
+      space_freed(context.environment.scheduler),
+      floor_wanted(context.environment.scheduler),
+      changed(context.environment.scheduler),
+      reads_ended(context.environment.scheduler),
+      phase_mutex(context.environment.scheduler),
+      command_mutex(context.environment.scheduler) {}
+
+io::Task<void> Core::flip_phase() {
+  auto guard = co_await phase_mutex.lock();
+  const unsigned old_phase = phase;
+  phase = 1 - phase;
+  while (reads_in_phase[old_phase] > 0) co_await reads_ended.wait();
+}
+
+void Core::update_live_path() {
+  live_path = std::make_shared<const index::Path>(state.epochs().path(head(), local.destaged, true));
+}
+
+std::shared_ptr<const index::Path> Core::path_to(LogId point) const {
+  return std::make_shared<const index::Path>(state.epochs().path(point, local.destaged));
+}
+
+Result<void> Core::check_readable(LogId point) const {
+  const std::string name = "log:" + point.to_string();
+  if (!local.window_open) {
+    return fail(ErrorCode::kInGap, "group '" + local.name +
+                                       "' has no readable point yet: its first copy is still running; see "
+                                       "`tidemark pair status " +
+                                       local.name + "`");
+  }
+  const index::EpochInfo* info = state.epochs().find(point.epoch());
+  if (info == nullptr) {
+    return fail(ErrorCode::kNotFound, "point " + name + " is unknown: group '" + local.name +
+                                          "' has no epoch " + std::to_string(point.epoch().value));
+  }
+  if (point.sequence() > info->last.sequence()) {
+    return fail(
+        ErrorCode::kNotReceived,
+        "point " + name + " is beyond the last entry of its epoch here, log:" + info->last.to_string());
+  }
+  if (!state.epochs().is_ancestor(local.floor, point)) {
+    return fail(ErrorCode::kExpired,
+                "point " + name +
+                    " has expired; the oldest readable point is the floor, log:" + local.floor.to_string());
+  }
+  if (info->released && point.epoch() != live_epoch &&
+      !state.epochs().is_ancestor(point, journal->last_appended())) {
+    return fail(ErrorCode::kExpired, "point " + name + " lies on branch " +
+                                         std::to_string(point.epoch().value) + ", which was released");
+  }
+  return {};
+}
+
+Volume* Core::find_volume(VolumeId id) {
+  const auto at = volumes.find(id);
+  return at == volumes.end() ? nullptr : at->second.get();
+}
+
+void Core::stop(const Error& error) {
+  if (failure.has_value()) return;
+  failure = error;
+  space_freed.wake_all();
+  floor_wanted.wake_all();
+  changed.wake_all();
+}
+
+Result<void> Core::check_accepting() const {
+  if (failure.has_value()) {
+    return fail(failure->code, "group '" + local.name + "' has stopped: " + failure->message +
+                                   "; restart the node to reopen it from what is on disk");
+  }
+  if (journal->failed().has_value()) return *journal->failed();
+  if (closing) return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
+  if (held_back.has_value()) return *held_back;
+  if (local.role == Role::kSecondary) {
+    return fail(ErrorCode::kReadOnly, "group '" + local.name + "' is the secondary of its pair here");
+  }
+  return {};
+}
+
+io::Task<Result<void>> Core::save_local() {
+  local.live_epoch = live_epoch;
+  local.live_head = head();
+  std::vector<std::byte> record = local.encode();
+  auto saved = co_await journal->save_local_record(std::move(record));
+  if (!saved.ok()) stop(saved.error());
+  co_return saved;
+}
+
+io::Task<Result<void>> Core::save_snapshot() {
+  local.live_epoch = live_epoch;
+  local.live_head = head();
+  std::vector<std::byte> bytes = state.encode();
+  std::vector<std::byte> record = local.encode();
+  auto saved = co_await journal->save_snapshot(std::move(bytes), std::move(record));
+  // A snapshot that does not fit for want of space leaves the one before it in force.
+  if (!saved.ok() && saved.error().code != ErrorCode::kNoSpace) stop(saved.error());
+  co_return saved;
+}
+
+io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
+  const GroupIdentity group = journal->group();
+  for (const pool::LuRecord& unit : context.pool.units()) {
+    if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;
+    if (find_volume(unit.volume) != nullptr) continue;
+    volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number,
+                                                    context.pool.data_volume(unit.number));
+  }
+  for (const auto& [id, size_bytes] : state.sizes_max()) {
+    Volume* volume = find_volume(id);
+    if (!state.volume_may_be_read(id, local.floor)) {
+      if (volume == nullptr || !remove_unreadable) continue;
+      const LuNumber number = volume->lu;
+      volumes.erase(id);
+      TM_CO_TRY(co_await context.pool.remove(number));
+      continue;
+    }
+    if (volume == nullptr) {
+      TM_CO_TRY_ASSIGN(const LuNumber number,
+                       co_await context.pool.create_data_volume(group, id, size_bytes));
+      volumes[id] = std::make_unique<Volume>(scheduler(), id, number, context.pool.data_volume(number));
+    } else if (volume->base->record().size_bytes < size_bytes) {
+      TM_CO_TRY(co_await volume->base->resize(size_bytes));
+    }
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
+                                       journal::Purpose purpose) {
+  while (true) {
+    if (failure.has_value()) co_return *failure;
+    if (journal->has_room(payload_blocks, body_bytes, purpose)) co_return Result<void>{};
+    auto room = co_await journal->make_room(payload_blocks, body_bytes, purpose);
+    if (room.ok()) continue;
+    if (room.error().code != ErrorCode::kNoSpace) {
+      stop(room.error());
+      co_return room;
+    }
+    // The destager frees what it may; two passes that freed nothing mean that nothing can be.
+    const std::uint64_t pass = destage_passes;
+    ++waiting_for_space;
+    floor_wanted.wake_all();
+    while (destage_passes < pass + 2 && !(destage_passes > pass && last_pass_freed) && !failure.has_value() &&
+           !closing) {
+      co_await space_freed.wait();
+    }
+    --waiting_for_space;
+    if (closing) co_return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
+    if (!failure.has_value() && !last_pass_freed) {
+      co_return fail(ErrorCode::kNoSpace,
+                     "the journal of group '" + local.name +
+                         "' is full and nothing in it may be given up; see `tidemark journal status " +
+                         local.name + "` for what holds it, release marks or branches, or shorten --retain");
+    }
+  }
+}
+
+io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord record) {
+  std::vector<std::byte> body = format::encode_control(record);
+  TM_CO_TRY(co_await make_room(0, static_cast<std::uint32_t>(body.size()), journal::Purpose::kControl));
+  journal::Appended appended =
+      journal->append({.kind = format::EntryKind::kControl, .body = std::move(body)});
+  auto applied = state.apply(appended.id, appended.timer, record);
+  TM_ASSERT(applied.ok());
+  state.epochs().extend(appended.id, appended.timer);
+  changed.wake_all();
+  co_return appended;
+}
+
+io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
+  if (id.sequence() == 0) co_return std::uint32_t{0};
+  if (id == local.destaged) co_return local.destaged_checksum;
+  if (id == head()) co_return journal->checksum_of_last();
+  auto batch = co_await journal->find(id);
+  if (!batch.ok()) co_return std::move(batch).error();
+  co_return batch->checksum;
+}
+
+io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::EpochReason reason) {
+  const std::optional<Epoch> number = state.epochs().next_number(local.parity);
+  if (!number.has_value()) {
+    co_return fail(ErrorCode::kRefused, "group '" + local.name + "' has used all 2^24 epoch numbers");
+  }
+  const LogId head_before = head();
+  TM_CO_TRY_ASSIGN(std::uint32_t parent_checksum, co_await checksum_at(parent));
+  const format::EpochOpened record{
+      .identity = context.environment.random.identity<EpochIdentity>(), .parent = parent, .reason = reason};
+  std::vector<std::byte> body = format::encode_control(record);
+  TM_CO_TRY(co_await make_room(0, static_cast<std::uint32_t>(body.size()), journal::Purpose::kControl));
+  // From here to the switch nothing awaits: no write can slip in between the old epoch and the new one.
+  WallTime timer_min{};
+  if (const index::EpochInfo* left = state.epochs().find(head_before.epoch())) timer_min = left->last_timer;
+  if (parent == head_before && head() != head_before) {
+    // Writes went on while room was made; the epoch continues after the newest of them.
+    co_return co_await open_epoch(head(), reason);
+  }
+  journal->begin_epoch(record.identity, LogId(*number, 1), parent_checksum, timer_min);
+  journal::Appended appended =
+      journal->append({.kind = format::EntryKind::kControl, .body = std::move(body)});
+  TM_ASSERT(appended.id == LogId(*number, 1));
+  auto applied = state.apply(appended.id, appended.timer, record);
+  TM_ASSERT(applied.ok());
+  live_epoch = *number;
+  update_live_path();
+  changed.wake_all();
+  co_return appended;
+}
+
+}  // namespace tidemark::group

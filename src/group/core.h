@@ -1,0 +1,174 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "group/block_cache.h"
+#include "group/local_record.h"
+#include "group/range_lock.h"
+#include "group/state.h"
+#include "index/version_index.h"
+#include "io/environment.h"
+#include "journal/journal.h"
+#include "pool/pool.h"
+
+namespace tidemark::group {
+
+// Makes or opens the version index of a group; which twin, and where, is the node's business.
+using IndexFactory = std::function<io::Task<Result<index::OpenedIndex>>(GroupIdentity)>;
+
+// What a group stands on. All of it outlives the group.
+struct GroupContext {
+  io::Environment environment;
+  pool::Pool& pool;
+  BlockCache& cache;
+  IndexFactory make_index;
+  journal::JournalOptions journal_options{};
+};
+
+// Counted per request piece since the node started. A read is a hit when every block came from memory; a
+// write is a hit when it landed in memory at once, a miss when it had to wait for a disk first (an edge block
+// to be read, journal space to be made ready).
+struct AccessCounters {
+  std::uint64_t read_hits = 0;
+  std::uint64_t read_misses = 0;
+  std::uint64_t write_hits = 0;
+  std::uint64_t write_misses = 0;
+};
+
+// A volume's place on this node: its base and what guards it. Lives as long as its logical unit.
+struct Volume {
+  Volume(io::Scheduler& scheduler, VolumeId volume_id, LuNumber number, pool::DataVolume* data_volume)
+      : id(volume_id), lu(number), base(data_volume), lock(scheduler) {}
+  VolumeId id;
+  LuNumber lu;
+  pool::DataVolume* base;
+  RangeLock lock;
+  AccessCounters counters;
+  std::map<std::uint64_t, std::uint64_t> appended_bytes;  // by segment generation, while above destaged
+};
+
+// Keeps a point readable: the floor does not pass it while the pin lives.
+class PointPin;
+
+// What the parts of a group share. Owned by Group; reactor thread only.
+//
+// Invariants
+//   1. freed <= destaged <= floor on the live path; every readable point has floor as its ancestor.
+//   2. live_path is the path (destaged, head], open-ended; it changes only where the live epoch or destaged
+//   do.
+//   3. Once `failure` is set nothing is appended any more.
+struct Core {
+  Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal);
+
+  GroupContext context;
+  std::unique_ptr<journal::Journal> journal;
+  std::unique_ptr<index::VersionIndex> index;
+  LocalRecord local;
+  GroupState state;
+  Epoch live_epoch{};
+  std::shared_ptr<const index::Path> live_path;
+  std::map<VolumeId, std::unique_ptr<Volume>> volumes;
+  std::multiset<std::uint64_t> point_pins;  // raw log ids
+  std::optional<Error> failure;
+  std::optional<std::string> alarm;  // the latest thing an operator should know
+  io::WaitQueue space_freed;
+  io::WaitQueue floor_wanted;  // wakes the destager
+  io::WaitQueue changed;       // head, roles or marks moved: for those who follow
+
+  // Reads register in the current phase; flip_phase() waits until those of the phase before have ended, so
+  // that what they may still look at is not changed under them.
+  std::array<std::uint32_t, 2> reads_in_phase{};
+  unsigned phase = 0;
+  io::WaitQueue reads_ended;
+  io::Mutex phase_mutex;
+  class [[nodiscard]] ReadGuard {
+   public:
+    explicit ReadGuard(Core* core) : core_(core), phase_(core->phase) { ++core_->reads_in_phase[phase_]; }
+    ReadGuard(ReadGuard&& other) noexcept
+        : core_(std::exchange(other.core_, nullptr)), phase_(other.phase_) {}
+    ReadGuard& operator=(ReadGuard&&) = delete;
+    ~ReadGuard() {
+      if (core_ != nullptr && --core_->reads_in_phase[phase_] == 0) core_->reads_ended.wake_all();
+    }
+
+   private:
+    Core* core_;
+    unsigned phase_;
+  };
+  io::Task<void> flip_phase();
+
+  io::Scheduler& scheduler() { return context.environment.scheduler; }
+  LogId head() const { return journal->last_appended(); }
+  std::string name() const { return local.name; }
+  void update_live_path();
+  // kExpired, kNotReceived or kNotFound when a reader must not have `point`.
+  Result<void> check_readable(LogId point) const;
+  std::shared_ptr<const index::Path> path_to(LogId point) const;
+  Volume* find_volume(VolumeId id);
+  // The group stops accepting writes and says why; `failure` keeps the first reason.
+  void stop(const Error& error);
+  // kRefused, kShutdown or the failure when writes are not accepted now.
+  Result<void> check_accepting() const;
+  bool closing = false;
+  // Set by the replication layer while writes must wait for something (a peer not heard since the start).
+  std::optional<Error> held_back;
+  io::Task<Result<void>> save_local();
+  io::Task<Result<void>> save_snapshot();
+  // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,
+  // and removes those that no readable point shows any more.
+  io::Task<Result<void>> settle_volumes(bool remove_unreadable);
+  // Room for one entry, made by waiting for the journal or for space to be freed; kNoSpace when none can be.
+  io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
+                                   journal::Purpose purpose);
+  // Appends an entry without blocks and applies it to the state. The caller holds command_mutex.
+  io::Task<Result<journal::Appended>> append_control(format::ControlRecord record);
+  // Opens an epoch that continues after `parent`, and makes it the live one: the single entry of a restore.
+  // The caller holds command_mutex.
+  io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason);
+  // Checksum of the batch that holds `id`; 0 for the root.
+  io::Task<Result<std::uint32_t>> checksum_at(LogId id);
+  // Serialises entries that change the state, so that a check and its append are one.
+  io::Mutex command_mutex;
+  // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
+  // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires
+  // nothing. Time while the node was off does not count.
+  WallTime age_anchor{};
+  MonotonicTime age_anchor_monotonic{};
+  WallTime age_now() { return age_anchor + (scheduler().now() - age_anchor_monotonic); }
+  std::uint64_t destage_passes = 0;
+  bool last_pass_freed = false;
+  std::uint32_t waiting_for_space = 0;
+};
+
+class [[nodiscard]] PointPin {
+ public:
+  PointPin() = default;
+  PointPin(Core* core, LogId point) : core_(core), point_(point) { core_->point_pins.insert(point.raw()); }
+  PointPin(PointPin&& other) noexcept : core_(std::exchange(other.core_, nullptr)), point_(other.point_) {}
+  PointPin& operator=(PointPin&& other) noexcept {
+    if (this != &other) {
+      release();
+      core_ = std::exchange(other.core_, nullptr);
+      point_ = other.point_;
+    }
+    return *this;
+  }
+  ~PointPin() { release(); }
+
+ private:
+  void release() {
+    if (core_ != nullptr) core_->point_pins.erase(core_->point_pins.find(point_.raw()));
+    core_ = nullptr;
+  }
+  Core* core_ = nullptr;
+  LogId point_{};
+};
+
+}  // namespace tidemark::group

@@ -1,0 +1,326 @@
+#include "group/data_path.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tidemark::group {
+namespace {
+
+// Base blocks are cached under their logical unit's number, journal blocks under the group's.
+constexpr std::uint64_t kJournalSpaceFlag = 1ull << 63;
+
+BlockRange covering(std::uint64_t offset, std::uint64_t length) {
+  return {offset / kBlockSizeBytes, (offset + length + kBlockSizeBytes - 1) / kBlockSizeBytes};
+}
+
+bool is_block_aligned(std::uint64_t offset, std::uint64_t length) {
+  return offset % kBlockSizeBytes == 0 && length % kBlockSizeBytes == 0;
+}
+
+}  // namespace
+
+std::uint64_t DataPath::journal_space() const {
+  const auto& bytes = core_.journal->group().bytes;
+  std::uint64_t space = 0;
+  for (std::size_t i = 0; i < 8; ++i) space = (space << 8) | bytes[i];
+  return space | kJournalSpaceFlag;
+}
+
+void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
+  const journal::Appended appended = core_.journal->append(
+      {.kind = format::EntryKind::kWrite, .volume = volume.id, .blocks = blocks, .payload = std::move(data)});
+  core_.index->insert_data(volume.id, blocks, appended.id, appended.place, appended.checksums);
+  core_.state.epochs().extend(appended.id, appended.timer);
+  volume.appended_bytes[appended.place.generation()] += blocks.count() * kBlockSizeBytes;
+}
+
+bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& data) {
+  if (!is_block_aligned(offset, data.size())) return false;
+  const BlockRange blocks = covering(offset, data.size());
+  if (blocks.count() > format::kEntryBlocksMax || !volume.lock.is_free(blocks) ||
+      !volume.base->is_reserved(blocks) || !core_.check_accepting().ok() ||
+      !core_.journal->has_room(static_cast<std::uint32_t>(blocks.count()), 0, journal::Purpose::kData)) {
+    return false;
+  }
+  append_write(volume, blocks, data);
+  ++volume.counters.write_hits;
+  return true;
+}
+
+io::Task<Result<Volume*>> DataPath::writable(VolumeId id) {
+  TM_CO_TRY(core_.check_accepting());
+  Volume* volume = core_.find_volume(id);
+  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  co_return volume;
+}
+
+io::Task<Result<void>> DataPath::write(VolumeId id, std::uint64_t offset, Buffer data, bool fua) {
+  TM_CO_TRY_ASSIGN(Volume* const volume, co_await writable(id));
+  if (!write_now(*volume, offset, data)) {
+    const BlockRange blocks = covering(offset, data.size());
+    const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
+    ++volume->counters.write_misses;
+    if (is_block_aligned(offset, data.size())) {
+      TM_CO_TRY(co_await write_whole(volume, blocks, data));
+    } else {
+      TM_CO_TRY(co_await write_partial(volume, offset, data));
+    }
+  }
+  if (fua) co_return co_await flush();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::write_whole(Volume* volume, BlockRange blocks, Buffer data) {
+  for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += format::kEntryBlocksMax) {
+    const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryBlocksMax)};
+    const auto count = static_cast<std::uint32_t>(part.count());
+    while (true) {
+      TM_CO_TRY(core_.check_accepting());
+      if (!volume->base->is_reserved(part)) TM_CO_TRY(co_await volume->base->reserve(part));
+      TM_CO_TRY(co_await core_.make_room(count, 0, journal::Purpose::kData));
+      // Either wait may have let the other condition lapse; append only when both hold at once.
+      if (volume->base->is_reserved(part) && core_.check_accepting().ok() &&
+          core_.journal->has_room(count, 0, journal::Purpose::kData)) {
+        break;
+      }
+    }
+    append_write(*volume, part,
+                 data.slice((begin - blocks.begin) * kBlockSizeBytes, count * kBlockSizeBytes));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t offset, Buffer data) {
+  const BlockRange blocks = covering(offset, data.size());
+  Buffer whole = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+  const std::uint64_t lead = offset - blocks.begin * kBlockSizeBytes;
+  bool hit = true;
+  // The first and the last block keep what the write does not cover. Its owner holds the range, so nothing
+  // can change them between here and the append.
+  if (lead != 0 || data.size() < kBlockSizeBytes) {
+    const BlockRange first{blocks.begin, blocks.begin + 1};
+    Buffer block = whole.slice(0, kBlockSizeBytes);
+    TM_CO_TRY(co_await read_blocks(volume, core_.live_path, first, block, &hit));
+  }
+  if (blocks.count() > 1 && (offset + data.size()) % kBlockSizeBytes != 0) {
+    const BlockRange last{blocks.end - 1, blocks.end};
+    Buffer block = whole.slice((blocks.count() - 1) * kBlockSizeBytes, kBlockSizeBytes);
+    TM_CO_TRY(co_await read_blocks(volume, core_.live_path, last, block, &hit));
+  }
+  std::memcpy(whole.data() + lead, data.data(), data.size());
+  co_return co_await write_whole(volume, blocks, whole);
+}
+
+io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::uint64_t length, bool discard,
+                                      bool fua) {
+  TM_CO_TRY_ASSIGN(Volume* const volume, co_await writable(id));
+  const std::uint64_t end = offset + length;
+  const BlockRange whole{(offset + kBlockSizeBytes - 1) / kBlockSizeBytes, end / kBlockSizeBytes};
+  if (!discard) {
+    // Bytes outside whole blocks are zeroed by writing them.
+    const std::uint64_t lead_end = std::min(end, whole.begin * kBlockSizeBytes);
+    if (offset < lead_end) {
+      Buffer zeroes = Buffer::allocate(lead_end - offset);
+      std::memset(zeroes.data(), 0, zeroes.size());
+      TM_CO_TRY(co_await write(id, offset, zeroes, false));
+    }
+    const std::uint64_t tail_begin = std::max(lead_end, whole.end * kBlockSizeBytes);
+    if (tail_begin < end) {
+      Buffer zeroes = Buffer::allocate(end - tail_begin);
+      std::memset(zeroes.data(), 0, zeroes.size());
+      TM_CO_TRY(co_await write(id, tail_begin, zeroes, false));
+    }
+  }
+  if (!whole.empty()) {
+    const RangeLock::Guard guard = co_await volume->lock.lock(whole);
+    do {
+      TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
+      TM_CO_TRY(core_.check_accepting());
+    } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
+    const journal::Appended appended =
+        core_.journal->append({.kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero,
+                               .volume = volume->id,
+                               .blocks = whole});
+    core_.index->insert_zero(volume->id, whole, appended.id, appended.place);
+    core_.state.epochs().extend(appended.id, appended.timer);
+    ++volume->counters.write_hits;
+  }
+  if (fua) co_return co_await flush();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::flush() {
+  auto durable = co_await core_.journal->wait_durable(core_.journal->last_ticket());
+  if (!durable.ok()) core_.stop(durable.error());
+  co_return durable;
+}
+
+io::Task<Result<std::vector<index::Piece>>> DataPath::pieces(VolumeId volume, BlockRange blocks,
+                                                             std::shared_ptr<const index::Path> path,
+                                                             std::size_t pieces_max) {
+  std::vector<index::Piece> out;
+  if (!core_.index->lookup_now(volume, blocks, *path, out) || out.empty()) {
+    out.clear();
+    TM_CO_TRY(co_await core_.index->lookup(volume, blocks, *path, out, pieces_max));
+  }
+  co_return out;
+}
+
+io::Task<Result<Buffer>> DataPath::piece_data(index::Piece piece) {
+  Buffer recent = core_.journal->recent(piece.place, static_cast<std::uint32_t>(piece.blocks.count()));
+  if (!recent.empty()) co_return recent;
+  std::vector<std::uint32_t> checksums = std::move(piece.checksums);
+  co_return co_await core_.journal->read(piece.place, std::move(checksums));
+}
+
+io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::Path> path,
+                                      std::uint64_t offset, Buffer out, bool count) {
+  Volume* volume = core_.find_volume(id);
+  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  const Core::ReadGuard guard(&core_);
+  const BlockRange blocks = covering(offset, out.size());
+  bool hit = true;
+  Result<void> done;
+  if (is_block_aligned(offset, out.size())) {
+    done = co_await read_blocks(volume, path, blocks, out, &hit);
+  } else {
+    Buffer whole = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+    done = co_await read_blocks(volume, path, blocks, whole, &hit);
+    if (done.ok()) {
+      std::memcpy(out.data(), whole.data() + (offset - blocks.begin * kBlockSizeBytes), out.size());
+    }
+  }
+  if (count) ++(hit ? volume->counters.read_hits : volume->counters.read_misses);
+  co_return done;
+}
+
+io::Task<Result<void>> DataPath::read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,
+                                             BlockRange blocks, Buffer out, bool* hit) {
+  std::uint64_t at = blocks.begin;
+  while (at < blocks.end) {
+    const BlockRange rest{at, blocks.end};
+    TM_CO_TRY_ASSIGN(const std::vector<index::Piece> found, co_await pieces(volume->id, rest, path, 4096));
+    for (const index::Piece& piece : found) {
+      TM_ASSERT(piece.blocks.begin == at);
+      Buffer part = out.slice((at - blocks.begin) * kBlockSizeBytes, piece.blocks.count() * kBlockSizeBytes);
+      if (piece.kind == index::Piece::Kind::kZero) {
+        std::memset(part.data(), 0, part.size());
+      } else if (piece.kind == index::Piece::Kind::kBase) {
+        TM_CO_TRY(co_await read_base(volume, piece.blocks, part, hit));
+      } else {
+        TM_CO_TRY(co_await read_piece(piece, part, hit));
+      }
+      at = piece.blocks.end;
+    }
+    TM_ASSERT(!found.empty());
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::read_piece(index::Piece piece, Buffer out, bool* hit) {
+  const std::uint64_t count = piece.blocks.count();
+  const Buffer recent = core_.journal->recent(piece.place, static_cast<std::uint32_t>(count));
+  if (!recent.empty()) {
+    std::memcpy(out.data(), recent.data(), out.size());
+    co_return Result<void>{};
+  }
+  const std::uint64_t space = journal_space();
+  bool cached = true;
+  for (std::uint64_t i = 0; i < count && cached; ++i) {
+    cached = core_.context.cache.read({space, piece.place.raw() + i},
+                                      out.writable().subspan(i * kBlockSizeBytes, kBlockSizeBytes));
+  }
+  if (cached) co_return Result<void>{};
+  *hit = false;
+  const std::uint64_t first = piece.place.raw();
+  std::vector<std::uint32_t> checksums = std::move(piece.checksums);
+  TM_CO_TRY_ASSIGN(const Buffer data, co_await core_.journal->read(piece.place, std::move(checksums)));
+  std::memcpy(out.data(), data.data(), out.size());
+  for (std::uint64_t i = 0; i < count; ++i) {
+    core_.context.cache.insert({space, first + i}, Bytes(data).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit) {
+  const std::uint64_t space = volume->lu.value;
+  // The base may be smaller than the volume just after a resize elsewhere; beyond it there are zeroes.
+  const std::uint64_t base_end = volume->base->record().size_bytes / kBlockSizeBytes;
+  std::uint64_t at = blocks.begin;
+  while (at < blocks.end) {
+    const std::optional<BlockRange> allocated =
+        at < base_end ? volume->base->next_allocated(at) : std::nullopt;
+    const std::uint64_t data_begin =
+        allocated.has_value() ? std::min(allocated->begin, blocks.end) : blocks.end;
+    if (at < data_begin) {
+      std::memset(out.data() + (at - blocks.begin) * kBlockSizeBytes, 0, (data_begin - at) * kBlockSizeBytes);
+      at = data_begin;
+      continue;
+    }
+    const MutableBytes block = out.writable().subspan((at - blocks.begin) * kBlockSizeBytes, kBlockSizeBytes);
+    if (core_.context.cache.read({space, at}, block)) {
+      ++at;
+      continue;
+    }
+    // One disk read for the run of blocks that the cache does not have.
+    std::uint64_t run_end = at + 1;
+    const std::uint64_t limit = std::min({blocks.end, allocated->end, base_end});
+    while (run_end < limit && !core_.context.cache.contains({space, run_end})) ++run_end;
+    *hit = false;
+    const BlockRange run{at, run_end};
+    Buffer part = out.slice((at - blocks.begin) * kBlockSizeBytes, run.count() * kBlockSizeBytes);
+    TM_CO_TRY(co_await volume->base->read(run, part));
+    for (std::uint64_t i = 0; i < run.count(); ++i) {
+      core_.context.cache.insert({space, at + i}, Bytes(part).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
+    }
+    at = run_end;
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<std::vector<AllocationRun>>> DataPath::allocation(VolumeId id,
+                                                                  std::shared_ptr<const index::Path> path,
+                                                                  std::uint64_t offset, std::uint64_t length,
+                                                                  std::size_t runs_max) {
+  Volume* volume = core_.find_volume(id);
+  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  const Core::ReadGuard guard(&core_);
+  const std::uint64_t end = offset + length;
+  const BlockRange blocks = covering(offset, length);
+  TM_CO_TRY_ASSIGN(const std::vector<index::Piece> found, co_await pieces(id, blocks, path, runs_max + 1));
+  std::vector<AllocationRun> runs;
+  std::uint64_t at = offset;
+  // Joins `until` to the run before it when the answer is the same.
+  const auto extend = [&](std::uint64_t until_block, bool hole) {
+    const std::uint64_t until = std::min(end, until_block * kBlockSizeBytes);
+    if (until <= at) return;
+    if (!runs.empty() && runs.back().hole == hole) {
+      runs.back().length_bytes += until - at;
+    } else {
+      runs.push_back({until - at, hole, hole});
+    }
+    at = until;
+  };
+  for (const index::Piece& piece : found) {
+    if (piece.kind != index::Piece::Kind::kBase) {
+      extend(piece.blocks.end, piece.kind == index::Piece::Kind::kZero);
+    } else {
+      std::uint64_t block = piece.blocks.begin;
+      while (block < piece.blocks.end) {
+        const std::optional<BlockRange> allocated = volume->base->next_allocated(block);
+        const std::uint64_t data_begin =
+            allocated.has_value() ? std::min(allocated->begin, piece.blocks.end) : piece.blocks.end;
+        extend(data_begin, true);
+        if (data_begin >= piece.blocks.end) break;
+        block = std::min(allocated->end, piece.blocks.end);
+        extend(block, false);
+        if (runs.size() > runs_max) break;
+      }
+    }
+    if (runs.size() > runs_max) break;
+  }
+  if (runs.size() > runs_max) runs.resize(runs_max);
+  co_return runs;
+}
+
+}  // namespace tidemark::group

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/bytes.h"
+#include "group/core.h"
+
+namespace tidemark::group {
+
+// A run of bytes with the same answer to "is there anything?".
+struct AllocationRun {
+  std::uint64_t length_bytes = 0;
+  bool hole = false;
+  bool zero = false;
+};
+
+// Reads and writes of a group: the road from a request to the journal, and from a point to its bytes.
+//
+// A write is copied (or its buffer adopted) into the journal's open batch, checksummed on the way, entered in
+// the index and acknowledged; it waits for no disk. A read asks the index for the newest entries on the path,
+// then takes each run from the journal's memory, the cache, the journal on disk, or the base. The live volume
+// and a view differ in the path alone.
+//
+// Offsets and lengths lie inside the volume; the caller has checked. Owned by Group, as is the Core.
+class DataPath {
+ public:
+  explicit DataPath(Core& core) : core_(core) {}
+
+  // The write, if it needs to wait for nothing: whole blocks, at most 1 MiB, space promised, journal open.
+  bool write_now(Volume& volume, std::uint64_t offset, const Buffer& data);
+  io::Task<Result<void>> write(VolumeId volume, std::uint64_t offset, Buffer data, bool fua);
+  // Zeroes a range. With `discard` only whole blocks are touched, and their space may be given back.
+  io::Task<Result<void>> zero(VolumeId volume, std::uint64_t offset, std::uint64_t length, bool discard,
+                              bool fua);
+  // Everything acknowledged before the call survives any crash.
+  io::Task<Result<void>> flush();
+  // `count`: in the volume's hits and misses.
+  io::Task<Result<void>> read(VolumeId volume, std::shared_ptr<const index::Path> path, std::uint64_t offset,
+                              Buffer out, bool count);
+  io::Task<Result<std::vector<AllocationRun>>> allocation(VolumeId volume,
+                                                          std::shared_ptr<const index::Path> path,
+                                                          std::uint64_t offset, std::uint64_t length,
+                                                          std::size_t runs_max);
+  // Index pieces of [begin, end) on a path, all of them in pages; for destaging, differences and copies.
+  io::Task<Result<std::vector<index::Piece>>> pieces(VolumeId volume, BlockRange blocks,
+                                                     std::shared_ptr<const index::Path> path,
+                                                     std::size_t pieces_max);
+  // The bytes of a kData piece, checked.
+  io::Task<Result<Buffer>> piece_data(index::Piece piece);
+
+ private:
+  void append_write(Volume& volume, BlockRange blocks, Buffer data);
+  io::Task<Result<void>> write_whole(Volume* volume, BlockRange blocks, Buffer data);
+  io::Task<Result<void>> write_partial(Volume* volume, std::uint64_t offset, Buffer data);
+  io::Task<Result<void>> read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,
+                                     BlockRange blocks, Buffer out, bool* hit);
+  io::Task<Result<void>> read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit);
+  io::Task<Result<void>> read_piece(index::Piece piece, Buffer out, bool* hit);
+  io::Task<Result<Volume*>> writable(VolumeId volume);
+  std::uint64_t journal_space() const;
+
+  Core& core_;
+};
+
+}  // namespace tidemark::group

@@ -1,0 +1,311 @@
+#include "group/destager.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "group/points.h"
+
+namespace tidemark::group {
+namespace {
+
+// One extent of the base is written by one task at a time (DataVolume's rule); this many extents at once keep
+// a disk busy.
+constexpr std::uint64_t kExtentBlocks = 1024;
+constexpr std::size_t kExtentsInFlightMax = 32;
+// Index pieces looked at together: bounds the memory of a step to a few megabytes.
+constexpr std::size_t kPiecesPerPageMax = 16'384;
+// How often the state of the journal is looked at when nobody asks for space.
+constexpr Duration kPassInterval = Duration::seconds(1);
+// Blocks written to the base at once: 1 MiB.
+constexpr std::uint64_t kRunBlocksMax = 256;
+
+// Cuts pieces at extent boundaries, so that each belongs to one extent.
+std::vector<index::Piece> cut_at_extents(const std::vector<index::Piece>& pieces) {
+  std::vector<index::Piece> out;
+  for (const index::Piece& piece : pieces) {
+    if (piece.kind == index::Piece::Kind::kBase) continue;
+    std::uint64_t begin = piece.blocks.begin;
+    while (begin < piece.blocks.end) {
+      const std::uint64_t boundary = (begin / kExtentBlocks + 1) * kExtentBlocks;
+      // Zeroes over whole extents stay one piece: the base gives the extents back without touching each.
+      const bool whole_extents = piece.kind == index::Piece::Kind::kZero && begin % kExtentBlocks == 0 &&
+                                 piece.blocks.end >= boundary;
+      const std::uint64_t end = whole_extents ? piece.blocks.end / kExtentBlocks * kExtentBlocks
+                                              : std::min(piece.blocks.end, boundary);
+      index::Piece part = piece;
+      part.blocks = {begin, end};
+      if (piece.kind == index::Piece::Kind::kData) {
+        const std::uint64_t skip = begin - piece.blocks.begin;
+        part.place = piece.place.plus(static_cast<std::uint32_t>(skip));
+        part.checksums.assign(piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip),
+                              piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip + end - begin));
+      }
+      out.push_back(std::move(part));
+      begin = end;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+LogId Destager::older(LogId a, LogId b) const {
+  return core_.state.epochs().is_ancestor(a, b) ? a : b;
+}
+
+bool Destager::branch_may_go(const index::EpochInfo& info, bool short_of_space) const {
+  if (info.released) return true;
+  if (info.unreplicated) return false;
+  if (short_of_space && core_.local.settings.on_full == OnFull::kDropHistory) return true;
+  return info.last_timer + core_.local.settings.retain < core_.age_now();
+}
+
+std::vector<Destager::Pin> Destager::pins() const {
+  std::vector<Pin> out;
+  const index::EpochTree& epochs = core_.state.epochs();
+  const LogId head = core_.head();
+  for (const auto& [id, mark] : core_.state.marks()) {
+    if (!mark.held || !epochs.is_ancestor(core_.local.floor, mark.at)) continue;
+    out.push_back({"held-mark", "mark '" + id + "' is held", epochs.common_ancestor(mark.at, head)});
+  }
+  for (const std::uint64_t raw : core_.point_pins) {
+    const LogId at = LogId::from_raw(raw);
+    out.push_back({"view", "a view of log:" + at.to_string() + " is open", epochs.common_ancestor(at, head)});
+  }
+  if (!core_.local.peer_has.is_none()) {
+    out.push_back({"peer", "the peer has everything up to log:" + core_.local.peer_has.to_string(),
+                   epochs.common_ancestor(core_.local.peer_has, head)});
+  }
+  for (const index::EpochTree::Branch& branch : epochs.branches(head)) {
+    const index::EpochInfo* info = epochs.find(branch.epoch);
+    if (info->released || !epochs.is_ancestor(core_.local.floor, branch.left_at)) continue;
+    out.push_back({info->unreplicated ? "tail" : "branch",
+                   "branch " + std::to_string(branch.epoch.value) +
+                       " left the live path at log:" + branch.left_at.to_string(),
+                   branch.left_at});
+  }
+  return out;
+}
+
+LogId Destager::limit_by_pins(bool short_of_space) const {
+  const index::EpochTree& epochs = core_.state.epochs();
+  const LogId head = core_.head();
+  LogId limit = epochs.common_ancestor(core_.journal->durable(), head);
+  for (const Pin& pin : pins()) {
+    if (std::string_view(pin.kind) == "branch") continue;
+    limit = older(pin.at, limit);
+  }
+  for (const index::EpochTree::Branch& branch : epochs.branches(head)) {
+    if (!branch_may_go(*epochs.find(branch.epoch), short_of_space) &&
+        epochs.is_ancestor(core_.local.floor, branch.left_at)) {
+      limit = older(branch.left_at, limit);
+    }
+  }
+  return limit;
+}
+
+LogId Destager::limit_by_space() const {
+  const std::vector<journal::SegmentInfo> segments = core_.journal->segments();
+  const index::EpochTree& epochs = core_.state.epochs();
+  if (segments.empty()) return core_.head();
+  const std::size_t step = std::max<std::size_t>(1, core_.journal->status().segments_total / 4);
+  for (std::size_t i = std::min(step, segments.size() - 1); i < segments.size(); ++i) {
+    const LogId first = segments[i].first;
+    if (first.is_none() || epochs.find(first.epoch()) == nullptr) continue;
+    if (!epochs.is_ancestor(first, core_.head())) return epochs.common_ancestor(first, core_.head());
+    if (first.sequence() > 1) return first.previous();
+    return epochs.find(first.epoch())->parent;
+  }
+  return core_.head();
+}
+
+io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
+  const WallTime cutoff = core_.age_now() - core_.local.settings.retain;
+  const std::shared_ptr<const index::Path> path = core_.path_to(limit);
+  for (const index::PathStep& step : path->steps) {
+    const index::EpochInfo* info = core_.state.epochs().find(step.epoch);
+    if (info->opened > cutoff) continue;
+    if (step.last_sequence == info->last.sequence() && info->last_timer <= cutoff) {
+      co_return LogId(step.epoch, step.last_sequence);
+    }
+    auto batch =
+        co_await core_.journal->find_time(step.epoch, step.first_sequence, step.last_sequence, cutoff);
+    if (!batch.ok()) co_return std::move(batch).error();
+    if (!batch->has_value()) break;
+    const format::BatchMeta& meta = (*batch)->meta;
+    LogId at = meta.first;
+    for (std::size_t i = 0; i < meta.entries.size() && meta.entries[i].timer <= cutoff; ++i) {
+      at = LogId::from_raw(meta.first.raw() + i);
+    }
+    co_return older(at, limit);
+  }
+  co_return core_.local.floor;
+}
+
+io::Task<Result<bool>> Destager::step(bool short_of_space) {
+  LogId target = older(limit_by_space(), limit_by_pins(short_of_space));
+  if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) co_return false;
+  if (!short_of_space || core_.local.settings.on_full == OnFull::kStopWrites) {
+    TM_CO_TRY_ASSIGN(target, co_await limit_by_retention(target));
+  }
+  if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) target = core_.local.floor;
+  if (target == core_.local.destaged) {
+    // Nothing to move; segments may still be left over from a step that a crash cut short.
+    const std::uint32_t free_before = core_.journal->status().segments_free;
+    TM_CO_TRY(co_await free_segments());
+    co_return core_.journal->status().segments_free > free_before;
+  }
+  TM_CO_TRY(co_await raise_floor(target));
+  TM_CO_TRY(co_await free_segments());
+  co_return true;
+}
+
+io::Task<Result<void>> Destager::raise_floor(LogId floor) {
+  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(floor));
+  auto timer = co_await Points(core_).timer_at(floor);
+  if (!timer.ok()) co_return std::move(timer).error();
+  // 1. The promise first: from here on nobody may ask for an older point.
+  core_.local.floor = floor;
+  TM_CO_TRY(co_await core_.save_local());
+  co_await core_.flip_phase();
+  // 2. The base, by volume and in block order; only the newest version of each block.
+  const std::shared_ptr<const index::Path> path = core_.path_to(floor);
+  std::vector<VolumeId> ids;
+  for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
+  for (const VolumeId id : ids) {
+    Volume* volume = core_.find_volume(id);
+    if (volume != nullptr) TM_CO_TRY(co_await destage_volume(volume, path));
+  }
+  // 3. What the base now holds, durably, and the state without which the freed entries could not be missed.
+  core_.local.destaged = floor;
+  core_.local.destaged_checksum = checksum;
+  core_.local.destaged_timer = timer.value();
+  core_.update_live_path();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Destager::free_segments() {
+  Place bound = core_.journal->oldest();
+  const LogId destaged = core_.local.destaged;
+  if (destaged.sequence() > 0) {
+    auto batch = co_await core_.journal->find(destaged);
+    if (batch.ok()) {
+      bound = batch->meta.last() == destaged ? batch->next : batch->place;
+    } else if (batch.error().code != ErrorCode::kNotFound) {
+      co_return std::move(batch).error();
+    }
+  }
+  auto saved = co_await core_.save_snapshot();
+  if (!saved.ok()) co_return saved;
+  co_await core_.flip_phase();
+  core_.index->drop_before(bound);
+  for (auto& [id, volume] : core_.volumes) {
+    volume->appended_bytes.erase(volume->appended_bytes.begin(),
+                                 volume->appended_bytes.lower_bound(bound.generation()));
+  }
+  TM_CO_TRY(co_await core_.journal->free_before(bound));
+  co_return co_await core_.settle_volumes(true);
+}
+
+io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
+  const std::uint64_t end = volume->base->record().size_bytes / kBlockSizeBytes;
+  std::uint64_t at = 0;
+  while (at < end) {
+    const BlockRange rest{at, end};
+    std::vector<index::Piece> page;
+    TM_CO_TRY(co_await core_.index->lookup(volume->id, rest, *path, page, kPiecesPerPageMax));
+    TM_ASSERT(!page.empty());
+    at = page.back().blocks.end;
+    const std::vector<index::Piece> parts = cut_at_extents(page);
+    Result<void> outcome;
+    io::TaskScope scope(core_.scheduler());
+    std::size_t i = 0;
+    while (i < parts.size() && outcome.ok()) {
+      std::vector<index::Piece> extent;
+      const std::uint64_t number = parts[i].blocks.begin / kExtentBlocks;
+      while (i < parts.size() && parts[i].blocks.begin / kExtentBlocks == number)
+        extent.push_back(parts[i++]);
+      while (scope.running() >= kExtentsInFlightMax) co_await scope.one_ended();
+      scope.spawn(destage_extent(volume, std::move(extent), &outcome));
+    }
+    co_await scope.join();
+    TM_CO_TRY(outcome);
+  }
+  co_return co_await volume->base->flush();
+}
+
+io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece> pieces,
+                                        Result<void>* outcome) {
+  std::size_t i = 0;
+  while (i < pieces.size() && outcome->ok()) {
+    BlockRange blocks = pieces[i].blocks;
+    std::vector<index::Piece> run{pieces[i++]};
+    if (run.front().kind == index::Piece::Kind::kZero) {
+      core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+      auto discarded = co_await volume->base->discard(blocks);
+      if (!discarded.ok()) *outcome = discarded;
+      continue;
+    }
+    while (i < pieces.size() && pieces[i].kind == index::Piece::Kind::kData &&
+           pieces[i].blocks.begin == blocks.end && pieces[i].blocks.end - blocks.begin <= kRunBlocksMax) {
+      blocks.end = pieces[i].blocks.end;
+      run.push_back(pieces[i++]);
+    }
+    auto written = co_await destage_run(volume, blocks, std::move(run));
+    if (!written.ok()) *outcome = written;
+  }
+}
+
+io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,
+                                             std::vector<index::Piece> pieces) {
+  Buffer data;
+  std::vector<std::uint32_t> checksums;
+  if (pieces.size() == 1) {
+    checksums = pieces.front().checksums;
+    TM_CO_TRY_ASSIGN(data, co_await data_.piece_data(pieces.front()));
+  } else {
+    data = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+    for (const index::Piece& piece : pieces) {
+      TM_CO_TRY_ASSIGN(const Buffer part, co_await data_.piece_data(piece));
+      std::memcpy(data.data() + (piece.blocks.begin - blocks.begin) * kBlockSizeBytes, part.data(),
+                  part.size());
+      checksums.insert(checksums.end(), piece.checksums.begin(), piece.checksums.end());
+    }
+  }
+  TM_CO_TRY(co_await volume->base->reserve(blocks));
+  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
+}
+
+io::Task<void> Destager::run() {
+  while (!core_.closing && !core_.failure.has_value()) {
+    const journal::JournalStatus status = core_.journal->status();
+    const bool half_full = status.segments_free * 2 < status.segments_total;
+    const bool short_of_space =
+        core_.waiting_for_space > 0 || status.segments_free * 4 < status.segments_total;
+    bool freed = false;
+    if (half_full || short_of_space) {
+      auto stepped = co_await step(short_of_space);
+      if (!stepped.ok()) {
+        if (stepped.error().code == ErrorCode::kNoSpace) {
+          core_.alarm = stepped.error().message;
+        } else {
+          core_.stop(stepped.error());
+        }
+      }
+      freed = stepped.ok() && stepped.value();
+    }
+    core_.last_pass_freed = freed;
+    ++core_.destage_passes;
+    core_.space_freed.wake_all();
+    if (freed && core_.waiting_for_space == 0) continue;
+    if (core_.waiting_for_space > 0) {
+      // A waiter needs two fruitless passes before it gives up; let it look first.
+      co_await core_.scheduler().yield();
+      if (core_.waiting_for_space > 0) continue;
+    }
+    co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPassInterval);
+  }
+}
+
+}  // namespace tidemark::group

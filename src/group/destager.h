@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "group/core.h"
+#include "group/data_path.h"
+
+namespace tidemark::group {
+
+// Raises the floor of a group, moves what the live path holds up to it into the base, and gives the journal's
+// segments back. One task per group; it wakes when the journal fills and works in large steps (about a
+// quarter of the journal), so that a block overwritten often is written to the base once.
+//
+// A step, each part durable before the next: the new floor; the base; `destaged` with a snapshot of the
+// group's state; then segments are freed. A crash anywhere repeats the rest, which changes nothing twice.
+//
+// The floor never passes a pinned point: an open view, a held mark, what the peer does not have yet, a
+// branching point while its dead branch is within retention or an unreplicated tail. When space runs short
+// the unpinned window goes first (if the group's policy lets it), then expired-but-kept dead branches.
+class Destager {
+ public:
+  Destager(Core& core, DataPath& data) : core_(core), data_(data) {}
+
+  // Runs until the group closes or stops.
+  io::Task<void> run();
+  // One step now, as far as pins allow; true when it freed or moved anything. For tests and orderly
+  // shrinking.
+  io::Task<Result<bool>> step(bool short_of_space);
+
+  // Why the floor stays where it is, oldest first; for `journal status`.
+  struct Pin {
+    const char* kind;
+    std::string text;
+    LogId at;
+  };
+  std::vector<Pin> pins() const;
+
+ private:
+  LogId older(LogId a, LogId b) const;
+  LogId limit_by_pins(bool short_of_space) const;
+  LogId limit_by_space() const;
+  io::Task<Result<LogId>> limit_by_retention(LogId limit);
+  bool branch_may_go(const index::EpochInfo& info, bool short_of_space) const;
+  io::Task<Result<void>> raise_floor(LogId floor);
+  io::Task<Result<void>> free_segments();
+  io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
+  io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
+  io::Task<Result<void>> destage_run(Volume* volume, BlockRange blocks, std::vector<index::Piece> pieces);
+
+  Core& core_;
+  DataPath& data_;
+};
+
+}  // namespace tidemark::group

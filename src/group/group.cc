@@ -1,0 +1,314 @@
+#include "group/group.h"
+
+#include <algorithm>
+
+#include "base/names.h"
+
+namespace tidemark::group {
+namespace {
+
+// How often the index and the journal are looked at for a run or a snapshot to write.
+constexpr Duration kPersistInterval = Duration::milliseconds(200);
+
+Error no_such_volume(const std::string& group, const std::string& volume) {
+  return fail(ErrorCode::kNotFound, "group '" + group + "' has no volume '" + printable(volume) +
+                                        "'; see `tidemark volume list " + group + "`");
+}
+
+Result<void> validate_volume_size(std::uint64_t size_bytes) {
+  constexpr std::uint64_t kVolumeSizeBytesMax = 1ull << 56;
+  if (size_bytes == 0 || size_bytes % kBlockSizeBytes != 0 || size_bytes > kVolumeSizeBytesMax) {
+    return fail(ErrorCode::kInvalid,
+                "a volume of " + std::to_string(size_bytes) +
+                    " bytes is not possible: the size must be a multiple of 4096, more than "
+                    "0 and at most 64 PiB");
+  }
+  return {};
+}
+
+}  // namespace
+
+Group::Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume)
+    : core_(std::move(context), std::move(journal)),
+      data_(core_),
+      points_(core_),
+      destager_(core_, data_),
+      log_volume_(log_volume),
+      tasks_(core_.scheduler()) {}
+
+Group::~Group() {
+  tasks_.cancel_all();
+}
+
+void Group::start() {
+  tasks_.spawn(destager_.run());
+  tasks_.spawn(persist_index());
+}
+
+io::Task<Result<void>> Group::close() {
+  core_.closing = true;
+  core_.floor_wanted.wake_all();
+  core_.space_freed.wake_all();
+  core_.changed.wake_all();
+  co_await tasks_.join();
+  if (!core_.failure.has_value()) TM_CO_TRY(co_await core_.save_snapshot());
+  auto closed = co_await core_.journal->close();
+  co_await core_.index->close();
+  co_return closed;
+}
+
+io::Task<Result<void>> Group::destroy(pool::Pool& pool, GroupIdentity group) {
+  // The log volume last: as long as it is there, a start finds the group and can finish the deletion.
+  std::vector<LuNumber> log_volumes;
+  for (const pool::LuRecord& unit : pool.units()) {
+    if (unit.group != group) continue;
+    if (unit.kind == pool::LuKind::kLog) {
+      log_volumes.push_back(unit.number);
+    } else {
+      TM_CO_TRY(co_await pool.remove(unit.number));
+    }
+  }
+  for (const LuNumber number : log_volumes) TM_CO_TRY(co_await pool.remove(number));
+  co_return Result<void>{};
+}
+
+io::Task<void> Group::persist_index() {
+  std::uint64_t snapshot_at_bytes = core_.journal->status().written_bytes;
+  while (!core_.closing && !core_.failure.has_value()) {
+    const journal::JournalStatus status = core_.journal->status();
+    if (core_.index->wants_persist()) {
+      const Place resume = core_.journal->durable_end();
+      // Log ids of entries that a crash took back are given out again; a run must never name one of those.
+      const std::uint64_t ticket = core_.journal->last_ticket();
+      auto persisted = co_await core_.index->persist(resume, [this, ticket] { return wait_durable(ticket); });
+      if (!persisted.ok()) core_.alarm = "the index could not be written: " + persisted.error().message;
+    }
+    if (status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 && core_.local.window_open) {
+      snapshot_at_bytes = status.written_bytes;
+      auto saved = co_await core_.save_snapshot();
+      if (!saved.ok()) core_.alarm = saved.error().message;
+    }
+    co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPersistInterval);
+  }
+}
+
+io::Task<Result<void>> Group::wait_durable(std::uint64_t ticket) {
+  auto durable = co_await core_.journal->wait_durable(ticket);
+  if (!durable.ok()) core_.stop(durable.error());
+  co_return durable;
+}
+
+VolumeStatus Group::volume_status(const VolumeShape& shape) const {
+  VolumeStatus status{.shape = shape};
+  const auto at = core_.volumes.find(shape.id);
+  if (at == core_.volumes.end()) return status;
+  const Volume& volume = *at->second;
+  status.lu = volume.lu;
+  status.allocated_bytes = volume.base->allocated_bytes();
+  status.counters = volume.counters;
+  for (const auto& [generation, bytes] : volume.appended_bytes) status.dirty_bytes += bytes;
+  return status;
+}
+
+// ---- Shape ----
+
+io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64_t size_bytes) {
+  TM_CO_TRY(validate_name("volume name", name));
+  TM_CO_TRY(validate_volume_size(size_bytes));
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  if (core_.state.find_volume(name, core_.head()).has_value()) {
+    co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has a volume '" + name + "' already");
+  }
+  if (volumes().size() >= kVolumesMax) {
+    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kVolumesMax) +
+                                            " volumes, which is the most");
+  }
+  const VolumeShape shape{core_.state.next_volume_id(), name, size_bytes};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(format::VolumeCreated{
+                                                         shape.id, shape.name, shape.size_bytes}));
+  TM_CO_TRY(co_await core_.settle_volumes(false));
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  co_return shape;
+}
+
+io::Task<Result<VolumeShape>> Group::resize_volume(std::string name, std::uint64_t size_bytes) {
+  TM_CO_TRY(validate_volume_size(size_bytes));
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  std::optional<VolumeShape> shape = core_.state.find_volume(name, core_.head());
+  if (!shape.has_value()) co_return no_such_volume(core_.name(), name);
+  if (shape->size_bytes == size_bytes) co_return *shape;
+  if (size_bytes < shape->size_bytes) {
+    // What is cut off reads as zeroes if the volume grows again.
+    TM_CO_TRY(co_await data_.zero(shape->id, size_bytes, shape->size_bytes - size_bytes, true, false));
+  }
+  TM_CO_TRY_ASSIGN(const journal::Appended appended,
+                   co_await core_.append_control(format::VolumeResized{shape->id, size_bytes}));
+  TM_CO_TRY(co_await core_.settle_volumes(false));
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  shape->size_bytes = size_bytes;
+  co_return *shape;
+}
+
+io::Task<Result<void>> Group::delete_volume(std::string name) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  const std::optional<VolumeShape> shape = core_.state.find_volume(name, core_.head());
+  if (!shape.has_value()) co_return no_such_volume(core_.name(), name);
+  TM_CO_TRY_ASSIGN(const journal::Appended appended,
+                   co_await core_.append_control(format::VolumeDeleted{shape->id}));
+  co_return co_await wait_durable(appended.ticket);
+}
+
+io::Task<Result<void>> Group::set_settings(GroupSettings settings) {
+  auto guard = co_await core_.command_mutex.lock();
+  core_.local.settings = settings;
+  auto saved = co_await core_.save_local();
+  core_.floor_wanted.wake_all();
+  co_return saved;
+}
+
+io::Task<Result<std::unique_ptr<View>>> Group::open_view(std::string volume, std::string point) {
+  auto resolved = co_await points_.resolve(point, false);
+  if (!resolved.ok()) co_return std::move(resolved).error();
+  const std::optional<VolumeShape> shape = core_.state.find_volume(volume, resolved->at);
+  if (!shape.has_value()) {
+    co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' had no volume '" + printable(volume) +
+                                             "' at '" + printable(point, 140) + "'");
+  }
+  // Nothing was awaited since the point was last checked, so the pin holds what was found.
+  TM_CO_TRY(core_.check_readable(resolved->at));
+  co_return std::make_unique<View>(core_, data_, *resolved, *shape);
+}
+
+// ---- Marks ----
+
+io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
+  TM_CO_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
+  if (mark.note.size() > format::kMarkNoteBytesMax || mark.host.size() > format::kHostNameBytesMax) {
+    co_return fail(ErrorCode::kInvalid, "the note or the host name of mark '" + mark.id + "' is too long");
+  }
+  std::vector<std::byte> body = format::encode_mark(mark);
+  TM_CO_TRY(core_.check_accepting());
+  const auto body_bytes = static_cast<std::uint32_t>(body.size());
+  TM_CO_TRY(co_await core_.make_room(0, body_bytes, journal::Purpose::kControl));
+  TM_CO_TRY(core_.check_accepting());
+  if (core_.state.find_mark(mark.id) != nullptr) {
+    co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has had a mark '" + mark.id +
+                                           "' before; ids are used once, choose another");
+  }
+  if (core_.state.marks().size() >= kMarksMax) {
+    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kMarksMax) +
+                                            " marks, which is the most; delete some");
+  }
+  const journal::Appended appended =
+      core_.journal->append({.kind = format::EntryKind::kMark, .body = std::move(body)});
+  auto applied = core_.state.apply_mark(appended.id, appended.timer, mark);
+  TM_ASSERT(applied.ok());
+  core_.state.epochs().extend(appended.id, appended.timer);
+  core_.changed.wake_all();
+  const Mark recorded = *core_.state.find_mark(mark.id);
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  co_return recorded;
+}
+
+io::Task<Result<Mark>> Group::record_mark(format::ControlRecord record, std::string id) {
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
+  const Mark* mark = core_.state.find_mark(id);
+  const Mark recorded = mark == nullptr ? Mark{.id = id} : *mark;
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  co_return recorded;
+}
+
+io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string point) {
+  TM_CO_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  auto resolved = co_await points_.resolve(point, false);
+  if (!resolved.ok()) co_return std::move(resolved).error();
+  if (core_.state.find_mark(mark.id) != nullptr) {
+    co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has had a mark '" + mark.id +
+                                           "' before; ids are used once, choose another");
+  }
+  const std::string id = mark.id;
+  co_return co_await record_mark(format::PointNamed{std::move(mark), resolved->at}, id);
+}
+
+io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction action) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  const Mark* mark = core_.state.find_mark(id);
+  if (mark == nullptr) {
+    co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no mark '" + printable(id, 140) +
+                                             "'; " + points_.hint());
+  }
+  if (action == format::MarkAction::kHold) TM_CO_TRY(core_.check_readable(mark->at));
+  co_return co_await record_mark(format::MarkChanged{id, action}, id);
+}
+
+// ---- Restore and branches ----
+
+io::Task<Result<RestorePlan>> Group::plan_restore(std::string point, bool before) {
+  auto target = co_await points_.resolve(point, before);
+  if (!target.ok()) co_return std::move(target).error();
+  RestorePlan plan;
+  plan.target = *target;
+  plan.from.at = core_.head();
+  const index::EpochInfo* live = core_.state.epochs().find(core_.live_epoch);
+  plan.from.timer = live->last_timer;
+  plan.shape_now = core_.state.shape_at(plan.from.at);
+  plan.shape_target = core_.state.shape_at(plan.target.at);
+  const LogId common = core_.state.epochs().common_ancestor(plan.from.at, plan.target.at);
+  for (const index::PathStep& step : core_.state.epochs().path(plan.from.at, common).steps) {
+    plan.entries_left += step.last_sequence - step.first_sequence + 1;
+  }
+  for (const auto& [id, mark] : core_.state.marks()) {
+    const bool on_live = core_.state.epochs().is_ancestor(mark.at, plan.from.at);
+    if (on_live && !core_.state.epochs().is_ancestor(mark.at, plan.target.at)) plan.marks_left.push_back(id);
+  }
+  co_return plan;
+}
+
+io::Task<Result<journal::Appended>> Group::restore(RestorePlan plan, format::EpochReason reason) {
+  auto guard = co_await core_.command_mutex.lock();
+  if (core_.local.role == Role::kPrimary) {
+    TM_CO_TRY(core_.check_accepting());
+  } else if (core_.failure.has_value()) {
+    co_return *core_.failure;
+  }
+  TM_CO_TRY(core_.check_readable(plan.target.at));
+  const PointPin pin(&core_, plan.target.at);
+  auto appended = co_await core_.open_epoch(plan.target.at, reason);
+  if (!appended.ok()) co_return appended;
+  TM_CO_TRY(co_await wait_durable(appended->ticket));
+  co_return appended;
+}
+
+io::Task<Result<void>> Group::release_branch(Epoch epoch) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  const std::string name = "branch " + std::to_string(epoch.value);
+  if (core_.state.epochs().find(epoch) == nullptr) {
+    co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no " + name +
+                                             "; see `tidemark branch list " + core_.name() + "`");
+  }
+  if (core_.state.epochs().is_ancestor(LogId(epoch, 1), core_.head()) && epoch == core_.live_epoch) {
+    co_return fail(ErrorCode::kRefused, name + " is the live one of group '" + core_.name() + "'");
+  }
+  TM_CO_TRY_ASSIGN(const journal::Appended appended,
+                   co_await core_.append_control(format::BranchReleased{epoch}));
+  core_.floor_wanted.wake_all();
+  co_return co_await wait_durable(appended.ticket);
+}
+
+io::Task<Result<void>> Group::set_exports_closed(bool closed) {
+  core_.local.exports_closed = closed;
+  co_return co_await core_.save_local();
+}
+
+io::Task<Result<bool>> Group::destage_now(bool short_of_space) {
+  co_return co_await destager_.step(short_of_space);
+}
+
+}  // namespace tidemark::group

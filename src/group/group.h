@@ -1,0 +1,177 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "group/core.h"
+#include "group/data_path.h"
+#include "group/destager.h"
+#include "group/points.h"
+#include "group/view.h"
+
+namespace tidemark::group {
+
+// What a restore would do, or did.
+struct RestorePlan {
+  ResolvedPoint from{};  // the head that is left
+  ResolvedPoint target{};
+  std::vector<VolumeShape> shape_now{};
+  std::vector<VolumeShape> shape_target{};
+  std::uint64_t entries_left = 0;         // on the branch that is left, after the point where it was left
+  std::vector<std::string> marks_left{};  // newest last
+};
+
+struct VolumeStatus {
+  VolumeShape shape{};
+  LuNumber lu{};
+  std::uint64_t allocated_bytes = 0;  // of the base
+  std::uint64_t dirty_bytes = 0;  // acknowledged and not yet in the base, whole journal segments at a time
+  AccessCounters counters{};
+};
+
+// A run of blocks that differ between two points.
+struct ChangedRun {
+  BlockRange blocks{};
+};
+
+struct ShownEntry {
+  LogId id{};
+  format::Entry entry{};
+  Place payload_place{};
+};
+
+// The volumes that share one write order, with their journal: the heart of a node.
+//
+// All methods are called on the group's reactor thread. Commands that change the group answer when the change
+// is durable here. A failed journal write stops the group: it accepts nothing more, says why, and is opened
+// again from what is on disk at the next start. close() ends it in an orderly way; destroying it without is a
+// crash. docs/architecture.md tells how a write, a read, a restore and a floor step run through it.
+class Group {
+ public:
+  // A new group with its log volume, its first epoch and no volumes.
+  static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, std::string name,
+                                                         GroupSettings settings,
+                                                         std::uint64_t journal_size_bytes);
+  // The group whose log volume this is: replays what the snapshot and the index do not hold.
+  static io::Task<Result<std::unique_ptr<Group>>> open(GroupContext context, LuNumber log_volume);
+  // An empty secondary of the group `state` describes, whose entries go on after `start`. Nothing is readable
+  // until the first copy has been applied and open_window() called.
+  static io::Task<Result<std::unique_ptr<Group>>> create_secondary(GroupContext context, std::string name,
+                                                                   GroupSettings settings,
+                                                                   std::uint64_t journal_size_bytes,
+                                                                   GroupIdentity identity, GroupState state,
+                                                                   LogId start, std::uint32_t start_checksum,
+                                                                   std::uint32_t parity);
+  ~Group();
+
+  // Ends the destager, writes a snapshot and a seal.
+  io::Task<Result<void>> close();
+  // Gives every logical unit of the group back. The group was closed.
+  static io::Task<Result<void>> destroy(pool::Pool& pool, GroupIdentity group);
+
+  // ---- What it is ----
+  const std::string& name() const { return core_.local.name; }
+  GroupIdentity identity() const { return core_.journal->group(); }
+  LuNumber log_volume() const { return log_volume_; }
+  const LocalRecord& local() const { return core_.local; }
+  const GroupState& state() const { return core_.state; }
+  LogId head() const { return core_.head(); }
+  Epoch live_epoch() const { return core_.live_epoch; }
+  std::vector<VolumeShape> volumes() const { return core_.state.shape_at(core_.head()); }
+  VolumeStatus volume_status(const VolumeShape& shape) const;
+  journal::Journal& journal() { return *core_.journal; }
+  const journal::Journal& journal() const { return *core_.journal; }
+  index::IndexStatus index_status() const { return core_.index->status(); }
+  std::vector<Destager::Pin> pins() const { return destager_.pins(); }
+  const std::optional<Error>& failure() const { return core_.failure; }
+  const std::optional<std::string>& alarm() const { return core_.alarm; }
+  Result<void> check_accepting() const { return core_.check_accepting(); }
+  // Wakes when head, shape, marks, roles or failure change. Re-check after each wake.
+  io::WaitQueue& changed() { return core_.changed; }
+
+  // ---- Data ----
+  DataPath& data() { return data_; }
+  Volume* find_volume(VolumeId id) { return core_.find_volume(id); }
+  std::shared_ptr<const index::Path> live_path() const { return core_.live_path; }
+  Points& points() { return points_; }
+  // kNotFound when no such volume exists at the point.
+  io::Task<Result<std::unique_ptr<View>>> open_view(std::string volume, std::string point);
+
+  // ---- Shape ----
+  io::Task<Result<VolumeShape>> create_volume(std::string name, std::uint64_t size_bytes);
+  // Shrinking discards what lies beyond the new end first.
+  io::Task<Result<VolumeShape>> resize_volume(std::string name, std::uint64_t size_bytes);
+  io::Task<Result<void>> delete_volume(std::string name);
+  io::Task<Result<void>> set_settings(GroupSettings settings);
+
+  // ---- Marks ----
+  // kExists when the id was ever used in the group. Covers every write acknowledged before the call.
+  io::Task<Result<Mark>> create_mark(format::MarkRecord mark);
+  io::Task<Result<Mark>> name_point(format::MarkRecord mark, std::string point);
+  io::Task<Result<Mark>> change_mark(std::string id, format::MarkAction action);
+
+  // ---- Restore and branches ----
+  io::Task<Result<RestorePlan>> plan_restore(std::string point, bool before);
+  // One entry: opens an epoch that continues after the plan's target. Writers are the caller's to deal with.
+  io::Task<Result<journal::Appended>> restore(RestorePlan plan, format::EpochReason reason);
+  io::Task<Result<void>> release_branch(Epoch epoch);
+  io::Task<Result<void>> set_exports_closed(bool closed);
+
+  // ---- Looking back ----
+  // Entries after `after` on the path to the head (or, when it lies on a dead branch, to that branch's end).
+  io::Task<Result<std::vector<ShownEntry>>> show_entries(LogId after, std::size_t entries_max);
+  // The bytes at the place of one entry just before or just after it: `blocks` within the entry's range.
+  io::Task<Result<Buffer>> entry_data(LogId id, VolumeId volume, BlockRange blocks, bool before);
+  // Runs of blocks from `begin` on whose content differs between two readable points; at most `runs_max`.
+  io::Task<Result<std::vector<ChangedRun>>> diff(VolumeId volume, LogId from, LogId to, BlockRange blocks,
+                                                 std::size_t runs_max);
+  // Upper bound of the blocks that differ, from the index alone.
+  io::Task<Result<std::uint64_t>> count_differing(VolumeId volume, LogId from, LogId to, BlockRange blocks);
+
+  // ---- For the pair ----
+  io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
+  void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
+  void hold_back(std::optional<Error> reason);
+  // Appends a batch that the other node wrote. kInvalid when it does not continue the order held here.
+  io::Task<Result<void>> append_received(format::BatchMeta meta, std::vector<std::byte> encoded_meta,
+                                         Buffer payload, std::uint32_t checksum);
+  // Blocks of the first copy, straight into the base; `data` empty: they are zero. Durable after
+  // open_window().
+  io::Task<Result<void>> write_copy(VolumeId volume, BlockRange blocks, Buffer data);
+  // The first copy is complete as of `point`: it becomes the floor, and views may be opened.
+  io::Task<Result<void>> open_window(LogId point);
+  // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
+  io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
+  std::vector<std::byte> encode_state() const { return core_.state.encode(); }
+  io::Task<Result<std::uint32_t>> checksum_at(LogId id) { co_return co_await core_.checksum_at(id); }
+  io::Task<Result<void>> snapshot() { co_return co_await core_.save_snapshot(); }
+  // One floor step now, as far as pins and retention allow.
+  io::Task<Result<bool>> destage_now(bool short_of_space);
+
+ private:
+  Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume);
+  static io::Task<Result<std::unique_ptr<Group>>> make(GroupContext context, std::string name,
+                                                       GroupSettings settings,
+                                                       std::uint64_t journal_size_bytes,
+                                                       GroupIdentity identity);
+  io::Task<Result<void>> replay();
+  io::Task<Result<void>> replay_batch(const journal::StoredBatch& batch, bool to_state, bool to_index);
+  io::Task<Result<void>> promise_base_space();
+  void index_batch(const format::BatchMeta& meta, Place payload_place);
+  void start();
+  io::Task<void> persist_index();
+  io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
+  io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+
+  Core core_;
+  DataPath data_;
+  Points points_;
+  Destager destager_;
+  LuNumber log_volume_{};
+  std::uint64_t appended_since_snapshot_bytes_ = 0;
+  io::TaskScope tasks_;
+};
+
+}  // namespace tidemark::group

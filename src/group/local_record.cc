@@ -1,0 +1,74 @@
+#include "group/local_record.h"
+
+#include "base/codec.h"
+#include "base/names.h"
+
+namespace tidemark::group {
+namespace {
+
+constexpr std::uint32_t kLocalRecordVersion = 1;
+
+}  // namespace
+
+std::vector<std::byte> LocalRecord::encode() const {
+  TM_ASSERT(pair.size() <= kPairRecordBytesMax);
+  Encoder out;
+  out.u32(kLocalRecordVersion);
+  out.text(name);
+  out.i64(settings.retain.ns);
+  out.u8(static_cast<std::uint8_t>(settings.on_full));
+  out.u8(static_cast<std::uint8_t>(role));
+  out.u32(parity);
+  out.u64(floor.raw());
+  out.u64(destaged.raw());
+  out.u32(destaged_checksum);
+  out.i64(destaged_timer.ns);
+  out.u32(live_epoch.value);
+  out.u64(live_head.raw());
+  out.u8(static_cast<std::uint8_t>((window_open ? 1 : 0) | (exports_closed ? 2 : 0)));
+  out.u64(peer_has.raw());
+  out.u32(static_cast<std::uint32_t>(pair.size()));
+  out.raw(Bytes(pair));
+  return out.take();
+}
+
+Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
+  Decoder in(bytes);
+  LocalRecord record;
+  const std::uint32_t version = in.u32();
+  if (version != kLocalRecordVersion) {
+    return fail(ErrorCode::kUnsupported, "a group's local record has version " + std::to_string(version) +
+                                             "; this tidemarkd knows version " +
+                                             std::to_string(kLocalRecordVersion));
+  }
+  record.name = in.text(kNameLengthMax);
+  record.settings.retain.ns = in.i64();
+  const std::uint8_t on_full = in.u8();
+  const std::uint8_t role = in.u8();
+  record.parity = in.u32();
+  record.floor = LogId::from_raw(in.u64());
+  record.destaged = LogId::from_raw(in.u64());
+  record.destaged_checksum = in.u32();
+  record.destaged_timer.ns = in.i64();
+  record.live_epoch.value = in.u32();
+  record.live_head = LogId::from_raw(in.u64());
+  const std::uint8_t flags = in.u8();
+  record.window_open = (flags & 1) != 0;
+  record.exports_closed = (flags & 2) != 0;
+  record.peer_has = LogId::from_raw(in.u64());
+  const std::uint32_t pair_size = in.u32();
+  if (pair_size > kPairRecordBytesMax) {
+    return fail(ErrorCode::kInvalid, "a group's local record has a pair record out of bounds");
+  }
+  const Bytes pair = in.raw(pair_size);
+  record.pair.assign(pair.begin(), pair.end());
+  if (!in.done() || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
+    return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");
+  }
+  TM_TRY(validate_name("group name", record.name));
+  record.settings.on_full = static_cast<OnFull>(on_full);
+  record.role = static_cast<Role>(role);
+  return record;
+}
+
+}  // namespace tidemark::group

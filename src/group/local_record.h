@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace tidemark::group {
+
+// What happens when the journal is full of history that is still within retention.
+enum class OnFull : std::uint8_t {
+  kDropHistory = 1,  // the oldest unpinned history goes, with an alarm
+  kStopWrites = 2,   // writes fail with ENOSPC until there is room
+};
+
+struct GroupSettings {
+  Duration retain = Duration::seconds(24 * 3600);
+  OnFull on_full = OnFull::kDropHistory;
+};
+
+enum class Role : std::uint8_t { kPrimary = 1, kSecondary = 2 };
+
+// What one node alone knows of a group and keeps in the journal's superblock, replaced as a whole.
+struct LocalRecord {
+  std::string name{};
+  GroupSettings settings{};
+  Role role = Role::kPrimary;
+  std::uint32_t parity = 1;             // of the epoch numbers that this node draws
+  LogId floor{};                        // the oldest readable point
+  LogId destaged{};                     // the base holds everything up to here
+  std::uint32_t destaged_checksum = 0;  // of the batch that held that entry, which may be freed
+  WallTime destaged_timer{};            // of that entry
+  Epoch live_epoch{};           // where appends go on, unless the journal shows a later epoch opened here
+  LogId live_head{};            // newest entry of the live epoch when that was recorded
+  bool window_open = true;      // false on a secondary while the first copy runs: nothing is readable
+  bool exports_closed = false;  // after a forced restore, until `group open`
+  LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
+  std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
+
+  std::vector<std::byte> encode() const;
+  static Result<LocalRecord> decode(Bytes bytes);
+};
+inline constexpr std::size_t kPairRecordBytesMax = 2048;
+
+}  // namespace tidemark::group

@@ -1,0 +1,259 @@
+#include "group/state.h"
+
+#include <algorithm>
+
+#include "base/codec.h"
+#include "base/names.h"
+
+namespace tidemark::group {
+namespace {
+
+constexpr std::uint32_t kStateVersion = 1;
+
+}  // namespace
+
+Result<void> GroupState::apply(const format::BatchMeta& batch) {
+  for (std::size_t i = 0; i < batch.entries.size(); ++i) {
+    const format::Entry& entry = batch.entries[i];
+    const LogId id = LogId::from_raw(batch.first.raw() + i);
+    if (entry.kind == format::EntryKind::kMark) {
+      TM_TRY_ASSIGN(const format::MarkRecord mark, format::decode_mark(entry.body));
+      TM_TRY(apply_mark(id, entry.timer, mark));
+    } else if (entry.kind == format::EntryKind::kControl) {
+      TM_TRY_ASSIGN(const format::ControlRecord record, format::decode_control(entry.body));
+      TM_TRY(apply(id, entry.timer, record));
+    }
+    if (epochs_.find(id.epoch()) == nullptr) {
+      return fail(ErrorCode::kInvalid,
+                  "log entry " + id.to_string() + " lies in an epoch that was never opened");
+    }
+    epochs_.extend(id, entry.timer);
+  }
+  return {};
+}
+
+Result<void> GroupState::apply_mark(LogId id, WallTime timer, const format::MarkRecord& record) {
+  Mark mark{.id = record.id,
+            .at = id,
+            .entry = id,
+            .timer = timer,
+            .host_time = record.host_time,
+            .host = record.host,
+            .note = record.note};
+  // The first of two equal ids keeps the name; the same entry may be replayed.
+  const auto [at, inserted] = marks_.try_emplace(mark.id, mark);
+  if (inserted) last_mark_id_ = mark.id;
+  return {};
+}
+
+Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRecord& record) {
+  if (const auto* opened = std::get_if<format::EpochOpened>(&record)) {
+    if (id.sequence() != 1) {
+      return fail(ErrorCode::kInvalid,
+                  "log entry " + id.to_string() + " opens an epoch but is not its first");
+    }
+    return epochs_.add({.number = id.epoch(),
+                        .identity = opened->identity,
+                        .parent = opened->parent,
+                        .reason = opened->reason,
+                        .opened = timer,
+                        .last = id,
+                        .last_timer = timer});
+  }
+  if (const auto* created = std::get_if<format::VolumeCreated>(&record)) {
+    if (shape_changes_.size() >= 64 * kVolumesMax) {
+      return fail(ErrorCode::kInvalid, "the group has had more volume changes than this version keeps");
+    }
+    shape_changes_.push_back({id, {created->volume, created->name, created->size_bytes}, false});
+    last_volume_ = std::max(last_volume_, created->volume);
+    return {};
+  }
+  if (const auto* resized = std::get_if<format::VolumeResized>(&record)) {
+    // The name travels with the change, so that a change alone says the whole shape of its volume.
+    std::string name;
+    for (const ShapeChange& change : shape_changes_) {
+      if (change.volume.id == resized->volume) name = change.volume.name;
+    }
+    shape_changes_.push_back({id, {resized->volume, name, resized->size_bytes}, false});
+    return {};
+  }
+  if (const auto* deleted = std::get_if<format::VolumeDeleted>(&record)) {
+    shape_changes_.push_back({id, {deleted->volume, {}, 0}, true});
+    return {};
+  }
+  if (const auto* named = std::get_if<format::PointNamed>(&record)) {
+    Mark mark{.id = named->mark.id,
+              .at = named->target,
+              .entry = id,
+              .timer = timer,
+              .host_time = named->mark.host_time,
+              .host = named->mark.host,
+              .note = named->mark.note};
+    if (marks_.try_emplace(mark.id, mark).second) last_mark_id_ = mark.id;
+    return {};
+  }
+  if (const auto* changed = std::get_if<format::MarkChanged>(&record)) {
+    const auto at = marks_.find(changed->id);
+    if (at == marks_.end()) return {};
+    if (changed->action == format::MarkAction::kDelete) {
+      marks_.erase(at);
+    } else {
+      at->second.held = changed->action == format::MarkAction::kHold;
+    }
+    return {};
+  }
+  const auto& released = std::get<format::BranchReleased>(record);
+  if (index::EpochInfo* info = epochs_.find(released.epoch)) info->released = true;
+  return {};
+}
+
+std::vector<VolumeShape> GroupState::shape_at(LogId point) const {
+  std::map<VolumeId, VolumeShape> volumes;
+  for (const ShapeChange& change : shape_changes_) {
+    if (!epochs_.is_ancestor(change.id, point)) continue;
+    if (change.deleted) {
+      volumes.erase(change.volume.id);
+    } else {
+      volumes[change.volume.id] = change.volume;
+    }
+  }
+  std::vector<VolumeShape> out;
+  for (auto& [id, shape] : volumes) out.push_back(shape);
+  return out;
+}
+
+std::optional<VolumeShape> GroupState::find_volume(const std::string& name, LogId point) const {
+  for (VolumeShape& shape : shape_at(point)) {
+    if (shape.name == name) return shape;
+  }
+  return std::nullopt;
+}
+
+std::map<VolumeId, std::uint64_t> GroupState::sizes_max() const {
+  std::map<VolumeId, std::uint64_t> sizes;
+  for (const ShapeChange& change : shape_changes_) {
+    std::uint64_t& size = sizes[change.volume.id];
+    size = std::max(size, change.volume.size_bytes);
+  }
+  return sizes;
+}
+
+bool GroupState::volume_may_be_read(VolumeId volume, LogId floor) const {
+  for (const VolumeShape& shape : shape_at(floor)) {
+    if (shape.id == volume) return true;
+  }
+  return std::any_of(shape_changes_.begin(), shape_changes_.end(), [&](const ShapeChange& change) {
+    const index::EpochInfo* info = epochs_.find(change.id.epoch());
+    return change.volume.id == volume && !change.deleted && info != nullptr && !info->released &&
+           !epochs_.is_ancestor(change.id, floor);
+  });
+}
+
+const Mark* GroupState::find_mark(const std::string& id) const {
+  const auto at = marks_.find(id);
+  return at == marks_.end() ? nullptr : &at->second;
+}
+
+std::optional<Mark> GroupState::last_mark() const {
+  const Mark* mark = find_mark(last_mark_id_);
+  if (mark == nullptr) return std::nullopt;
+  return *mark;
+}
+
+std::vector<std::byte> GroupState::encode() const {
+  Encoder out;
+  out.u32(kStateVersion);
+  out.u32(last_volume_.value);
+  out.text(last_mark_id_);
+  out.u32(static_cast<std::uint32_t>(epochs_.all().size()));
+  for (const auto& [number, info] : epochs_.all()) {
+    out.u32(number.value);
+    out.raw(info.identity.bytes);
+    out.u64(info.parent.raw());
+    out.u8(static_cast<std::uint8_t>(info.reason));
+    out.i64(info.opened.ns);
+    out.u64(info.last.raw());
+    out.i64(info.last_timer.ns);
+    out.u8(static_cast<std::uint8_t>((info.released ? 1 : 0) | (info.unreplicated ? 2 : 0) |
+                                     (info.abandoned ? 4 : 0)));
+  }
+  out.u32(static_cast<std::uint32_t>(shape_changes_.size()));
+  for (const ShapeChange& change : shape_changes_) {
+    out.u64(change.id.raw());
+    out.u32(change.volume.id.value);
+    out.text(change.volume.name);
+    out.u64(change.volume.size_bytes);
+    out.u8(change.deleted ? 1 : 0);
+  }
+  out.u32(static_cast<std::uint32_t>(marks_.size()));
+  for (const auto& [id, mark] : marks_) {
+    out.text(mark.id);
+    out.u64(mark.at.raw());
+    out.u64(mark.entry.raw());
+    out.i64(mark.timer.ns);
+    out.i64(mark.host_time.ns);
+    out.text(mark.host);
+    out.text(mark.note);
+    out.u8(mark.held ? 1 : 0);
+  }
+  return out.take();
+}
+
+Result<GroupState> GroupState::decode(Bytes bytes) {
+  const Error bad = fail(ErrorCode::kInvalid, "a group state is cut off or has a field out of bounds");
+  Decoder in(bytes);
+  GroupState state;
+  const std::uint32_t version = in.u32();
+  if (version != kStateVersion) {
+    return fail(ErrorCode::kUnsupported, "a group state has version " + std::to_string(version) +
+                                             "; this tidemarkd knows version " +
+                                             std::to_string(kStateVersion));
+  }
+  state.last_volume_.value = in.u32();
+  state.last_mark_id_ = in.text(kMarkIdLengthMax);
+  for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
+    index::EpochInfo info;
+    info.number.value = in.u32();
+    info.identity.bytes = in.array<16>();
+    info.parent = LogId::from_raw(in.u64());
+    const std::uint8_t reason = in.u8();
+    if (reason < 1 || reason > 4) return bad;
+    info.reason = static_cast<format::EpochReason>(reason);
+    info.opened.ns = in.i64();
+    info.last = LogId::from_raw(in.u64());
+    info.last_timer.ns = in.i64();
+    const std::uint8_t flags = in.u8();
+    info.released = (flags & 1) != 0;
+    info.unreplicated = (flags & 2) != 0;
+    info.abandoned = (flags & 4) != 0;
+    if (info.last.epoch() != info.number) return bad;
+    TM_TRY(state.epochs_.add(info));
+  }
+  for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
+    ShapeChange change;
+    change.id = LogId::from_raw(in.u64());
+    change.volume.id.value = in.u32();
+    change.volume.name = in.text(kNameLengthMax);
+    change.volume.size_bytes = in.u64();
+    change.deleted = in.u8() != 0;
+    if (change.volume.size_bytes % kBlockSizeBytes != 0) return bad;
+    state.shape_changes_.push_back(std::move(change));
+  }
+  for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
+    Mark mark;
+    mark.id = in.text(kMarkIdLengthMax);
+    mark.at = LogId::from_raw(in.u64());
+    mark.entry = LogId::from_raw(in.u64());
+    mark.timer.ns = in.i64();
+    mark.host_time.ns = in.i64();
+    mark.host = in.text(format::kHostNameBytesMax);
+    mark.note = in.text(format::kMarkNoteBytesMax);
+    mark.held = in.u8() != 0;
+    std::string id = mark.id;
+    state.marks_.emplace(std::move(id), std::move(mark));
+  }
+  if (!in.done()) return bad;
+  return state;
+}
+
+}  // namespace tidemark::group

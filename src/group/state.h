@@ -1,0 +1,90 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "format/batch.h"
+#include "format/records.h"
+#include "index/epoch_tree.h"
+
+namespace tidemark::group {
+
+// A volume as it is at one point of the order.
+struct VolumeShape {
+  VolumeId id{};
+  std::string name{};
+  std::uint64_t size_bytes = 0;
+  bool operator==(const VolumeShape&) const = default;
+};
+
+// A name for a point: made in the order (a mark entry), or given afterwards.
+struct Mark {
+  std::string id{};
+  LogId at{};        // the point it names
+  LogId entry{};     // the entry that recorded it: `at` itself for a mark made in the order
+  WallTime timer{};  // timer value of the entry that recorded it
+  WallTime host_time{};
+  std::string host{};
+  std::string note{};
+  bool held = false;  // the floor does not pass it
+};
+
+inline constexpr std::size_t kMarksMax = 2'000'000;  // in memory, about 250 bytes each
+inline constexpr std::size_t kVolumesMax = 1024;
+
+// What replaying a group's entries amounts to, blocks aside: its epochs, its volumes at every point, its
+// marks.
+//
+// Invariants
+//   1. The same entries in the same append order give the same state on every node.
+//   2. Shape belongs to a branch; marks, holds and releases belong to the group, whatever branch they are on.
+class GroupState {
+ public:
+  GroupState() = default;
+
+  // What every entry of a batch does to the state. The batch's epoch is known, or its first entry opens it.
+  // kInvalid and kUnsupported come from bodies that do not decode, or contradict what is known.
+  Result<void> apply(const format::BatchMeta& batch);
+  Result<void> apply(LogId id, WallTime timer, const format::ControlRecord& record);
+  Result<void> apply_mark(LogId id, WallTime timer, const format::MarkRecord& record);
+
+  const index::EpochTree& epochs() const { return epochs_; }
+  index::EpochTree& epochs() { return epochs_; }
+
+  // The volumes at a point, by id.
+  std::vector<VolumeShape> shape_at(LogId point) const;
+  std::optional<VolumeShape> find_volume(const std::string& name, LogId point) const;
+  // Never used before on any branch known here.
+  VolumeId next_volume_id() const { return VolumeId{last_volume_.value + 1}; }
+  // Every volume ever seen that was not forgotten, with the largest size it had at any point.
+  std::map<VolumeId, std::uint64_t> sizes_max() const;
+  // True when some point after `floor`, on any branch, or `floor` itself may show the volume.
+  bool volume_may_be_read(VolumeId volume, LogId floor) const;
+
+  const Mark* find_mark(const std::string& id) const;
+  const std::map<std::string, Mark>& marks() const { return marks_; }
+  std::optional<Mark> last_mark() const;
+
+  // The whole state as bytes, and back. kDamaged or kInvalid when the bytes are not a state.
+  std::vector<std::byte> encode() const;
+  static Result<GroupState> decode(Bytes bytes);
+
+ private:
+  struct ShapeChange {
+    LogId id{};
+    VolumeShape volume{};
+    bool deleted = false;
+  };
+  index::EpochTree epochs_;
+  std::vector<ShapeChange> shape_changes_;  // in append order
+  std::map<std::string, Mark> marks_;
+  VolumeId last_volume_{};
+  std::string last_mark_id_;
+};
+
+}  // namespace tidemark::group

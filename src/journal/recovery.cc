@@ -1,0 +1,258 @@
+// Opening a journal: which superblock counts, how the segments follow each other, where the order ends.
+//
+// The end is the first place where no whole frame lies. What a crash may leave there is a torn tail: batches
+// that were in flight, in any subset and each perhaps in part. It is cut by beginning a new segment, whose
+// first block names the exact end. A missing frame is damage instead, and nothing is cut, when anything on
+// disk tells that it had been durable: a superblock, an earlier frame, or a later one.
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+#include "journal/state.h"
+
+namespace tidemark::journal {
+namespace {
+
+// Nothing is being written during a recovery: all that is read may be kept.
+constexpr Place kNoLimit = Place::from_raw(UINT64_MAX);
+
+std::string where(Place place) {
+  return "segment " + std::to_string(place.generation()) + " block " + std::to_string(place.block());
+}
+
+}  // namespace
+
+io::Task<Result<void>> State::read_superblocks() {
+  std::optional<format::JournalSuperblock> best;
+  std::optional<Error> worst;
+  for (std::uint64_t slot = 0; slot < 2; ++slot) {
+    Buffer block = Buffer::allocate(kBlockSizeBytes);
+    TM_CO_TRY(co_await disk.read(DiskOffset{slot * kBlockSizeBytes}, block));
+    auto decoded = format::decode_journal_superblock(block);
+    if (decoded.ok()) {
+      if (!best.has_value() || best->sequence < decoded->sequence) best = std::move(decoded).value();
+    } else if (decoded.error().code == ErrorCode::kUnsupported) {
+      co_return std::move(decoded).error();
+    } else if (!worst.has_value() || worst->code == ErrorCode::kNotFound) {
+      worst = decoded.error();
+    }
+  }
+  if (!best.has_value()) co_return *worst;
+  superblock = std::move(*best);
+  if (kSegmentsOffsetBytes + superblock.segment_count * superblock.segment_size_bytes > disk.size_bytes()) {
+    co_return tidemark::fail(ErrorCode::kDamaged, "the log volume is smaller than the journal on it");
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<std::map<std::uint64_t, Segment>>> State::read_segment_starts(Place* durable) {
+  std::map<std::uint64_t, Segment> all;
+  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
+    Buffer block = Buffer::allocate(kBlockSizeBytes);
+    const DiskOffset offset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes};
+    TM_CO_TRY(co_await disk.read(offset, block));
+    // The block names its own generation; everything else must agree with it.
+    Place place;
+    {
+      const Bytes bytes = block;
+      std::uint64_t raw = 0;
+      for (std::size_t i = 0; i < 8; ++i) raw |= static_cast<std::uint64_t>(bytes[24 + i]) << (8 * i);
+      place = Place::from_raw(raw);
+    }
+    if (place.is_none() || place.block() != 0) continue;
+    auto header = format::decode_frame_header(block, superblock.group, place);
+    if (!header.ok() || header->kind != format::FrameKind::kSegment || header->meta_overflow_blocks() != 0)
+      continue;
+    auto meta = format::decode_frame_meta(*header, block, {});
+    if (!meta.ok()) continue;
+    auto start = format::decode_segment_start(*meta);
+    if (!start.ok() || start->index != index) continue;
+    *durable = std::max(*durable, header->durable_end);
+    all[place.generation()] = {.generation = place.generation(),
+                               .index = index,
+                               .previous_end = start->previous_end,
+                               .first = start->first,
+                               .first_timer = start->first_timer};
+    superblock.segments_prepared = std::max(superblock.segments_prepared, index + 1);
+  }
+  co_return all;
+}
+
+io::Task<Result<Place>> State::evidence_beyond(Place end, const std::map<std::uint64_t, Segment>& all) {
+  Place durable;
+  for (const auto& [generation, segment] : all) {
+    if (generation < end.generation()) continue;
+    // Only what was in flight can lie beyond the end, but a frame may begin at any block.
+    std::uint32_t block = generation == end.generation() ? end.block() : 1;
+    used.push_back(segment);
+    while (block < segment_blocks()) {
+      const Place place(generation, block);
+      auto frame = co_await read_frame(place, kNoLimit);
+      if (!frame.ok() && frame.error().code == ErrorCode::kIo) co_return std::move(frame).error();
+      if (frame.ok()) durable = std::max(durable, frame->header.durable_end);
+      block += frame.ok() ? frame->header.blocks() : 1;
+    }
+    used.pop_back();
+  }
+  co_return durable;
+}
+
+io::Task<Result<void>> State::find_end(Place from, Place durable,
+                                       const std::map<std::uint64_t, Segment>& all) {
+  // Who goes on after which end; of two, the newer was begun by a later recovery, whose end counts.
+  std::map<Place, Segment> continued_by;
+  for (const auto& [generation, segment] : all) {
+    if (!segment.previous_end.is_none() && segment.previous_end.generation() < generation) {
+      continued_by[segment.previous_end] = segment;
+    }
+  }
+  Place at = from;
+  Place told = durable;
+  while (true) {
+    // Before any frame that may lie here: what a recovery cut off is still there.
+    if (const auto next = continued_by.find(at); next != continued_by.end()) {
+      used.push_back(next->second);
+      at = Place(next->second.generation, 1);
+      continue;
+    }
+    if (at.block() >= segment_blocks()) break;
+    auto frame = co_await read_frame(at, kNoLimit);
+    if (!frame.ok()) {
+      if (frame.error().code == ErrorCode::kIo || frame.error().code == ErrorCode::kUnsupported) {
+        co_return std::move(frame).error();
+      }
+      break;
+    }
+    if (frame->header.kind == format::FrameKind::kSegment) break;
+    told = std::max(told, frame->header.durable_end);
+    if (frame->header.kind == format::FrameKind::kBatch) {
+      auto decoded = format::decode_batch_meta(frame->meta);
+      if (!decoded.ok() || decoded->meta.group != superblock.group) break;
+      const format::BatchMeta& meta = decoded->meta;
+      const bool follows = last_id.is_none() || meta.first.epoch() != last_id.epoch() ||
+                           (meta.first == last_id.next() && meta.parent_checksum == last_checksum);
+      if (!follows) break;
+      if (at >= told) {
+        auto whole = co_await verify_payload(*frame, meta);
+        if (!whole.ok() && whole.error().code == ErrorCode::kIo) co_return whole;
+        if (!whole.ok()) break;
+      }
+      add_directory_point(at, meta.first, meta.entries.front().timer);
+      last_id = meta.last();
+      last_checksum = decoded->checksum;
+      last_timer = meta.entries.back().timer;
+      durable_batch_end = frame->next();
+    }
+    at = frame->next();
+  }
+  tail = at;
+  if (told > tail) {
+    co_return tidemark::fail(ErrorCode::kDamaged, "the journal is damaged at " + where(tail) +
+                                                      ": entries after log:" + last_id.to_string() +
+                                                      " up to " + where(told) +
+                                                      " were durable and cannot be read");
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> State::recover() {
+  TM_CO_TRY(co_await read_superblocks());
+  Place told = superblock.durable_end;
+  auto starts = co_await read_segment_starts(&told);
+  if (!starts.ok()) co_return std::move(starts).error();
+  const std::map<std::uint64_t, Segment>& all = *starts;
+  // Where the replay begins, and its segment.
+  const bool has_snapshot = superblock.snapshot_number > 0;
+  Place from = has_snapshot ? superblock.snapshot_scan : Place(superblock.oldest_generation, 1);
+  if (!all.contains(from.generation())) {
+    if (has_snapshot || !told.is_none()) {
+      co_return tidemark::fail(ErrorCode::kDamaged, "the journal's segment " +
+                                                        std::to_string(from.generation()) +
+                                                        ", where its replay begins, cannot be read");
+    }
+    for (std::uint32_t index = 0; index < superblock.segment_count; ++index) free_indexes.push_back(index);
+    // Frames of a first segment whose own first block was lost may lie here; its generation is not used again.
+    next_generation = std::max(superblock.oldest_generation, all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
+    superblock.oldest_generation = next_generation;
+    co_return co_await write_superblock();
+  }
+  // Segments still in use before it: each names the one before.
+  std::vector<Segment> chain{all.at(from.generation())};
+  while (chain.front().previous_end.generation() >= superblock.oldest_generation) {
+    const std::uint64_t previous = chain.front().previous_end.generation();
+    if (!all.contains(previous)) {
+      co_return tidemark::fail(ErrorCode::kDamaged, "the first block of the journal's segment " +
+                                                        std::to_string(previous) + " cannot be read");
+    }
+    chain.insert(chain.begin(), all.at(previous));
+  }
+  snapshot_bound = snapshot_needs();
+  used.assign(chain.begin(), chain.end());
+  last_id = superblock.snapshot_last;
+  last_checksum = superblock.snapshot_last_checksum;
+  last_timer = superblock.snapshot_last_timer;
+  TM_CO_TRY(co_await find_end(from, told, all));
+  // Cut or damaged? Whatever lies beyond the end was in flight, unless something there says otherwise.
+  const std::deque<Segment> in_use = used;
+  auto evidence = co_await evidence_beyond(tail, all);
+  used = in_use;
+  if (!evidence.ok()) co_return std::move(evidence).error();
+  while (used.back().generation > tail.generation()) used.pop_back();
+  if (*evidence > tail) {
+    co_return tidemark::fail(ErrorCode::kDamaged,
+                             "the journal is damaged at " + where(tail) +
+                                 ": a later frame tells that entries after log:" + last_id.to_string() +
+                                 " up to " + where(*evidence) + " were durable");
+  }
+  next_generation = (all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
+  durable_end = tail;
+  durable_id = last_id;
+  recorded_durable_end = told;
+  tail_is_usable = false;
+  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
+    const bool in_chain =
+        std::any_of(used.begin(), used.end(), [&](const Segment& s) { return s.index == index; });
+    if (!in_chain) free_indexes.push_back(index);
+  }
+  for (const Segment& segment : used) {
+    if (segment.first.is_none()) continue;
+    const Place first(segment.generation, 1);
+    const auto at = std::lower_bound(directory.begin(), directory.end(), first,
+                                     [](const DirectoryPoint& p, Place place) { return p.place < place; });
+    if (at == directory.end() || at->place != first)
+      directory.insert(at, {first, segment.first, segment.first_timer});
+  }
+  window = {};
+  TM_CO_TRY(co_await load_snapshot());
+  // What was found may have been on its way when the process before ended: it counts as durable from here on.
+  co_return co_await disk.flush();
+}
+
+io::Task<Result<void>> State::load_snapshot() {
+  if (superblock.snapshot_number == 0) co_return Result<void>{};
+  Place at = superblock.snapshot_place;
+  std::uint32_t parts_seen = 0;
+  while (true) {
+    if (const std::optional<Place> next = next_segment(at)) at = *next;
+    if (at >= durable_end) break;
+    auto frame = co_await read_frame(at, kNoLimit);
+    if (!frame.ok()) co_return std::move(frame).error();
+    const Place payload = at.plus(1);
+    at = frame->next();
+    if (frame->header.kind != format::FrameKind::kSnapshotPart) continue;
+    auto part = format::decode_snapshot_part(frame->meta);
+    if (!part.ok()) co_return std::move(part).error();
+    if (part->number != superblock.snapshot_number) continue;
+    if (part->part != parts_seen || part->part_bytes > frame->header.payload_blocks * kBlockSizeBytes) break;
+    Buffer bytes = Buffer::allocate(frame->header.payload_blocks * kBlockSizeBytes);
+    TM_CO_TRY(co_await disk.read(disk_offset(payload), bytes));
+    const Bytes content = Bytes(bytes).first(part->part_bytes);
+    if (crc32c(content) != part->checksum) break;
+    snapshot.insert(snapshot.end(), content.begin(), content.end());
+    if (++parts_seen == part->parts) co_return Result<void>{};
+  }
+  co_return tidemark::fail(ErrorCode::kDamaged, "the snapshot of the group's state at " +
+                                                    where(superblock.snapshot_place) + " cannot be read");
+}
+
+}  // namespace tidemark::journal

@@ -1,0 +1,194 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "format/batch.h"
+#include "format/journal_frame.h"
+#include "io/sync.h"
+#include "journal/journal.h"
+#include "journal/recent_batches.h"
+
+namespace tidemark::journal {
+
+// The two superblocks, then room up to here; segments follow one another.
+inline constexpr std::uint64_t kSegmentsOffsetBytes = 64 << 10;
+inline constexpr std::uint32_t kSegmentsMin = 8;
+// Free segments that host data may not take, and of those the ones that marks and epochs may not take either:
+// a full journal must still be able to write the snapshot that lets it free something.
+inline constexpr std::uint32_t kReservedForSnapshot = 1;
+inline constexpr std::uint32_t kReservedForControl = 1;
+// Appended and not durable: beyond this, appends wait for the disk. Bounds memory.
+inline constexpr std::uint64_t kPendingBytesMax = 32 << 20;
+// Free segments kept prepared ahead of the first use.
+inline constexpr std::uint32_t kPreparedAhead = 2;
+// After a recovery generations go on this much higher, so that what was cut can never be taken for what came
+// after.
+inline constexpr std::uint64_t kGenerationSkip = 16;
+// One point of the directory at least every so many bytes of journal.
+inline constexpr std::uint64_t kDirectoryStepBytes = 256 << 10;
+
+// A segment in use.
+struct Segment {
+  std::uint64_t generation = 0;
+  std::uint32_t index = 0;
+  Place previous_end{};
+  LogId first{};
+  WallTime first_timer{};
+};
+
+// Frames on their way to the disk, in append order.
+struct WriteItem {
+  std::uint64_t ticket = 0;
+  Place begin{};
+  Place end{};
+  std::vector<Buffer> pieces{};
+  std::uint64_t bytes = 0;
+  LogId last{};  // newest entry of a batch; none for other frames
+  WallTime last_timer{};
+  Place told{};  // the durable end that the frame carries
+  bool done = false;
+};
+
+struct DirectoryPoint {
+  Place place{};
+  LogId first{};
+  WallTime timer{};
+};
+
+// A frame read back.
+struct Frame {
+  format::FrameHeader header{};
+  std::vector<std::byte> meta{};
+  Place next() const { return header.place.plus(header.blocks()); }
+};
+
+// Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
+// segments.cc (taking, preparing, freeing), reader.cc (frames, scans, look-ups), recovery.cc (open),
+// journal.cc (the rest).
+struct State {
+  State(io::Environment io_environment, io::Disk& log_volume, JournalOptions journal_options);
+  ~State();
+
+  io::Environment environment;
+  io::Disk& disk;
+  JournalOptions options;
+  format::JournalSuperblock superblock;
+  std::vector<std::byte> snapshot;
+  io::Mutex superblock_mutex;
+  io::Mutex snapshot_mutex;
+  std::uint64_t snapshot_bound = 0;  // generations from here on the durable superblock's snapshot needs
+  std::optional<Error> failed;
+
+  // ---- segments.cc
+  std::deque<Segment> used;  // by generation
+  std::deque<std::uint32_t> free_indexes;
+  std::uint64_t next_generation = 1;
+  std::optional<Error> prepare_error;
+  std::multiset<std::uint64_t> pins;  // generations
+  io::WaitQueue pin_dropped;
+  io::WaitQueue prepare_wanted;
+  io::WaitQueue room_changed;  // prepared, freed, durable, failed
+
+  std::uint32_t segment_blocks() const {
+    return static_cast<std::uint32_t>(superblock.segment_size_bytes / kBlockSizeBytes);
+  }
+  const Segment* find_segment(std::uint64_t generation) const;
+  DiskOffset disk_offset(Place place) const;  // of a place in a segment in use
+  bool is_prepared(std::uint32_t index) const { return index < superblock.segments_prepared; }
+  std::uint32_t free_prepared() const;
+  bool segment_available(std::uint32_t reserve) const;
+  void take_segment();
+  io::Task<void> prepare_segments();
+  io::Task<Result<void>> prepare_one(std::uint32_t index);
+  // The oldest generation that the snapshot named by `superblock`, and a scan from it, read; 0 without one.
+  std::uint64_t snapshot_needs() const;
+  io::Task<Result<void>> write_superblock();
+
+  // ---- appender.cc
+  struct OpenBatch {
+    format::BatchMeta meta{};
+    std::size_t meta_bytes = 0;
+    RecentBatch* batch = nullptr;  // null: no batch is open
+  };
+  OpenBatch open;
+  Place tail{};                 // where the next frame goes; its segment is the last used one
+  bool tail_is_usable = false;  // false after a recovery: the next frame begins a new segment
+  EpochIdentity epoch_identity{};
+  LogId next_id{};
+  LogId last_id{};
+  std::uint32_t last_checksum = 0;
+  WallTime last_timer{};
+  Buffer arena{};
+  std::size_t arena_used = 0;
+  std::uint64_t next_ticket = 1;
+  std::uint64_t durable_ticket = 0;
+  LogId durable_id{};
+  Place durable_end{};
+  Place durable_batch_end{};                     // end of the last durable batch
+  Place recorded_durable_end{};                  // the highest that a durable frame tells of
+  std::deque<std::unique_ptr<WriteItem>> items;  // not durable yet; the first `started` are in flight or done
+  std::size_t started = 0;
+  std::uint32_t in_flight = 0;
+  std::uint64_t pending_bytes = 0;
+  RecentBatches recent;
+  std::vector<DirectoryPoint> directory;
+  JournalStatus counters;
+  bool closing = false;
+  io::WaitQueue pump_wanted;
+  io::WaitQueue durable_moved;
+
+  bool fits_open(std::uint32_t payload_blocks, std::size_t entry_bytes) const;
+  bool fits_segment(std::uint32_t frame_blocks) const;
+  // `meta_bytes`: what the entry adds to its batch's meta. `alone`: it comes in a frame of its own.
+  bool has_room(std::uint32_t payload_blocks, std::size_t meta_bytes, std::uint32_t reserve,
+                bool alone) const;
+  io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::size_t meta_bytes,
+                                   std::uint32_t reserve, bool alone);
+  Appended append(NewEntry entry);
+  void open_batch(std::uint32_t frame_blocks);
+  void add_payload(RecentBatch& batch, const Buffer& payload);
+  void close_open();
+  void queue_frame(format::FrameKind kind, Bytes meta, std::vector<Buffer> payload,
+                   std::uint32_t payload_blocks, Place place, std::uint64_t ticket, LogId last,
+                   WallTime timer);
+  void add_directory_point(Place place, LogId first, WallTime timer);
+  io::Task<void> pump();
+  io::Task<void> write_item(WriteItem* item);
+  void advance_durable();
+  void fail(const Error& error);
+  io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+  bool seal_is_due() const;
+
+  // ---- reader.cc
+  struct Window {
+    Place begin{};
+    std::uint32_t blocks = 0;
+    Buffer bytes{};
+  };
+  Window window;
+  // The frame at `place`, meta verified. `limit`: blocks at or after it are not to be remembered, because
+  // they may still be written.
+  io::Task<Result<Frame>> read_frame(Place place, Place limit);
+  io::Task<Result<Buffer>> read_blocks(Place place, std::uint32_t blocks, Place limit);
+  io::Task<Result<std::optional<StoredBatch>>> scan(Place from);
+  // Where a scan goes on after the last frame of a segment; nothing when `place` is not at its end.
+  std::optional<Place> next_segment(Place place) const;
+  io::Task<Result<void>> verify_payload(const Frame& frame, const format::BatchMeta& meta);
+
+  // ---- recovery.cc
+  io::Task<Result<void>> recover();
+  io::Task<Result<void>> read_superblocks();
+  io::Task<Result<std::map<std::uint64_t, Segment>>> read_segment_starts(Place* durable);
+  io::Task<Result<void>> load_snapshot();
+  io::Task<Result<void>> find_end(Place from, Place durable, const std::map<std::uint64_t, Segment>& all);
+  io::Task<Result<Place>> evidence_beyond(Place end, const std::map<std::uint64_t, Segment>& all);
+
+  io::TaskScope tasks;  // last: ends before what its tasks use
+};
+
+}  // namespace tidemark::journal
