@@ -57,8 +57,7 @@ Result<void> Core::check_readable(LogId point) const {
                 "point " + name +
                     " has expired; the oldest readable point is the floor, log:" + local.floor.to_string());
   }
-  if (info->released && point.epoch() != live_epoch &&
-      !state.epochs().is_ancestor(point, journal->last_appended())) {
+  if (info->released && point.epoch() != live_epoch && !state.epochs().is_ancestor(point, head())) {
     return fail(ErrorCode::kExpired, "point " + name + " lies on branch " +
                                          std::to_string(point.epoch().value) + ", which was released");
   }
@@ -93,8 +92,6 @@ Result<void> Core::check_accepting() const {
 }
 
 io::Task<Result<void>> Core::save_local() {
-  local.live_epoch = live_epoch;
-  local.live_head = head();
   std::vector<std::byte> record = local.encode();
   auto saved = co_await journal->save_local_record(std::move(record));
   if (!saved.ok()) stop(saved.error());
@@ -102,14 +99,14 @@ io::Task<Result<void>> Core::save_local() {
 }
 
 io::Task<Result<void>> Core::save_snapshot() {
-  local.live_epoch = live_epoch;
-  local.live_head = head();
-  std::vector<std::byte> bytes = state.encode();
-  std::vector<std::byte> record = local.encode();
-  auto saved = co_await journal->save_snapshot(std::move(bytes), std::move(record));
+  std::vector<std::byte> bytes = state.encode(live_epoch);
+  auto saved = co_await journal->save_snapshot(std::move(bytes));
   // A snapshot that does not fit for want of space leaves the one before it in force.
-  if (!saved.ok() && saved.error().code != ErrorCode::kNoSpace) stop(saved.error());
-  co_return saved;
+  if (!saved.ok()) {
+    if (saved.error().code != ErrorCode::kNoSpace) stop(saved.error());
+    co_return saved;
+  }
+  co_return co_await save_local();
 }
 
 io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
@@ -151,23 +148,27 @@ io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32
       stop(room.error());
       co_return room;
     }
-    // The destager frees what it may; two passes that freed nothing mean that nothing can be.
-    const std::uint64_t pass = destage_passes;
-    ++waiting_for_space;
-    floor_wanted.wake_all();
-    while (destage_passes < pass + 2 && !(destage_passes > pass && last_pass_freed) && !failure.has_value() &&
-           !closing) {
-      co_await space_freed.wait();
-    }
-    --waiting_for_space;
-    if (closing) co_return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
-    if (!failure.has_value() && !last_pass_freed) {
-      co_return fail(ErrorCode::kNoSpace,
-                     "the journal of group '" + local.name +
-                         "' is full and nothing in it may be given up; see `tidemark journal status " +
-                         local.name + "` for what holds it, release marks or branches, or shorten --retain");
-    }
+    TM_CO_TRY(co_await wait_for_space());
   }
+}
+
+io::Task<Result<void>> Core::wait_for_space() {
+  // Two passes of the destager that freed nothing mean that nothing can be.
+  const std::uint64_t pass = destage_passes;
+  ++waiting_for_space;
+  floor_wanted.wake_all();
+  while (destage_passes < pass + 2 && !(destage_passes > pass && last_pass_freed) && !failure.has_value() &&
+         !closing) {
+    co_await space_freed.wait();
+  }
+  --waiting_for_space;
+  if (failure.has_value()) co_return *failure;
+  if (closing) co_return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
+  if (last_pass_freed) co_return Result<void>{};
+  co_return fail(ErrorCode::kNoSpace,
+                 "the journal of group '" + local.name +
+                     "' is full and nothing in it may be given up; see `tidemark journal status " +
+                     local.name + "` for what holds it, release marks or branches, or shorten --retain");
 }
 
 io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord record) {
@@ -185,7 +186,7 @@ io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord r
 io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   if (id.sequence() == 0) co_return std::uint32_t{0};
   if (id == local.destaged) co_return local.destaged_checksum;
-  if (id == head()) co_return journal->checksum_of_last();
+  if (id == journal->last_appended()) co_return journal->checksum_of_last();
   auto batch = co_await journal->find(id);
   if (!batch.ok()) co_return std::move(batch).error();
   co_return batch->checksum;

@@ -105,7 +105,8 @@ struct Core {
   io::Task<void> flip_phase();
 
   io::Scheduler& scheduler() { return context.environment.scheduler; }
-  LogId head() const { return journal->last_appended(); }
+  // The newest entry of the live epoch.
+  LogId head() const { return state.epochs().find(live_epoch)->last; }
   std::string name() const { return local.name; }
   void update_live_path();
   // kExpired, kNotReceived or kNotFound when a reader must not have `point`.
@@ -127,6 +128,8 @@ struct Core {
   // Room for one entry, made by waiting for the journal or for space to be freed; kNoSpace when none can be.
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
                                    journal::Purpose purpose);
+  // Waits until the destager has freed something; kNoSpace when it cannot.
+  io::Task<Result<void>> wait_for_space();
   // Appends an entry without blocks and applies it to the state. The caller holds command_mutex.
   io::Task<Result<journal::Appended>> append_control(format::ControlRecord record);
   // Opens an epoch that continues after `parent`, and makes it the live one: the single entry of a restore.

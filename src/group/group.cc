@@ -78,9 +78,8 @@ io::Task<void> Group::persist_index() {
     const journal::JournalStatus status = core_.journal->status();
     if (core_.index->wants_persist()) {
       const Place resume = core_.journal->durable_end();
-      // Log ids of entries that a crash took back are given out again; a run must never name one of those.
-      const std::uint64_t ticket = core_.journal->last_ticket();
-      auto persisted = co_await core_.index->persist(resume, [this, ticket] { return wait_durable(ticket); });
+      auto persisted = co_await core_.index->persist(
+          resume, [this] { return wait_durable(core_.journal->last_ticket()); });
       if (!persisted.ok()) core_.alarm = "the index could not be written: " + persisted.error().message;
     }
     if (status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 && core_.local.window_open) {

@@ -136,7 +136,7 @@ class Group {
   void hold_back(std::optional<Error> reason);
   // Appends a batch that the other node wrote. kInvalid when it does not continue the order held here.
   io::Task<Result<void>> append_received(format::BatchMeta meta, std::vector<std::byte> encoded_meta,
-                                         Buffer payload, std::uint32_t checksum);
+                                         Buffer payload);
   // Blocks of the first copy, straight into the base; `data` empty: they are zero. Durable after
   // open_window().
   io::Task<Result<void>> write_copy(VolumeId volume, BlockRange blocks, Buffer data);
@@ -144,7 +144,7 @@ class Group {
   io::Task<Result<void>> open_window(LogId point);
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
   io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
-  std::vector<std::byte> encode_state() const { return core_.state.encode(); }
+  std::vector<std::byte> encode_state() const { return core_.state.encode(core_.live_epoch); }
   io::Task<Result<std::uint32_t>> checksum_at(LogId id) { co_return co_await core_.checksum_at(id); }
   io::Task<Result<void>> snapshot() { co_return co_await core_.save_snapshot(); }
   // One floor step now, as far as pins and retention allow.

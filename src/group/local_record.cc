@@ -23,8 +23,6 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(destaged.raw());
   out.u32(destaged_checksum);
   out.i64(destaged_timer.ns);
-  out.u32(live_epoch.value);
-  out.u64(live_head.raw());
   out.u8(static_cast<std::uint8_t>((window_open ? 1 : 0) | (exports_closed ? 2 : 0)));
   out.u64(peer_has.raw());
   out.u32(static_cast<std::uint32_t>(pair.size()));
@@ -50,8 +48,6 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   record.destaged = LogId::from_raw(in.u64());
   record.destaged_checksum = in.u32();
   record.destaged_timer.ns = in.i64();
-  record.live_epoch.value = in.u32();
-  record.live_head = LogId::from_raw(in.u64());
   const std::uint8_t flags = in.u8();
   record.window_open = (flags & 1) != 0;
   record.exports_closed = (flags & 2) != 0;

@@ -33,10 +33,8 @@ struct LocalRecord {
   LogId destaged{};                     // the base holds everything up to here
   std::uint32_t destaged_checksum = 0;  // of the batch that held that entry, which may be freed
   WallTime destaged_timer{};            // of that entry
-  Epoch live_epoch{};           // where appends go on, unless the journal shows a later epoch opened here
-  LogId live_head{};            // newest entry of the live epoch when that was recorded
-  bool window_open = true;      // false on a secondary while the first copy runs: nothing is readable
-  bool exports_closed = false;  // after a forced restore, until `group open`
+  bool window_open = true;              // false on a secondary while the first copy runs: nothing is readable
+  bool exports_closed = false;          // after a forced restore, until `group open`
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

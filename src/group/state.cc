@@ -160,9 +160,10 @@ std::optional<Mark> GroupState::last_mark() const {
   return *mark;
 }
 
-std::vector<std::byte> GroupState::encode() const {
+std::vector<std::byte> GroupState::encode(Epoch live_epoch) const {
   Encoder out;
   out.u32(kStateVersion);
+  out.u32(live_epoch.value);
   out.u32(last_volume_.value);
   out.text(last_mark_id_);
   out.u32(static_cast<std::uint32_t>(epochs_.all().size()));
@@ -199,7 +200,7 @@ std::vector<std::byte> GroupState::encode() const {
   return out.take();
 }
 
-Result<GroupState> GroupState::decode(Bytes bytes) {
+Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
   const Error bad = fail(ErrorCode::kInvalid, "a group state is cut off or has a field out of bounds");
   Decoder in(bytes);
   GroupState state;
@@ -209,6 +210,7 @@ Result<GroupState> GroupState::decode(Bytes bytes) {
                                              "; this tidemarkd knows version " +
                                              std::to_string(kStateVersion));
   }
+  live_epoch->value = in.u32();
   state.last_volume_.value = in.u32();
   state.last_mark_id_ = in.text(kMarkIdLengthMax);
   for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
@@ -252,7 +254,7 @@ Result<GroupState> GroupState::decode(Bytes bytes) {
     std::string id = mark.id;
     state.marks_.emplace(std::move(id), std::move(mark));
   }
-  if (!in.done()) return bad;
+  if (!in.done() || state.epochs_.find(*live_epoch) == nullptr) return bad;
   return state;
 }
 

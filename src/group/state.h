@@ -70,9 +70,10 @@ class GroupState {
   const std::map<std::string, Mark>& marks() const { return marks_; }
   std::optional<Mark> last_mark() const;
 
-  // The whole state as bytes, and back. kDamaged or kInvalid when the bytes are not a state.
-  std::vector<std::byte> encode() const;
-  static Result<GroupState> decode(Bytes bytes);
+  // The whole state as bytes, with the epoch in which the order goes on here, and back. kInvalid when the
+  // bytes are not a state, kUnsupported for a newer version.
+  std::vector<std::byte> encode(Epoch live_epoch) const;
+  static Result<GroupState> decode(Bytes bytes, Epoch* live_epoch);
 
  private:
   struct ShapeChange {

@@ -44,7 +44,8 @@ class MemoryIndex final : public VersionIndex {
 
   bool wants_persist() const override { return inserts_since_persist_ >= kKeysPerPersist; }
 
-  io::Task<Result<void>> persist(Place resume) override {
+  io::Task<Result<void>> persist(Place resume, UntilDurable until_durable) override {
+    if (until_durable) TM_CO_TRY(co_await until_durable());
     if (closed_) co_return fail(ErrorCode::kClosed, "the version index is closed");
     resume_ = resume;
     inserts_since_persist_ = 0;

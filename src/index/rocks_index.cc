@@ -50,7 +50,7 @@ class RocksIndex final : public VersionIndex {
 
   // Half, as the table that becomes a run stays in memory while the next one fills.
   bool wants_persist() const override { return active_->memory_bytes() >= options_.memory_bytes_max / 2; }
-  io::Task<Result<void>> persist(Place resume) override;
+  io::Task<Result<void>> persist(Place resume, UntilDurable until_durable) override;
   Place resume_place() const override { return meta_.resume; }
   void drop_before(Place bound) override {
     bound_ = std::max(bound_, bound);
@@ -75,7 +75,7 @@ class RocksIndex final : public VersionIndex {
     bool full = false;  // the builder takes no more
   };
   io::Task<Result<Reached>> answer_from_runs(VolumeId volume, BlockRange blocks, const Path& path,
-                                                   PieceBuilder& builder, std::size_t hits_max);
+                                             PieceBuilder& builder, std::size_t hits_max);
   RunMeta next_meta(Place resume) const;
   void thaw();
 
@@ -153,8 +153,8 @@ struct RocksIndex::FindJob {
 
 // One round: the tables in memory and the runs together. The caller outlives the Task with all it gives.
 io::Task<Result<RocksIndex::Reached>> RocksIndex::answer_from_runs(VolumeId volume, BlockRange blocks,
-                                                             const Path& path, PieceBuilder& builder,
-                                                             std::size_t hits_max) {
+                                                                   const Path& path, PieceBuilder& builder,
+                                                                   std::size_t hits_max) {
   HitSet in_memory;
   std::uint64_t end = collect_from_memory(volume, blocks, path, hits_max, in_memory);
   const std::uint8_t classes = classes_in_runs(volume);
@@ -244,12 +244,19 @@ struct RocksIndex::PersistJob {
   Result<void> result;
 };
 
-io::Task<Result<void>> RocksIndex::persist(Place resume) {
+io::Task<Result<void>> RocksIndex::persist(Place resume, UntilDurable until_durable) {
   auto guard = co_await writing_.lock();
   if (runs_ == nullptr) co_return closed();
   if (active_->keys() > 0) {
     frozen_.insert(frozen_.begin(), std::move(active_));
     active_ = std::make_shared<MemoryTable>();
+  }
+  if (until_durable) {
+    auto durable = co_await until_durable();
+    if (!durable.ok()) {
+      thaw();
+      co_return durable;
+    }
   }
   auto job = std::make_shared<PersistJob>();
   job->runs = runs_;
@@ -277,7 +284,8 @@ io::Task<Result<void>> RocksIndex::clear() {
     std::shared_ptr<Runs> old;
     std::optional<Result<std::shared_ptr<Runs>>> fresh;
   };
-  // Should the runs not be replaced, everything stays as it was; what is inserted meanwhile stays in any case.
+  // Should the runs not be replaced, everything stays as it was; what is inserted meanwhile stays in any
+  // case.
   frozen_.insert(frozen_.begin(), std::move(active_));
   active_ = std::make_shared<MemoryTable>();
   auto job = std::make_shared<Job>();

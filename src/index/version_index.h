@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,8 +83,15 @@ class VersionIndex {
   virtual bool wants_persist() const = 0;
   // Writes what is in memory as a finished run, with `resume`: the journal place from which a scan yields
   // every entry that is not in the runs. Everything inserted before the call is in the run; inserts may go on
-  // meanwhile. Durable on return, as far as a derived structure must be.
-  virtual io::Task<Result<void>> persist(Place resume) = 0;
+  // meanwhile. Durable on return, as far as a derived structure must be. What was inserted before the call must
+  // be durable in the journal: a run must not outlive entries that a crash cuts off. A failed call loses
+  // nothing and may be repeated; after kDamaged, here or from lookup(), clear() and a replay are the way out.
+  //
+  // `until_durable`, when given, is called once it is settled what the run holds, and awaited before the run
+  // counts: log ids of entries that a crash takes back are given out again, and a run must never name one of
+  // those.
+  using UntilDurable = std::function<io::Task<Result<void>>()>;
+  virtual io::Task<Result<void>> persist(Place resume, UntilDurable until_durable = {}) = 0;
   // Of the last finished run; none when there is none and the journal must be scanned from its oldest place.
   virtual Place resume_place() const = 0;
   // Entries at places before `bound` are no longer wanted and may be dropped at leisure; no path given

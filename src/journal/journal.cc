@@ -99,7 +99,7 @@ const std::vector<std::byte>& Journal::local_record() const {
   return state_->superblock.local_record;
 }
 
-io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes, std::vector<std::byte> record) {
+io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes) {
   State& state = *state_;
   if (state.failed.has_value()) co_return *state.failed;
   state.close_open();
@@ -113,13 +113,13 @@ io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes, std:
   if (state.failed.has_value()) co_return *state.failed;
   const std::uint64_t number = state.superblock.snapshot_number + 1;
   Place first_part;
-  constexpr std::size_t kPartBytes = kSnapshotPartBlocksMax * kBlockSizeBytes;
+  const std::size_t part_bytes_max = std::min(kSnapshotPartBlocksMax, entry_blocks_max()) * kBlockSizeBytes;
   const auto parts =
-      static_cast<std::uint32_t>(bytes.empty() ? 1 : (bytes.size() + kPartBytes - 1) / kPartBytes);
+      static_cast<std::uint32_t>(bytes.empty() ? 1 : (bytes.size() + part_bytes_max - 1) / part_bytes_max);
   std::uint64_t ticket = 0;
   for (std::uint32_t i = 0; i < parts; ++i) {
-    const std::size_t begin = i * kPartBytes;
-    const std::size_t size = std::min(kPartBytes, bytes.size() - begin);
+    const std::size_t begin = i * part_bytes_max;
+    const std::size_t size = std::min(part_bytes_max, bytes.size() - begin);
     const auto blocks = static_cast<std::uint32_t>((size + kBlockSizeBytes - 1) / kBlockSizeBytes);
     // As if it were an entry of that size: the frame takes no more room than that one's batch would.
     TM_CO_TRY(co_await state.make_room(blocks, 256, 0, true));
@@ -152,7 +152,6 @@ io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes, std:
   state.superblock.snapshot_last = last;
   state.superblock.snapshot_last_checksum = last_checksum;
   state.superblock.snapshot_last_timer = last_timer;
-  state.superblock.local_record = std::move(record);
   co_return co_await state.write_superblock();
 }
 
@@ -308,7 +307,8 @@ io::Task<Result<void>> Journal::free_before(Place place) {
   if (indexes.empty()) co_return Result<void>{};
   state.superblock.oldest_generation = state.used.front().generation;
   std::erase_if(state.directory, [&](const DirectoryPoint& p) { return p.place.generation() < bound; });
-  // Durable before the first of them is overwritten: a segment that should be there and is not is damage then.
+  // Durable before the first of them is overwritten: a segment that should be there and is not is damage
+  // then.
   TM_CO_TRY(co_await state.write_superblock());
   for (const std::uint32_t index : indexes) state.free_indexes.push_back(index);
   state.room_changed.wake_all();

@@ -122,11 +122,11 @@ class Journal {
   io::Task<Result<void>> save_local_record(std::vector<std::byte> record);
   const std::vector<std::byte>& local_record() const;
 
-  // Appends `state` (any size up to half of the journal) to the log after everything appended before
-  // the call, and makes the superblock name it together with `record` (see save_local_record). Durable
-  // on return. Appends may go on meanwhile: they come after the snapshot. `state` must describe
-  // exactly the entries appended before the call: build it and call without awaiting in between.
-  io::Task<Result<void>> save_snapshot(std::vector<std::byte> state, std::vector<std::byte> record);
+  // Appends `state` (any size that fits the free segments) to the log after everything appended before the
+  // call, and makes the superblock name it. Durable on return. Appends may go on meanwhile: they come after
+  // the snapshot. `state` must describe exactly the entries appended before the call: build it and call
+  // without awaiting in between. kNoSpace leaves the snapshot before it in force.
+  io::Task<Result<void>> save_snapshot(std::vector<std::byte> state);
   // Of the newest snapshot: its bytes (empty when none was ever saved) and the place from which a scan
   // yields all that came after it.
   const std::vector<std::byte>& snapshot() const;

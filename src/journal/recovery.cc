@@ -171,8 +171,10 @@ io::Task<Result<void>> State::recover() {
                                                         ", where its replay begins, cannot be read");
     }
     for (std::uint32_t index = 0; index < superblock.segment_count; ++index) free_indexes.push_back(index);
-    // Frames of a first segment whose own first block was lost may lie here; its generation is not used again.
-    next_generation = std::max(superblock.oldest_generation, all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
+    // Frames of a first segment whose own first block was lost may lie here; its generation is not used
+    // again.
+    next_generation =
+        std::max(superblock.oldest_generation, all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
     superblock.oldest_generation = next_generation;
     co_return co_await write_superblock();
   }

@@ -1,0 +1,141 @@
+// What the pair needs of a group: entries that the other node wrote, the first copy, and turning to another
+// epoch.
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+#include "group/group.h"
+
+namespace tidemark::group {
+
+io::Task<Result<void>> Group::save_pair(std::vector<std::byte> record, Role role, LogId peer_has) {
+  core_.local.pair = std::move(record);
+  core_.local.role = role;
+  core_.local.peer_has = peer_has;
+  core_.changed.wake_all();
+  co_return co_await core_.save_local();
+}
+
+void Group::hold_back(std::optional<Error> reason) {
+  core_.held_back = std::move(reason);
+  core_.changed.wake_all();
+}
+
+io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vector<std::byte> encoded_meta,
+                                              Buffer payload) {
+  auto guard = co_await core_.command_mutex.lock();
+  if (core_.failure.has_value()) co_return *core_.failure;
+  if (core_.closing) co_return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
+  const auto meta_bytes = static_cast<std::uint32_t>(encoded_meta.size());
+  while (true) {
+    auto room = co_await core_.journal->make_room_for_batch(meta.payload_blocks, meta_bytes);
+    if (room.ok()) break;
+    if (room.error().code != ErrorCode::kNoSpace) {
+      core_.stop(room.error());
+      co_return room;
+    }
+    TM_CO_TRY(co_await core_.wait_for_space());
+  }
+  const LogId first = meta.first;
+  const index::EpochInfo* known = core_.state.epochs().find(first.epoch());
+  const bool opens = known == nullptr && first.sequence() == 1;
+  const bool continues = known != nullptr && known->identity == meta.epoch_identity &&
+                         first == known->last.next() && first.epoch() == core_.live_epoch;
+  if (meta.group != identity() || (!opens && !continues)) {
+    co_return fail(ErrorCode::kInvalid, "a batch from log:" + first.to_string() +
+                                            " does not continue what group '" + core_.name() +
+                                            "' holds up to log:" + core_.head().to_string());
+  }
+  // Bodies are checked before anything is appended: a batch is taken whole or not at all.
+  for (const format::Entry& entry : meta.entries) {
+    if (entry.kind == format::EntryKind::kMark) {
+      auto mark = format::decode_mark(entry.body);
+      if (!mark.ok()) co_return std::move(mark).error();
+    } else if (entry.kind == format::EntryKind::kControl) {
+      auto record = format::decode_control(entry.body);
+      if (!record.ok()) co_return std::move(record).error();
+    } else if (entry.kind == format::EntryKind::kWrite) {
+      for (std::size_t i = 0; i < entry.checksums.size(); ++i) {
+        const Bytes block =
+            Bytes(payload).subspan((entry.payload_block + i) * kBlockSizeBytes, kBlockSizeBytes);
+        if (crc32c(block) != entry.checksums[i]) {
+          co_return fail(ErrorCode::kDamaged,
+                         "a block of the batch from log:" + first.to_string() + " was damaged on its way");
+        }
+      }
+    }
+  }
+  std::vector<Buffer> pieces;
+  if (!payload.empty()) pieces.push_back(std::move(payload));
+  const journal::Appended appended =
+      core_.journal->append_batch(meta, std::move(encoded_meta), std::move(pieces));
+  TM_CO_TRY(core_.state.apply(meta));
+  index_batch(meta, appended.place);
+  if (opens) {
+    core_.live_epoch = first.epoch();
+    core_.update_live_path();
+  }
+  const bool shape_may_have_changed =
+      std::any_of(meta.entries.begin(), meta.entries.end(),
+                  [](const format::Entry& e) { return e.kind == format::EntryKind::kControl; });
+  core_.changed.wake_all();
+  if (shape_may_have_changed) TM_CO_TRY(co_await core_.settle_volumes(false));
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer data) {
+  Volume* volume = core_.find_volume(id);
+  if (volume == nullptr || blocks.end > volume->base->record().size_bytes / kBlockSizeBytes) {
+    co_return fail(ErrorCode::kInvalid,
+                   "a copied range lies outside the volumes of group '" + core_.name() + "'");
+  }
+  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  if (data.empty()) co_return co_await volume->base->discard(blocks);
+  TM_CO_TRY(co_await volume->base->reserve(blocks));
+  std::vector<std::uint32_t> checksums;
+  for (std::uint64_t i = 0; i < blocks.count(); ++i) {
+    checksums.push_back(crc32c(Bytes(data).subspan(i * kBlockSizeBytes, kBlockSizeBytes)));
+  }
+  co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
+}
+
+io::Task<Result<void>> Group::open_window(LogId point) {
+  auto guard = co_await core_.command_mutex.lock();
+  if (!core_.state.epochs().is_ancestor(point, core_.head())) {
+    co_return fail(ErrorCode::kInvalid,
+                   "the copy ended at log:" + point.to_string() + ", which is not held here");
+  }
+  for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
+  // Below this point the base mixes the moments at which its chunks were read.
+  core_.local.floor = point;
+  core_.local.window_open = true;
+  auto saved = co_await core_.save_snapshot();
+  core_.changed.wake_all();
+  co_return saved;
+}
+
+io::Task<Result<void>> Group::continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned) {
+  auto guard = co_await core_.command_mutex.lock();
+  index::EpochInfo* target = core_.state.epochs().find(point.epoch());
+  if (target == nullptr || target->last != point ||
+      !core_.state.epochs().is_ancestor(core_.local.floor, point)) {
+    co_return fail(ErrorCode::kInvalid,
+                   "group '" + core_.name() + "' cannot go on after log:" + point.to_string());
+  }
+  // Everything that was live here and is not on the way to the point is a dead branch now, kept until
+  // released.
+  for (const index::PathStep& step : core_.live_path->steps) {
+    if (core_.state.epochs().is_ancestor(LogId(step.epoch, 1), point)) continue;
+    index::EpochInfo* left = core_.state.epochs().find(step.epoch);
+    left->abandoned = mark_abandoned;
+    left->unreplicated = true;
+  }
+  core_.journal->begin_epoch(target->identity, point.next(), checksum, target->last_timer);
+  core_.live_epoch = point.epoch();
+  core_.update_live_path();
+  auto saved = co_await core_.save_snapshot();
+  core_.changed.wake_all();
+  co_return saved;
+}
+
+}  // namespace tidemark::group
