@@ -7,8 +7,7 @@ namespace tidemark::nbd {
 
 Session::Session(io::Environment environment, std::unique_ptr<io::Stream> stream, ExportDirectory& directory,
                  SessionLimits limits)
-    : environment_(environment),
-      scheduler_(environment.scheduler),
+    : scheduler_(environment.scheduler),
       stream_(std::move(stream)),
       limits_(limits),
       client_(stream_->peer_name()),

@@ -146,7 +146,6 @@ class Session {
   io::Task<void> send_task();
   void break_off();
 
-  io::Environment environment_;
   io::Scheduler& scheduler_;
   std::unique_ptr<io::Stream> stream_;
   SessionLimits limits_;
