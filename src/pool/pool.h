@@ -35,6 +35,13 @@ struct AddressTranslation {
   bool allocated = false;    // false: thin, nothing there yet
 };
 
+inline constexpr std::uint64_t kVolumeSizeBytesMax = 16ull << 50;  // extents of a volume have 32-bit numbers
+
+struct PoolOptions {
+  // Memory for the checksums of blocks read and written lately; 2.5 KiB of it serve 2 MiB of a volume.
+  std::uint64_t checksum_cache_bytes_max = 16 << 20;
+};
+
 // The base of one volume: a thin logical unit, cut in extents that each carry their owner, index, generation
 // and the checksums of their blocks. Space never written reads as zeroes. Writers go extent by extent and
 // repeat after a crash (the journal still has what they wrote), so a write here is not atomic and needs no
@@ -60,6 +67,8 @@ class DataVolume {
   // Makes the blocks read as zeroes; extents covered whole are given back to the pool (durable after
   // flush()).
   virtual io::Task<Result<void>> discard(BlockRange blocks) = 0;
+  // Makes the blocks read as zeroes and keeps the space promised for them.
+  virtual io::Task<Result<void>> zero(BlockRange blocks) = 0;
   // Everything written or discarded before the call is durable, extent headers and table included.
   virtual io::Task<Result<void>> flush() = 0;
   // Grows or shrinks the address space; shrinking gives extents beyond the end back. Durable on return.
@@ -84,6 +93,8 @@ class Pool {
   // than…" when it shrank.
   static io::Task<Result<std::unique_ptr<Pool>>> open(io::Environment& environment, io::Disk& disk,
                                                       NodeIdentity node);
+  static io::Task<Result<std::unique_ptr<Pool>>> open(io::Environment& environment, io::Disk& disk,
+                                                      NodeIdentity node, PoolOptions options);
   virtual ~Pool() = default;
 
   virtual DiskIdentity disk_identity() const = 0;

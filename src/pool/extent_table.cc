@@ -1,0 +1,125 @@
+#include "pool/extent_table.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace tidemark::pool {
+
+namespace {
+
+using format::ExtentRecord;
+using format::kExtentRecordSizeBytes;
+
+MutableBytes record_in(const Buffer& chunk, std::uint64_t index) {
+  return chunk.writable().subspan(index * kExtentRecordSizeBytes, kExtentRecordSizeBytes);
+}
+
+// What two differing copies of a record say together; see the table in docs/formats/disk.md. An empty
+// optional is a free slot.
+Result<std::optional<ExtentRecord>> merge(Bytes first, Bytes second, const DiskIdentity& disk,
+                                          std::uint64_t slot) {
+  const std::array<Result<ExtentRecord>, 2> copies = {format::decode_extent_record(first, disk, slot),
+                                                      format::decode_extent_record(second, disk, slot)};
+  std::optional<ExtentRecord> best;
+  bool any_whole = false;
+  for (const auto& copy : copies) {
+    if (copy.ok()) {
+      any_whole = true;
+      if (!best.has_value() || copy->generation > best->generation) best = *copy;
+    } else if (copy.error().code == ErrorCode::kNotFound) {
+      any_whole = true;
+    }
+  }
+  if (!any_whole) {
+    return fail(ErrorCode::kDamaged, "both copies of the extent table are damaged for slot " +
+                                         std::to_string(slot) +
+                                         "; the disk cannot be used until it is restored or formatted anew");
+  }
+  return best;
+}
+
+}  // namespace
+
+io::Task<Result<void>> ExtentTable::load(std::function<void(std::uint64_t, const ExtentRecord&)> found) {
+  for (std::uint64_t slot = 0; slot < layout_.slot_count; slot += kChunkSlots) {
+    TM_CO_TRY(co_await load_chunk(slot, found));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> ExtentTable::load_chunk(
+    std::uint64_t first_slot, const std::function<void(std::uint64_t, const ExtentRecord&)>& found) {
+  const std::uint64_t slots = std::min(kChunkSlots, layout_.slot_count - first_slot);
+  const std::uint64_t bytes = (slots + kBlockSlots - 1) / kBlockSlots * kBlockSizeBytes;
+  const std::uint64_t begin_bytes = first_slot * kExtentRecordSizeBytes;
+  std::array<Buffer, 2> copies = {Buffer::allocate(bytes), Buffer::allocate(bytes)};
+  for (std::size_t copy = 0; copy < 2; ++copy) {
+    const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
+    TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
+  }
+  std::array<bool, 2> repaired = {false, false};
+  for (std::uint64_t i = 0; i < slots; ++i) {
+    const std::uint64_t slot = first_slot + i;
+    const MutableBytes first = record_in(copies[0], i);
+    const MutableBytes second = record_in(copies[1], i);
+    const bool equal = std::ranges::equal(first, second);
+    if (equal && all_zero(first)) continue;
+    TM_CO_TRY_ASSIGN(const auto record, merge(first, second, identity_, slot));
+    std::array<std::byte, kExtentRecordSizeBytes> right{};
+    if (record.has_value()) {
+      format::encode_extent_record(*record, identity_, slot, right);
+      found(slot, *record);
+    }
+    for (std::size_t copy = 0; copy < 2; ++copy) {
+      const MutableBytes stored = record_in(copies[copy], i);
+      if (std::ranges::equal(stored, right)) continue;
+      std::ranges::copy(right, stored.begin());
+      repaired[copy] = true;
+    }
+  }
+  for (std::size_t copy = 0; copy < 2; ++copy) {
+    if (!repaired[copy]) continue;
+    const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
+    std::vector<Buffer> pieces{copies[copy]};
+    TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> ExtentTable::update(std::vector<ExtentChange> changes) {
+  std::ranges::stable_sort(changes, {}, &ExtentChange::slot);
+  for (std::size_t begin = 0; begin < changes.size();) {
+    const std::uint64_t chunk = changes[begin].slot / kChunkSlots;
+    std::size_t end = begin;
+    while (end < changes.size() && changes[end].slot / kChunkSlots == chunk) ++end;
+    for (std::uint32_t copy = 0; copy < 2; ++copy) {
+      TM_CO_TRY(co_await update_chunk(copy, changes, begin, end));
+    }
+    begin = end;
+  }
+  co_return Result<void>{};
+}
+
+// Only the records of the changes are touched: the sectors around them are written as they were read.
+io::Task<Result<void>> ExtentTable::update_chunk(std::uint32_t copy, const std::vector<ExtentChange>& changes,
+                                                 std::size_t begin, std::size_t end) {
+  const std::uint64_t first_block = changes[begin].slot / kBlockSlots;
+  const std::uint64_t last_block = changes[end - 1].slot / kBlockSlots;
+  const DiskOffset offset{layout_.extent_table_offset[copy] + first_block * kBlockSizeBytes};
+  Buffer buffer = Buffer::allocate((last_block - first_block + 1) * kBlockSizeBytes);
+  TM_CO_TRY(co_await disk_.read(offset, buffer));
+  for (std::size_t i = begin; i < end; ++i) {
+    const MutableBytes out = record_in(buffer, changes[i].slot - first_block * kBlockSlots);
+    if (changes[i].record.has_value()) {
+      format::encode_extent_record(*changes[i].record, identity_, changes[i].slot, out);
+    } else {
+      std::ranges::fill(out, std::byte{0});
+    }
+  }
+  std::vector<Buffer> pieces{std::move(buffer)};
+  TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));
+  co_return Result<void>{};
+}
+
+}  // namespace tidemark::pool

@@ -1,0 +1,154 @@
+#include "pool/lu_table.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace tidemark::pool {
+
+namespace {
+
+using format::kSectorSizeBytes;
+using format::LuState;
+using format::LuTableRecord;
+
+Result<std::optional<LuTableRecord>> merge(Bytes first, Bytes second, const DiskIdentity& disk,
+                                           std::uint32_t index) {
+  const std::array<Result<LuTableRecord>, 2> copies = {format::decode_lu_record(first, disk, index),
+                                                       format::decode_lu_record(second, disk, index)};
+  std::optional<LuTableRecord> best;
+  bool any_whole = false;
+  for (const auto& copy : copies) {
+    if (copy.ok()) {
+      any_whole = true;
+      if (!best.has_value() || copy->sequence > best->sequence) best = *copy;
+    } else if (copy.error().code == ErrorCode::kNotFound) {
+      any_whole = true;
+    } else if (copy.error().code == ErrorCode::kUnsupported) {
+      return copy.error();
+    }
+  }
+  if (!any_whole) {
+    return fail(ErrorCode::kDamaged, "both copies of record " + std::to_string(index) +
+                                         " of the table of logical units are damaged; the disk cannot be "
+                                         "used until it is restored or formatted anew");
+  }
+  return best;
+}
+
+}  // namespace
+
+LuTable::LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIdentity& identity)
+    : disk_(disk), layout_(layout), identity_(identity), records_(layout.lu_records) {}
+
+io::Task<Result<void>> LuTable::load() {
+  std::array<Buffer, 2> copies;
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    copies[copy] = Buffer::allocate(records_.size() * kSectorSizeBytes);
+    const DiskOffset offset = block_offset(copy, 0);
+    TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
+  }
+  for (std::uint32_t block = 0; block < records_.size() / kBlockRecords; ++block) {
+    const Buffer first = copies[0].slice(block * kBlockSizeBytes, kBlockSizeBytes);
+    const Buffer second = copies[1].slice(block * kBlockSizeBytes, kBlockSizeBytes);
+    if (all_zero(first) && all_zero(second)) continue;
+    TM_CO_TRY(adopt_block(block, first, second));
+    Buffer right = encode_block(block);
+    for (std::uint32_t copy = 0; copy < 2; ++copy) {
+      if (std::ranges::equal(Bytes(copy == 0 ? first : second), Bytes(right))) continue;
+      const DiskOffset offset = block_offset(copy, block);
+      std::vector<Buffer> pieces{right};
+      TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kDurable));
+    }
+  }
+  co_return Result<void>{};
+}
+
+Result<void> LuTable::adopt_block(std::uint32_t block, Bytes first, Bytes second) {
+  for (std::uint32_t i = 0; i < kBlockRecords; ++i) {
+    const std::uint32_t index = block * kBlockRecords + i;
+    TM_TRY_ASSIGN(records_[index],
+                  merge(first.subspan(i * kSectorSizeBytes, kSectorSizeBytes),
+                        second.subspan(i * kSectorSizeBytes, kSectorSizeBytes), identity_, index));
+    if (!records_[index].has_value()) continue;
+    sequence_ = std::max(sequence_, records_[index]->sequence);
+    number_max_ = std::max<std::uint64_t>(number_max_, records_[index]->number.value);
+  }
+  return {};
+}
+
+const LuTableRecord* LuTable::find(LuNumber number) const {
+  for (const auto& record : records_) {
+    if (record.has_value() && record->number == number) return &*record;
+  }
+  return nullptr;
+}
+
+LuNumber LuTable::take_number() {
+  if (number_max_ >= UINT32_MAX) return {};
+  return LuNumber{static_cast<std::uint32_t>(++number_max_)};
+}
+
+// Free records first. The place of a removed unit may be taken: the newcomer's number is higher.
+std::optional<std::uint32_t> LuTable::place_for(LuNumber number) const {
+  std::optional<std::uint32_t> free;
+  std::optional<std::uint32_t> removed;
+  for (std::uint32_t i = 0; i < records_.size(); ++i) {
+    if (!records_[i].has_value()) {
+      if (!free.has_value()) free = i;
+    } else if (records_[i]->number == number) {
+      return i;
+    } else if (records_[i]->state == LuState::kRemoved && !removed.has_value() &&
+               !held_.contains(records_[i]->number.value)) {
+      removed = i;
+    }
+  }
+  return free.has_value() ? free : removed;
+}
+
+Buffer LuTable::encode_block(std::uint32_t block) const {
+  Buffer buffer = Buffer::allocate(kBlockSizeBytes);
+  std::ranges::fill(buffer.writable(), std::byte{0});
+  for (std::uint32_t i = 0; i < kBlockRecords; ++i) {
+    const std::uint32_t index = block * kBlockRecords + i;
+    if (!records_[index].has_value()) continue;
+    const MutableBytes sector = buffer.writable().subspan(i * kSectorSizeBytes, kSectorSizeBytes);
+    format::encode_lu_record(*records_[index], identity_, index, sector);
+  }
+  return buffer;
+}
+
+io::Task<Result<void>> LuTable::put(LuTableRecord record) {
+  const auto place = place_for(record.number);
+  if (!place.has_value()) {
+    co_return fail(ErrorCode::kNoSpace, "the table of logical units is full (" +
+                                            std::to_string(records_.size()) +
+                                            " units); remove a group or a volume first");
+  }
+  const auto previous = records_[*place];
+  record.sequence = ++sequence_;
+  records_[*place] = record;
+  if (record.state == LuState::kRemoved) held_.insert(record.number.value);
+  auto written = co_await write_block(*place / kBlockRecords);
+  if (written.ok()) co_return Result<void>{};
+  // The disk may hold either. What the next write of this block puts there is the state that the caller
+  // goes on with: as it was, or, for a new unit, none.
+  records_[*place] = previous.has_value() && previous->number == record.number ? *previous : record;
+  if (!previous.has_value() || previous->number != record.number) {
+    records_[*place]->state = LuState::kRemoved;
+  }
+  records_[*place]->sequence = ++sequence_;
+  co_return written;
+}
+
+io::Task<Result<void>> LuTable::write_block(std::uint32_t block) {
+  const Buffer buffer = encode_block(block);
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    const DiskOffset offset = block_offset(copy, block);
+    std::vector<Buffer> pieces{buffer};
+    TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kDurable));
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace tidemark::pool
