@@ -1,0 +1,121 @@
+#include <cstdio>
+
+#include "cli.h"
+#include "show.h"
+#include "table.h"
+
+namespace tidemark::cli {
+namespace {
+
+using control::GroupInfo;
+
+// The settings that `create` and `set` take.
+template <typename Request>
+void add_settings(CLI::App* command, Request& request) {
+  add_duration(command, "--retain", request.retain,
+               "How long past points stay readable, for example 24h or 7d; 0 promises no history");
+  add_size(command, "--journal-size", request.journal_size_bytes, "Size of the journal, for example 8G");
+  add_word(command, "--on-full", request.on_full, "What to do when the journal is full");
+}
+
+void add_create(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupCreateRequest>();
+  CLI::App* command =
+      add_command(family, "create", "Create a group",
+                  "Creates a group: volumes that share one order of writes and one journal, and are "
+                  "marked and restored together. It logs from the beginning.",
+                  "tidemark group create app --retain 24h --journal-size 8G");
+  add_group(command, request->group);
+  add_settings(command, *request);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
+}
+
+void add_list(CLI::App& family, Cli& cli) {
+  CLI::App* command =
+      add_command(family, "list", "List the groups",
+                  "Lists the groups of the node with their role, state and the use of their journal.",
+                  "tidemark group list");
+  on_chosen(cli, command, [&cli] {
+    return cli.ask(control::GroupListRequest{},
+                   [](const control::GroupListReply& reply) { show_group_table(reply.groups); });
+  });
+}
+
+void add_show(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupShowRequest>();
+  CLI::App* command =
+      add_command(family, "show", "Show one group",
+                  "Shows a group in full: its volumes with cache hits and misses, its window of "
+                  "readable points, its marks and its pair.",
+                  "tidemark group show app");
+  add_group(command, request->group);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
+}
+
+void add_set(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupSetRequest>();
+  CLI::App* command =
+      add_command(family, "set", "Change a group's settings",
+                  "Changes the settings that are named and leaves the others. A shorter retention lets "
+                  "old points expire; held marks stay.",
+                  "tidemark group set app --retain 7d");
+  add_group(command, request->group);
+  add_settings(command, *request);
+  on_chosen(cli, command, [&cli, request]() -> Result<void> {
+    if (!request->retain && !request->journal_size_bytes && !request->on_full) {
+      return cli.usage_error("nothing to change; give --retain, --journal-size or --on-full");
+    }
+    return cli.ask(*request, show_group);
+  });
+}
+
+void add_open(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupOpenRequest>();
+  CLI::App* command =
+      add_command(family, "open", "Open the exports that a forced restore closed",
+                  "After `restore --force` the exports stay closed, so that a host with old data in its "
+                  "cache cannot write it into the restored volume. Unmount there, then open the group.",
+                  "tidemark group open app");
+  add_group(command, request->group);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
+}
+
+void add_serve(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupServeRequest>();
+  CLI::App* command =
+      add_command(family, "serve", "Let a waiting primary accept writes",
+                  "A primary that has restarted waits until it has heard its peer, which may have taken "
+                  "over meanwhile. With --alone it serves without having heard it; should the peer have "
+                  "gone on too, nothing is lost, but one side's writes become a branch.",
+                  "tidemark group serve app --alone");
+  add_group(command, request->group);
+  command->add_flag("--alone", request->alone, "Even without having heard the peer");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
+}
+
+void add_delete(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupDeleteRequest>();
+  CLI::App* command =
+      add_command(family, "delete", "Delete a group",
+                  "Deletes a group with its journal, its marks and all past points. A group that still "
+                  "has volumes is refused without --force. This cannot be undone.",
+                  "tidemark group delete app");
+  add_group(command, request->group);
+  command->add_flag("--force", request->force, "Even if it has volumes; they are deleted too");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_done("deleted")); });
+}
+
+}  // namespace
+
+void add_group_commands(CLI::App& app, Cli& cli) {
+  CLI::App* family = add_family(app, "group", "Groups: volumes with one order of writes and one journal");
+  add_create(*family, cli);
+  add_list(*family, cli);
+  add_show(*family, cli);
+  add_set(*family, cli);
+  add_open(*family, cli);
+  add_serve(*family, cli);
+  add_delete(*family, cli);
+}
+
+}  // namespace tidemark::cli

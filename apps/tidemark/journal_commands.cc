@@ -1,0 +1,116 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/names.h"
+#include "cli.h"
+#include "show.h"
+#include "table.h"
+
+namespace tidemark::cli {
+namespace {
+
+void add_status(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::JournalStatusRequest>();
+  CLI::App* command =
+      add_command(family, "status", "Show a journal's extent and use",
+                  "Shows the window of readable points (floor to head), how full the journal is, its log "
+                  "volumes, and what keeps the floor from rising.",
+                  "tidemark journal status app");
+  add_group(command, request->group);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
+}
+
+void show_entries(const control::JournalShowReply& reply) {
+  Table table({">LOG ID", "TIMER", "KIND", "MARK", "VOLUME", ">OFFSET", ">LENGTH", "MARK ID", "NOTE"});
+  for (const control::JournalEntry& entry : reply.entries) {
+    const bool placed = !entry.volume.empty();
+    table.row({entry.log_id.to_string(), format_time(entry.timer), std::string(control::word(entry.kind)),
+               entry.mark ? "*" : "", entry.volume, placed ? std::to_string(entry.offset_bytes) : "",
+               placed ? std::to_string(entry.length_bytes) : "", entry.mark_id, entry.note});
+  }
+  table.print();
+  if (reply.next) std::fprintf(stderr, "there is more: --from log:%s\n", reply.next->to_string().c_str());
+}
+
+// 16 bytes a line, as `hexdump -C` does.
+void print_hex(std::uint64_t offset, const std::string& bytes) {
+  for (std::size_t at = 0; at < bytes.size(); at += 16) {
+    std::string hex, text;
+    for (std::size_t i = at; i < std::min(at + 16, bytes.size()); ++i) {
+      const auto byte = static_cast<unsigned char>(bytes[i]);
+      char digits[8];
+      std::snprintf(digits, sizeof digits, "%02x ", byte);
+      hex += digits;
+      text.push_back(byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.');
+    }
+    std::printf("%010llx  %-48s |%s|\n", static_cast<unsigned long long>(offset + at), hex.c_str(),
+                text.c_str());
+  }
+}
+
+// All the bytes of an entry, page by page: to a terminal as hex, elsewhere as they are.
+Result<void> write_data(Cli& cli, control::JournalDataRequest request) {
+  const bool as_hex = ::isatty(STDOUT_FILENO) == 1;
+  for (;;) {
+    TM_TRY_ASSIGN(const control::JournalDataReply reply, cli.call(request));
+    if (as_hex) {
+      print_hex(reply.entry.offset_bytes + reply.offset_bytes, reply.data.bytes);
+    } else if (std::fwrite(reply.data.bytes.data(), 1, reply.data.bytes.size(), stdout) !=
+               reply.data.bytes.size()) {
+      return fail(ErrorCode::kIo, "cannot write to standard output; is the disk full?");
+    }
+    if (!reply.next) return Result<void>{};
+    if (*reply.next <= request.offset_bytes)
+      return fail(ErrorCode::kDamaged, "the node's pages do not advance");
+    request.offset_bytes = *reply.next;
+  }
+}
+
+void add_show(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::JournalShowRequest list;
+    std::optional<control::DataSide> side;
+    std::string log_id;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(family, "show", "Show log entries, or the bytes of one",
+                                  "Lists log entries from a point on: mark flag, log id, timer value and "
+                                  "place of each; marks with their id and note. "
+                                  "With --data and --id it writes the bytes at the place of one entry, just "
+                                  "before or just after it, to standard "
+                                  "output: as hex on a terminal, raw into a file or pipe.",
+                                  "tidemark journal show app --id 1.42 --data before > before.bin");
+  add_group(command, options->list.group);
+  command->add_option("--from", options->list.from, "Begin after this point (floor)")->type_name("POINT");
+  add_limit(command, options->list.limit, "entries");
+  CLI::Option* data =
+      add_word(command, "--data", options->side, "Write the bytes before or after the entry --id");
+  CLI::Option* id =
+      command->add_option("--id", options->log_id, "The entry for --data")->type_name("EPOCH.SEQ");
+  data->needs(id);
+  id->needs(data);
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    if (!options->side) return cli.ask(options->list, show_entries);
+    control::JournalDataRequest request;
+    request.group = options->list.group;
+    request.side = *options->side;
+    const std::string& text = options->log_id;
+    const Result<LogId> log_id = control::parse_log_id(text.starts_with("log:") ? text.substr(4) : text);
+    if (!log_id.ok()) return cli.usage_error(log_id.error().message);
+    request.log_id = *log_id;
+    if (cli.json()) return cli.ask(request, [](const control::JournalDataReply&) {});
+    return write_data(cli, request);
+  });
+}
+
+}  // namespace
+
+void add_journal_commands(CLI::App& app, Cli& cli) {
+  CLI::App* family = add_family(app, "journal", "The journal: every update in order");
+  add_status(*family, cli);
+  add_show(*family, cli);
+}
+
+}  // namespace tidemark::cli

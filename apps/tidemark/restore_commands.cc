@@ -1,0 +1,118 @@
+#include <cstdio>
+
+#include "base/names.h"
+#include "cli.h"
+#include "table.h"
+
+namespace tidemark::cli {
+namespace {
+
+std::string optional_size(const std::optional<std::uint64_t>& bytes) {
+  return bytes ? format_size(*bytes) : "-";
+}
+
+void show_changes(const control::RestoreReply& reply) {
+  if (reply.volumes.empty()) return;
+  std::printf("\n");
+  Table table({"VOLUME", ">SIZE NOW", ">SIZE THEN", ">BLOCKS DIFFERING", ">BYTES DIFFERING"});
+  for (const control::VolumeChange& change : reply.volumes) {
+    table.row({change.volume, optional_size(change.size_bytes_now), optional_size(change.size_bytes_target),
+               change.blocks_differing ? std::to_string(*change.blocks_differing) : "-",
+               optional_size(change.bytes_differing)});
+  }
+  table.print();
+}
+
+void show_restore(const control::RestoreRequest& request, const control::RestoreReply& reply) {
+  Facts facts;
+  facts.add(reply.dry_run ? "would restore" : "restored",
+            request.group + " to " + request.point + (request.before ? " (just before)" : ""));
+  facts.add("point", point_text(reply.target));
+  facts.add("leaves", point_text(reply.from));
+  if (reply.new_epoch) facts.add("new epoch", std::to_string(*reply.new_epoch));
+  facts.add("left on the old branch",
+            std::to_string(reply.entries_left) + " entries, " + std::to_string(reply.marks_left) + " marks");
+  std::string marks;
+  for (const std::string& id : reply.marks_left_ids) marks += (marks.empty() ? "" : ", ") + id;
+  facts.add_known("marks left", marks);
+  for (const std::string& writer : reply.writers) facts.add("connected writer", writer);
+  facts.print();
+  show_changes(reply);
+  const std::string group = printable(request.group);
+  if (reply.dry_run) {
+    std::fprintf(stderr, "nothing was changed%s\n",
+                 reply.writers.empty() ? "" : "; disconnect the writers first, or use --force");
+    return;
+  }
+  std::fprintf(stderr, "to undo it: tidemark restore %s --to log:%s\n", group.c_str(),
+               reply.from.log_id.to_string().c_str());
+  if (reply.exports_closed) {
+    std::fprintf(stderr,
+                 "exports are closed; when no host holds old data in its cache: tidemark group open %s\n",
+                 group.c_str());
+  }
+}
+
+void add_restore(CLI::App& app, Cli& cli) {
+  auto request = std::make_shared<control::RestoreRequest>();
+  CLI::App* command = add_command(app, "restore", "Bring a group back to a point",
+                                  "Brings all volumes of a group back to exactly what they were at a point. "
+                                  "It costs one log entry, whatever the size, "
+                                  "and is undone by restoring to the point that was left. It is refused "
+                                  "while a writer is connected; --force "
+                                  "disconnects writers and keeps the exports closed until `group open`. "
+                                  "--dry-run says what would change.",
+                                  "tidemark restore app --to before-upgrade --dry-run");
+  add_group(command, request->group);
+  command->add_option("--to", request->point, "The point")->required()->type_name("POINT");
+  command->add_flag("--before", request->before, "The state just before that entry, not just after");
+  command->add_flag("--dry-run", request->dry_run,
+                    "Only say what would change, what would be left and who is connected");
+  command->add_flag("--force", request->force, "Disconnect writers");
+  on_chosen(cli, command, [&cli, request] {
+    return cli.ask(*request, [&](const control::RestoreReply& reply) { show_restore(*request, reply); });
+  });
+}
+
+void add_diff(CLI::App& app, Cli& cli) {
+  struct Options {
+    VolumeTarget target;
+    control::DiffRequest request;
+    std::optional<std::uint64_t> offset_bytes;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      add_command(app, "diff", "Which bytes differ between two points",
+                  "Lists the runs of bytes of a volume that differ between two points, in order.",
+                  "tidemark diff app/db --from before-upgrade --to head");
+  add_volume(command, options->target);
+  command->add_option("--from", options->request.from, "The first point")->required()->type_name("POINT");
+  command->add_option("--to", options->request.to, "The second point (head)")->type_name("POINT");
+  add_size(command, "--offset", options->offset_bytes, "Begin at this offset");
+  add_limit(command, options->request.limit, "runs");
+  on_chosen(cli, command, [&cli, options] {
+    control::DiffRequest& request = options->request;
+    request.group = options->target.group;
+    request.volume = options->target.volume;
+    request.offset_bytes = options->offset_bytes.value_or(0);
+    return cli.ask(request, [](const control::DiffReply& reply) {
+      Table table({">OFFSET", ">LENGTH"});
+      for (const control::ByteRun& run : reply.runs) {
+        table.row({std::to_string(run.offset_bytes), std::to_string(run.length_bytes)});
+      }
+      table.print();
+      if (reply.next) {
+        std::fprintf(stderr, "there is more: --offset %llu\n", static_cast<unsigned long long>(*reply.next));
+      }
+    });
+  });
+}
+
+}  // namespace
+
+void add_restore_commands(CLI::App& app, Cli& cli) {
+  add_restore(app, cli);
+  add_diff(app, cli);
+}
+
+}  // namespace tidemark::cli

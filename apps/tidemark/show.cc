@@ -1,0 +1,180 @@
+#include "show.h"
+
+#include <cstdio>
+
+#include "base/names.h"
+#include "control/types_fields.h"
+#include "table.h"
+
+namespace tidemark::cli {
+
+using control::word;
+
+namespace {
+
+std::string with_reason(std::string_view state, const std::string& reason) {
+  return std::string(state) + (reason.empty() ? "" : " (" + reason + ")");
+}
+
+std::string window_text(const control::JournalStatus& journal) {
+  return short_time(journal.floor.timer) + " .. " + short_time(journal.head.timer);
+}
+
+std::string seconds_text(double seconds) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.1f s", seconds);
+  return text;
+}
+
+void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
+  facts.add("floor", point_text(journal.floor));
+  facts.add("head", point_text(journal.head));
+  if (journal.durable) facts.add("durable", point_text(*journal.durable));
+  if (journal.destaged) facts.add("destaged", journal.destaged->to_string());
+  facts.add("journal", format_size(journal.used_bytes) + " of " + format_size(journal.capacity_bytes) + " (" +
+                           percent(journal.used_bytes, journal.capacity_bytes) + ")");
+  facts.add("retain", format_duration(journal.retain));
+  facts.add("on full", std::string(word(journal.on_full)));
+  for (const control::PinInfo& pin : journal.pins) {
+    facts.add("pinned",
+              pin.kind + " at " + pin.log_id.to_string() + (pin.text.empty() ? "" : ": " + pin.text));
+  }
+}
+
+}  // namespace
+
+void show_group_table(const std::vector<control::GroupInfo>& groups) {
+  Table table({"GROUP", "ROLE", "STATE", ">VOLUMES", ">MARKS", ">JOURNAL", "WINDOW", "PAIR"});
+  for (const control::GroupInfo& group : groups) {
+    const std::string pair =
+        group.pair ? std::string(word(group.pair->state)) + (group.pair->link_up ? "" : ", link down") : "-";
+    table.row({group.group, std::string(word(group.role)), std::string(word(group.state)),
+               std::to_string(group.volumes.size()), std::to_string(group.marks),
+               percent(group.journal.used_bytes, group.journal.capacity_bytes), window_text(group.journal),
+               pair});
+  }
+  table.print();
+}
+
+void show_group(const control::GroupInfo& group) {
+  Facts facts;
+  facts.add("group", group.group);
+  facts.add_known("identity", group.identity);
+  facts.add("role", std::string(word(group.role)));
+  facts.add("state", with_reason(word(group.state), group.state_reason));
+  facts.add("epoch", std::to_string(group.epoch));
+  add_journal_facts(facts, group.journal);
+  facts.add("marks", std::to_string(group.marks));
+  if (group.last_mark)
+    facts.add("last mark", group.last_mark->id + "  " + short_time(group.last_mark->timer));
+  if (group.pair) facts.add("pair", pair_line(*group.pair));
+  facts.print();
+  if (group.volumes.empty()) return;
+  std::printf("\n");
+  show_volume_table(group.volumes);
+}
+
+void show_volume_table(const std::vector<control::VolumeInfo>& volumes, const std::string& indent) {
+  Table table({"VOLUME", ">SIZE", ">ALLOCATED", ">READ HITS", ">WRITE HITS", ">DIRTY", ">WRITERS"});
+  for (const control::VolumeInfo& volume : volumes) {
+    table.row({volume.group + "/" + volume.volume, format_size(volume.size_bytes),
+               format_size(volume.allocated_bytes),
+               hit_rate(volume.cache.read_hits, volume.cache.read_misses),
+               hit_rate(volume.cache.write_hits, volume.cache.write_misses),
+               format_size(volume.cache.dirty_bytes), std::to_string(volume.writers_connected)});
+  }
+  table.print(indent);
+}
+
+void show_volume(const control::VolumeInfo& volume) {
+  Facts facts;
+  facts.add("volume", volume.group + "/" + volume.volume);
+  facts.add("number", std::to_string(volume.number));
+  facts.add("logical unit", std::to_string(volume.lu_number));
+  facts.add("size", format_size(volume.size_bytes) + " (" + std::to_string(volume.size_bytes) + " bytes)");
+  facts.add("allocated", format_size(volume.allocated_bytes));
+  facts.add("read only", yes_no(volume.read_only));
+  facts.add("writers", std::to_string(volume.writers_connected));
+  facts.add("readers", std::to_string(volume.readers_connected));
+  facts.add("read hits", hit_rate(volume.cache.read_hits, volume.cache.read_misses));
+  facts.add("write hits", hit_rate(volume.cache.write_hits, volume.cache.write_misses));
+  facts.add("dirty", format_size(volume.cache.dirty_bytes));
+  facts.print();
+}
+
+std::string pair_line(const control::PairStatus& pair) {
+  std::string line = std::string(word(pair.state)) + ", " + std::string(word(pair.role));
+  line += " with " + pair.peer_address + ", link " + (pair.link_up ? "up" : "down");
+  if (pair.copy_total_bytes != 0) line += ", copied " + percent(pair.copy_done_bytes, pair.copy_total_bytes);
+  if (pair.lag_entries != 0) {
+    line += ", " + std::to_string(pair.lag_entries) + " entries (" + format_size(pair.lag_bytes) + ", " +
+            seconds_text(pair.lag_seconds) + ") behind";
+  }
+  return line;
+}
+
+void show_pair(const control::PairStatus& pair) {
+  Facts facts;
+  facts.add("group", pair.group);
+  facts.add("role", std::string(word(pair.role)));
+  facts.add("state", with_reason(word(pair.state), pair.state_reason));
+  if (pair.state_since) facts.add("since", format_time(*pair.state_since));
+  facts.add("mode", std::string(word(pair.mode)));
+  facts.add("peer", pair.peer_address);
+  facts.add_known("peer node", pair.peer_node);
+  facts.add_known("peer group", pair.peer_group);
+  facts.add("link", std::string(pair.link_up ? "up" : "down") +
+                        (pair.link_since ? " since " + format_time(*pair.link_since) : ""));
+  if (pair.duplex_suspended_since)
+    facts.add("duplex suspended since", pair.duplex_suspended_since->to_string());
+  if (pair.copy_total_bytes != 0) {
+    facts.add("copied", format_size(pair.copy_done_bytes) + " of " + format_size(pair.copy_total_bytes) +
+                            " (" + percent(pair.copy_done_bytes, pair.copy_total_bytes) + ")");
+  }
+  facts.add("durable here", pair.durable.to_string());
+  facts.add("sent", pair.sent.to_string());
+  facts.add("received", pair.received.to_string());
+  facts.add("behind", std::to_string(pair.lag_entries) + " entries, " + format_size(pair.lag_bytes) + ", " +
+                          seconds_text(pair.lag_seconds));
+  facts.print();
+}
+
+void show_mark(const control::MarkInfo& mark) {
+  Facts facts;
+  facts.add("mark", mark.group + "/" + mark.id);
+  facts.add("kind", mark.kind == control::MarkKind::kName ? "name given to a past point" : "mark");
+  facts.add("log id", mark.log_id.to_string());
+  facts.add("timer", format_time(mark.timer));
+  if (mark.host_time) facts.add("host time", format_time(*mark.host_time));
+  facts.add_known("host", mark.host);
+  facts.add_known("note", mark.note);
+  facts.add("held", yes_no(mark.held));
+  facts.add("branch", mark.live ? "live" : "dead");
+  if (mark.provisional) facts.add("provisional", "yes");
+  if (mark.received) facts.add("received by peer", yes_no(*mark.received));
+  facts.add("restorable", mark.restorable ? "yes" : with_reason("no", mark.not_restorable_reason));
+  facts.print();
+}
+
+void show_journal(const control::JournalStatus& journal) {
+  Facts facts;
+  facts.add("group", journal.group);
+  add_journal_facts(facts, journal);
+  facts.print();
+  if (journal.log_volumes.empty()) return;
+  std::printf("\n");
+  Table table({">LOG VOLUME", ">CAPACITY", ">USED"});
+  for (const control::LogVolumeInfo& volume : journal.log_volumes) {
+    table.row({std::to_string(volume.lu_number), format_size(volume.capacity_bytes),
+               format_size(volume.used_bytes)});
+  }
+  table.print();
+}
+
+std::function<void(const control::Done&)> show_done(std::string done_word) {
+  return [done_word = std::move(done_word)](const control::Done& done) {
+    std::printf("%s\n", done.note.empty() ? done_word.c_str() : printable(done.note, 500).c_str());
+  };
+}
+
+}  // namespace tidemark::cli
