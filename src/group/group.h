@@ -95,6 +95,8 @@ class Group {
   DataPath& data() { return data_; }
   Volume* find_volume(VolumeId id) { return core_.find_volume(id); }
   std::shared_ptr<const index::Path> live_path() const { return core_.live_path; }
+  std::shared_ptr<const index::Path> path_to(LogId point) const { return core_.path_to(point); }
+  Result<void> check_readable(LogId point) const { return core_.check_readable(point); }
   Points& points() { return points_; }
   // kNotFound when no such volume exists at the point.
   io::Task<Result<std::unique_ptr<View>>> open_view(std::string volume, std::string point);

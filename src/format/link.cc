@@ -1,0 +1,181 @@
+#include "format/link.h"
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+#include "base/names.h"
+
+namespace tidemark::format {
+namespace {
+
+constexpr std::uint32_t kLinkMagic = 0x314c4d54;  // "TML1"
+constexpr std::size_t kMessageTextBytesMax = 4096;
+
+Error malformed(const char* what) {
+  return fail(ErrorCode::kInvalid, std::string("a ") + what + " message is cut off or has a field out of bounds");
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_link_header(const LinkHeader& header) {
+  Encoder out;
+  out.u32(kLinkMagic);
+  out.u16(static_cast<std::uint16_t>(header.type));
+  out.u16(0);
+  out.u32(header.body_bytes);
+  out.u32(header.payload_bytes);
+  out.u32(header.body_checksum);
+  out.u64(0);
+  out.u32(crc32c(out.bytes()));
+  TM_ASSERT(out.size() == kLinkHeaderBytes);
+  return out.take();
+}
+
+Result<LinkHeader> decode_link_header(Bytes bytes) {
+  Decoder in(bytes);
+  const std::uint32_t magic = in.u32();
+  LinkHeader header;
+  const std::uint16_t type = in.u16();
+  const std::uint16_t reserved = in.u16();
+  header.body_bytes = in.u32();
+  header.payload_bytes = in.u32();
+  header.body_checksum = in.u32();
+  const std::uint64_t zero = in.u64();
+  const std::uint32_t checksum = in.u32();
+  if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
+    return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
+  }
+  if (type < 1 || type > 9 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
+      header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
+    return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
+  }
+  header.type = static_cast<LinkMessage>(type);
+  return header;
+}
+
+std::vector<std::byte> encode_hello(const Hello& hello) {
+  Encoder out;
+  out.u32(hello.version);
+  out.u8(static_cast<std::uint8_t>(hello.intent));
+  out.raw(hello.node.bytes);
+  out.text(hello.node_name);
+  out.raw(hello.group.bytes);
+  out.text(hello.group_name);
+  out.text(hello.primary_group);
+  out.u64(hello.start.raw());
+  out.u32(hello.start_checksum);
+  out.u32(hello.parity);
+  out.u64(hello.journal_size_bytes);
+  out.i64(hello.retain_ns);
+  out.u32(static_cast<std::uint32_t>(hello.state.size()));
+  out.raw(Bytes(hello.state));
+  return out.take();
+}
+
+Result<Hello> decode_hello(Bytes bytes) {
+  Decoder in(bytes);
+  Hello hello;
+  hello.version = in.u32();
+  if (!in.failed() && hello.version != kLinkVersion) {
+    return fail(ErrorCode::kUnsupported, "the peer speaks version " + std::to_string(hello.version) +
+                                             " of the link; this tidemarkd speaks version " +
+                                             std::to_string(kLinkVersion));
+  }
+  const std::uint8_t intent = in.u8();
+  hello.node.bytes = in.array<16>();
+  hello.node_name = in.text(kNameLengthMax);
+  hello.group.bytes = in.array<16>();
+  hello.group_name = in.text(kNameLengthMax);
+  hello.primary_group = in.text(kNameLengthMax);
+  hello.start = LogId::from_raw(in.u64());
+  hello.start_checksum = in.u32();
+  hello.parity = in.u32();
+  hello.journal_size_bytes = in.u64();
+  hello.retain_ns = in.i64();
+  const Bytes state = in.raw(in.u32());
+  hello.state.assign(state.begin(), state.end());
+  if (!in.done() || intent < 1 || intent > 4 || hello.retain_ns < 0) return malformed("hello");
+  hello.intent = static_cast<HelloIntent>(intent);
+  TM_TRY(validate_name("node name", hello.node_name));
+  TM_TRY(validate_name("group name", hello.group_name));
+  TM_TRY(validate_name("group name", hello.primary_group));
+  return hello;
+}
+
+std::vector<std::byte> encode_welcome(const Welcome& welcome) {
+  Encoder out;
+  out.u8(welcome.accepted ? 1 : 0);
+  out.u16(welcome.error_code);
+  out.text(std::string_view(welcome.error_message).substr(0, kMessageTextBytesMax));
+  out.raw(welcome.node.bytes);
+  out.text(welcome.node_name);
+  out.u64(welcome.received.raw());
+  out.u64(welcome.floor.raw());
+  return out.take();
+}
+
+Result<Welcome> decode_welcome(Bytes bytes) {
+  Decoder in(bytes);
+  Welcome welcome;
+  welcome.accepted = in.u8() != 0;
+  welcome.error_code = in.u16();
+  welcome.error_message = in.text(kMessageTextBytesMax);
+  welcome.node.bytes = in.array<16>();
+  welcome.node_name = in.text(kNameLengthMax);
+  welcome.received = LogId::from_raw(in.u64());
+  welcome.floor = LogId::from_raw(in.u64());
+  if (!in.done() || welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
+    return malformed("welcome");
+  }
+  return welcome;
+}
+
+std::vector<std::byte> encode_chunk(const Chunk& chunk) {
+  Encoder out;
+  out.u32(chunk.volume.value);
+  out.u64(chunk.begin_block);
+  out.u32(chunk.checksum);
+  return out.take();
+}
+
+Result<Chunk> decode_chunk(Bytes bytes) {
+  Decoder in(bytes);
+  Chunk chunk;
+  chunk.volume.value = in.u32();
+  chunk.begin_block = in.u64();
+  chunk.checksum = in.u32();
+  if (!in.done() || chunk.begin_block > (1ull << 44)) return malformed("chunk");
+  return chunk;
+}
+
+std::vector<std::byte> encode_ack(const Ack& ack) {
+  Encoder out;
+  out.u64(ack.durable.raw());
+  out.u64(ack.floor.raw());
+  out.u8(ack.window_open ? 1 : 0);
+  return out.take();
+}
+
+Result<Ack> decode_ack(Bytes bytes) {
+  Decoder in(bytes);
+  Ack ack;
+  ack.durable = LogId::from_raw(in.u64());
+  ack.floor = LogId::from_raw(in.u64());
+  ack.window_open = in.u8() != 0;
+  if (!in.done()) return malformed("acknowledgement");
+  return ack;
+}
+
+std::vector<std::byte> encode_log_id(LogId id) {
+  Encoder out;
+  out.u64(id.raw());
+  return out.take();
+}
+
+Result<LogId> decode_log_id(Bytes bytes) {
+  Decoder in(bytes);
+  const LogId id = LogId::from_raw(in.u64());
+  if (!in.done()) return malformed("position");
+  return id;
+}
+
+}  // namespace tidemark::format

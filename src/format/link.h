@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace tidemark::format {
+
+// Messages between the nodes of a pair. docs/formats/link.md is the page of this format. A message is a fixed
+// header, a body of encoded fields, and for batches and chunks a payload of whole blocks.
+
+enum class LinkMessage : std::uint16_t {
+  kHello = 1,    // primary → secondary, first: who and what
+  kWelcome = 2,  // its answer
+  kBatch = 3,    // primary → secondary: body is an encoded BatchMeta, payload its payload
+  kChunk = 4,    // primary → secondary: blocks of the first copy
+  kCopyDone = 5, // primary → secondary: the copy is complete as of a log id
+  kPing = 6,     // primary → secondary when idle
+  kAck = 7,      // secondary → primary: what it holds
+  kSuspend = 8,  // either way: the pair is suspended by an operator
+  kDelete = 9,   // either way: the pair is dissolved
+};
+
+inline constexpr std::size_t kLinkHeaderBytes = 32;
+inline constexpr std::uint32_t kLinkBodyBytesMax = 256u << 20;    // a group's state with its marks
+inline constexpr std::uint32_t kLinkPayloadBytesMax = 4u << 20;
+inline constexpr std::uint32_t kLinkVersion = 1;
+
+struct LinkHeader {
+  LinkMessage type = LinkMessage::kPing;
+  std::uint32_t body_bytes = 0;
+  std::uint32_t payload_bytes = 0;
+  std::uint32_t body_checksum = 0;
+};
+std::vector<std::byte> encode_link_header(const LinkHeader& header);
+// kInvalid when the bytes are not such a header: somebody else is talking.
+Result<LinkHeader> decode_link_header(Bytes bytes);
+
+enum class HelloIntent : std::uint8_t {
+  kCreate = 1,    // make the group there and copy it; refused when it exists
+  kReplace = 2,   // the same over the secondary of this pair, whose window is given up
+  kContinue = 3,  // go on streaming; refused while suspended
+  kResync = 4,    // go on after a suspension: this side's branch continues
+};
+struct Hello {
+  std::uint32_t version = kLinkVersion;
+  HelloIntent intent = HelloIntent::kContinue;
+  NodeIdentity node{};
+  std::string node_name{};
+  GroupIdentity group{};
+  std::string group_name{};      // as the secondary is to call it
+  std::string primary_group{};   // as the primary calls it
+  // kCreate, kReplace:
+  LogId start{};                 // the state is of this point; batches after it follow
+  std::uint32_t start_checksum = 0;
+  std::uint32_t parity = 0;      // of the epoch numbers that the secondary draws
+  std::uint64_t journal_size_bytes = 0;
+  std::int64_t retain_ns = 0;
+  std::vector<std::byte> state{};
+};
+std::vector<std::byte> encode_hello(const Hello& hello);
+Result<Hello> decode_hello(Bytes bytes);
+
+struct Welcome {
+  bool accepted = false;
+  std::uint16_t error_code = 0;  // an ErrorCode, when not accepted
+  std::string error_message{};
+  NodeIdentity node{};
+  std::string node_name{};
+  LogId received{};              // newest entry of the primary's order held there
+  LogId floor{};
+};
+std::vector<std::byte> encode_welcome(const Welcome& welcome);
+Result<Welcome> decode_welcome(Bytes bytes);
+
+struct Chunk {
+  VolumeId volume{};
+  std::uint64_t begin_block = 0;
+  std::uint32_t checksum = 0;    // CRC32C of the payload
+};
+std::vector<std::byte> encode_chunk(const Chunk& chunk);
+Result<Chunk> decode_chunk(Bytes bytes);
+
+struct Ack {
+  LogId durable{};  // newest entry of the primary's order that is durable there
+  LogId floor{};
+  bool window_open = false;
+};
+std::vector<std::byte> encode_ack(const Ack& ack);
+Result<Ack> decode_ack(Bytes bytes);
+
+// Body of kCopyDone and kPing: a log id (the point of the copy; the primary's durable head).
+std::vector<std::byte> encode_log_id(LogId id);
+Result<LogId> decode_log_id(Bytes bytes);
+
+}  // namespace tidemark::format

@@ -1,0 +1,76 @@
+#include "replication/pair_record.h"
+
+#include "base/codec.h"
+#include "base/names.h"
+
+namespace tidemark::replication {
+namespace {
+
+constexpr std::uint32_t kPairRecordVersion = 1;
+constexpr std::size_t kAddressBytesMax = 512;
+constexpr std::size_t kReasonBytesMax = 512;
+
+}  // namespace
+
+const char* pair_state_name(PairState state) {
+  switch (state) {
+    case PairState::kSmpl:
+      return "SMPL";
+    case PairState::kCopy:
+      return "COPY";
+    case PairState::kPair:
+      return "PAIR";
+    case PairState::kPsus:
+      return "PSUS";
+    case PairState::kPsue:
+      return "PSUE";
+    case PairState::kSsws:
+      return "SSWS";
+  }
+  return "?";
+}
+
+std::vector<std::byte> PairRecord::encode() const {
+  Encoder out;
+  out.u32(kPairRecordVersion);
+  out.u8(static_cast<std::uint8_t>(side));
+  out.u8(static_cast<std::uint8_t>(state));
+  out.text(std::string_view(peer_address).substr(0, kAddressBytesMax));
+  out.text(peer_group);
+  out.raw(peer_node.bytes);
+  out.text(peer_name);
+  out.text(std::string_view(reason).substr(0, kReasonBytesMax));
+  out.i64(since.ns);
+  out.u64(fork.raw());
+  out.u8(needs_copy ? 1 : 0);
+  return out.take();
+}
+
+Result<PairRecord> PairRecord::decode(Bytes bytes) {
+  Decoder in(bytes);
+  const std::uint32_t version = in.u32();
+  if (version != kPairRecordVersion) {
+    return fail(ErrorCode::kUnsupported, "a pair record has version " + std::to_string(version) +
+                                             "; this tidemarkd knows version " +
+                                             std::to_string(kPairRecordVersion));
+  }
+  PairRecord record;
+  const std::uint8_t side = in.u8();
+  const std::uint8_t state = in.u8();
+  record.peer_address = in.text(kAddressBytesMax);
+  record.peer_group = in.text(kNameLengthMax);
+  record.peer_node.bytes = in.array<16>();
+  record.peer_name = in.text(kNameLengthMax);
+  record.reason = in.text(kReasonBytesMax);
+  record.since.ns = in.i64();
+  record.fork = LogId::from_raw(in.u64());
+  record.needs_copy = in.u8() != 0;
+  if (!in.done() || side < 1 || side > 2 || state > 5) {
+    return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
+  }
+  record.side = static_cast<Side>(side);
+  record.state = static_cast<PairState>(state);
+  return record;
+}
+
+}  // namespace tidemark::replication

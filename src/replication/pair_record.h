@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace tidemark::replication {
+
+// As storage people know them. A lost link is not a state.
+enum class PairState : std::uint8_t {
+  kSmpl = 0,  // no pair
+  kCopy = 1,  // the first copy is running
+  kPair = 2,  // every update goes over, in order
+  kPsus = 3,  // suspended by an operator
+  kPsue = 4,  // suspended by an error
+  kSsws = 5,  // the secondary has an epoch of its own and takes writes
+};
+const char* pair_state_name(PairState state);
+
+enum class Side : std::uint8_t { kPrimary = 1, kSecondary = 2 };
+
+// What a node keeps of a group's pair, in the group's local record.
+struct PairRecord {
+  Side side = Side::kPrimary;
+  PairState state = PairState::kSmpl;
+  std::string peer_address{};  // primary side: where the secondary listens
+  std::string peer_group{};
+  NodeIdentity peer_node{};
+  std::string peer_name{};
+  std::string reason{};        // of a suspension
+  WallTime since{};            // of the state
+  LogId fork{};                // secondary side, kSsws: the last entry that both have
+  bool needs_copy = false;     // primary side: entries that the peer lacks are gone from the journal
+
+  std::vector<std::byte> encode() const;
+  static Result<PairRecord> decode(Bytes bytes);
+};
+
+}  // namespace tidemark::replication

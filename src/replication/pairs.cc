@@ -1,0 +1,347 @@
+#include "replication/pairs.h"
+
+#include "replication/pairs_entry.h"
+
+namespace tidemark::replication {
+namespace {
+
+constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
+
+Error no_pair(const std::string& group) {
+  return fail(ErrorCode::kNotFound, "group '" + group + "' has no pair; make one with `tidemark pair create " + group +
+                                        " --peer ADDRESS`");
+}
+
+}  // namespace
+
+Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
+    : environment_(environment),
+      self_(std::move(self)),
+      host_(host),
+      commands_(environment.scheduler),
+      tasks_(environment.scheduler) {
+  tasks_.spawn(watch_space());
+}
+
+Pairs::~Pairs() { tasks_.cancel_all(); }
+
+Pairs::Entry* Pairs::find(const std::string& group) {
+  const auto at = entries_.find(group);
+  return at == entries_.end() ? nullptr : at->second.get();
+}
+
+const Pairs::Entry* Pairs::find(const std::string& group) const {
+  const auto at = entries_.find(group);
+  return at == entries_.end() ? nullptr : at->second.get();
+}
+
+io::Task<Result<void>> Pairs::save(Entry* entry, PairState state, std::string reason, LogId peer_has) {
+  if (entry->record.state != state) entry->record.since = environment_.clock.now();
+  entry->record.state = state;
+  entry->record.reason = std::move(reason);
+  const bool takes_writes = entry->record.side == Side::kPrimary || state == PairState::kSsws;
+  const group::Role role = takes_writes ? group::Role::kPrimary : group::Role::kSecondary;
+  std::vector<std::byte> bytes = entry->record.encode();
+  host_.log("pair-state", entry->name, std::string(pair_state_name(state)) +
+                                           (entry->record.reason.empty() ? "" : ": " + entry->record.reason));
+  co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
+}
+
+Sender::Report Pairs::report_for(const std::string& group) {
+  return [this, group](Sender::Outcome outcome, std::string reason) {
+    tasks_.spawn(handle(group, outcome, std::move(reason)));
+  };
+}
+
+void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
+  entry->sender = std::move(sender);
+  entry->sender_task.spawn(entry->sender->run());
+}
+
+io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessage> message) {
+  if (entry->sender == nullptr) co_return;
+  if (message.has_value()) co_await entry->sender->say_goodbye(*message);
+  // The task waits for the network, the journal or a timer; none of them is left half done by ending it here.
+  entry->sender_task.cancel_all();
+  entry->sender = nullptr;
+}
+
+io::Task<void> Pairs::handle(std::string group, Sender::Outcome outcome, std::string reason) {
+  auto guard = co_await commands_.lock();
+  Entry* entry = find(group);
+  if (entry == nullptr || entry->sender == nullptr || stopping_) co_return;
+  switch (outcome) {
+    case Sender::Outcome::kCopied:
+      (void)co_await save(entry, PairState::kPair, {}, entry->sender->acked());
+      break;
+    case Sender::Outcome::kSuspendedThere: {
+      const LogId acked = entry->sender->acked();
+      co_await stop_sender(entry, std::nullopt);
+      (void)co_await save(entry, PairState::kPsus, reason, acked);
+      break;
+    }
+    case Sender::Outcome::kRefused: {
+      const LogId acked = entry->sender->acked();
+      co_await stop_sender(entry, std::nullopt);
+      (void)co_await save(entry, PairState::kPsue, reason, acked);
+      break;
+    }
+    case Sender::Outcome::kNeedsCopy:
+      co_await stop_sender(entry, std::nullopt);
+      entry->record.needs_copy = true;
+      (void)co_await save(entry, PairState::kPsue, reason, LogId{});
+      break;
+    case Sender::Outcome::kDeletedThere:
+      co_await stop_sender(entry, std::nullopt);
+      (void)co_await entry->group->save_pair({}, group::Role::kPrimary, LogId{});
+      entries_.erase(group);
+      break;
+  }
+}
+
+io::Task<void> Pairs::watch_space() {
+  // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes before the
+  // peer: the pair is suspended and says that it needs a copy.
+  while (!stopping_) {
+    co_await environment_.scheduler.sleep_for(kSpaceCheckInterval);
+    auto guard = co_await commands_.lock();
+    for (auto& [name, entry] : entries_) {
+      if (entry->record.side != Side::kPrimary || entry->record.needs_copy) continue;
+      const bool link_up = entry->sender != nullptr && entry->sender->link_up();
+      const journal::JournalStatus status = entry->group->journal().status();
+      if (link_up || status.segments_free * 8 > status.segments_total) continue;
+      if (entry->group->local().settings.on_full == group::OnFull::kStopWrites) continue;
+      co_await stop_sender(entry.get(), std::nullopt);
+      entry->record.needs_copy = true;
+      (void)co_await save(entry.get(), PairState::kPsue,
+                          "the journal filled up while the peer was away; `tidemark pair resync " + name +
+                              " --give-up-window` copies anew",
+                          LogId{});
+    }
+  }
+}
+
+io::Task<Result<void>> Pairs::adopt(std::string name) {
+  group::Group* group = host_.find_group(name);
+  TM_ASSERT(group != nullptr);
+  if (group->local().pair.empty()) co_return Result<void>{};
+  TM_CO_TRY_ASSIGN(PairRecord record, PairRecord::decode(group->local().pair));
+  auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
+  entry->record = record;
+  entry->link_since = environment_.clock.now();
+  entry->durable = record.side == Side::kSecondary && record.state != PairState::kSsws ? group->head() : record.fork;
+  Entry* adopted = entry.get();
+  entries_[name] = std::move(entry);
+  if (record.side == Side::kSecondary && record.state == PairState::kSsws && group->head() == record.fork) {
+    // The stop came between the decision to take over and the epoch: nothing was written here yet.
+    co_return co_await save(adopted, PairState::kPsus, "suspended", record.fork);
+  }
+  const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
+  if (record.side == Side::kPrimary && streams) {
+    start_sender(adopted, std::make_unique<Sender>(environment_, self_, *group, record, report_for(name)));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<void> Pairs::stop() {
+  stopping_ = true;
+  for (auto& [name, entry] : entries_) {
+    entry->sender_task.cancel_all();
+    entry->sender = nullptr;
+    if (entry->link != nullptr) entry->link->close();
+  }
+  co_await tasks_.join();
+}
+
+io::Task<void> Pairs::forget(std::string name) {
+  Entry* entry = find(name);
+  if (entry == nullptr) co_return;
+  co_await stop_sender(entry, std::nullopt);
+  co_await end_receiver(entry);
+  entries_.erase(name);
+}
+
+io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group) {
+  auto guard = co_await commands_.lock();
+  group::Group* group = host_.find_group(name);
+  if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
+  TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
+  if (!peer.is_local()) {
+    co_return fail(ErrorCode::kRefused, "the link of a pair is not encrypted in this version; only unix sockets and "
+                                        "loopback addresses are accepted, not " +
+                                            peer.to_string());
+  }
+  if (Entry* entry = find(name)) {
+    if (entry->record.side == Side::kPrimary && entry->record.peer_address == peer.to_string() &&
+        entry->record.peer_group == peer_group) {
+      co_return Result<void>{};
+    }
+    co_return fail(ErrorCode::kExists, "group '" + name + "' has a pair already, with " + entry->record.peer_name);
+  }
+  TM_CO_TRY(group->check_accepting());
+  auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
+  entry->record = {.side = Side::kPrimary,
+                   .state = PairState::kSmpl,
+                   .peer_address = peer.to_string(),
+                   .peer_group = peer_group,
+                   .since = environment_.clock.now()};
+  auto record = entry->record;
+  record.state = PairState::kCopy;
+  auto sender = std::make_unique<Sender>(environment_, self_, *group, record, report_for(name));
+  auto welcome = co_await sender->introduce(format::HelloIntent::kCreate);
+  if (!welcome.ok() || !welcome->accepted) {
+    group->set_peer_has(LogId{});
+    if (!welcome.ok()) {
+      co_return fail(welcome.error().code, "the peer at " + peer.to_string() + ": " + welcome.error().message);
+    }
+    co_return fail(static_cast<ErrorCode>(welcome->error_code), "the peer refuses: " + welcome->error_message);
+  }
+  entry->record.peer_node = welcome->node;
+  entry->record.peer_name = welcome->node_name;
+  Entry* created = entry.get();
+  entries_[name] = std::move(entry);
+  const LogId acked = sender->acked();
+  start_sender(created, std::move(sender));
+  co_return co_await save(created, PairState::kCopy, {}, acked);
+}
+
+io::Task<Result<void>> Pairs::suspend(std::string name) {
+  auto guard = co_await commands_.lock();
+  Entry* entry = find(name);
+  if (entry == nullptr) co_return no_pair(name);
+  const PairState state = entry->record.state;
+  if (state == PairState::kPsus || state == PairState::kSsws) co_return Result<void>{};
+  if (state == PairState::kCopy) {
+    co_return fail(ErrorCode::kRefused, "the first copy of group '" + name +
+                                            "' is still running; wait for PAIR, or delete the pair");
+  }
+  if (entry->record.side == Side::kPrimary) {
+    const LogId acked = entry->sender == nullptr ? entry->group->local().peer_has : entry->sender->acked();
+    co_await stop_sender(entry, format::LinkMessage::kSuspend);
+    co_return co_await save(entry, PairState::kPsus, {}, acked);
+  }
+  if (entry->link != nullptr) (void)co_await entry->link->send(format::LinkMessage::kSuspend, {});
+  co_await end_receiver(entry);
+  co_return co_await save(entry, PairState::kPsus, {}, entry->group->head());
+}
+
+io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
+  auto guard = co_await commands_.lock();
+  Entry* entry = find(name);
+  if (entry == nullptr) co_return no_pair(name);
+  if (entry->record.side == Side::kSecondary) {
+    co_return fail(ErrorCode::kRefused, "group '" + name + "' is the secondary here; say `tidemark pair resync` on " +
+                                            entry->record.peer_name);
+  }
+  const PairState state = entry->record.state;
+  if (state == PairState::kPair || state == PairState::kCopy) co_return Result<void>{};
+  if (entry->record.needs_copy && !give_up_window) {
+    co_return fail(ErrorCode::kRefused, "entries that the peer lacks are no longer in the journal of group '" + name +
+                                            "'; --give-up-window copies the volumes anew, and the peer's readable "
+                                            "window ends with that");
+  }
+  PairRecord record = entry->record;
+  record.state = entry->record.needs_copy ? PairState::kCopy : PairState::kPair;
+  auto sender = std::make_unique<Sender>(environment_, self_, *entry->group, record, report_for(name));
+  auto welcome = co_await sender->introduce(entry->record.needs_copy ? format::HelloIntent::kReplace
+                                                                     : format::HelloIntent::kResync);
+  if (!welcome.ok()) {
+    if (welcome.error().code == ErrorCode::kExpired) entry->record.needs_copy = true;
+    co_return fail(welcome.error().code, "the peer at " + record.peer_address + ": " + welcome.error().message);
+  }
+  if (!welcome->accepted) {
+    co_return fail(static_cast<ErrorCode>(welcome->error_code), "the peer refuses: " + welcome->error_message);
+  }
+  entry->record.needs_copy = false;
+  const LogId acked = sender->acked();
+  start_sender(entry, std::move(sender));
+  co_return co_await save(entry, record.state, {}, acked);
+}
+
+io::Task<Result<void>> Pairs::dissolve(std::string name) {
+  auto guard = co_await commands_.lock();
+  Entry* entry = find(name);
+  if (entry == nullptr) co_return no_pair(name);
+  if (entry->record.side == Side::kPrimary) {
+    co_await stop_sender(entry, format::LinkMessage::kDelete);
+    auto saved = co_await entry->group->save_pair({}, group::Role::kPrimary, LogId{});
+    entries_.erase(name);
+    co_return saved;
+  }
+  if (entry->link != nullptr) (void)co_await entry->link->send(format::LinkMessage::kDelete, {});
+  co_await end_receiver(entry);
+  auto alone = co_await become_alone(entry);
+  entries_.erase(name);
+  co_return alone;
+}
+
+Result<void> Pairs::check_restore(const group::Group& group, LogId target) const {
+  const Entry* entry = find(group.name());
+  if (entry == nullptr) return {};
+  const PairState state = entry->record.state;
+  if (entry->record.side == Side::kSecondary) {
+    if (state == PairState::kPsus || state == PairState::kSsws || state == PairState::kPsue) return {};
+    return fail(ErrorCode::kRefused, "group '" + group.name() + "' is the secondary of a pair in state " +
+                                         pair_state_name(state) + "; restore on " + entry->record.peer_name +
+                                         ", or suspend the pair first");
+  }
+  if (state == PairState::kCopy) {
+    return fail(ErrorCode::kRefused, "the first copy of group '" + group.name() + "' is still running; wait for PAIR");
+  }
+  if (entry->sender != nullptr && entry->sender->link_up() &&
+      !group.state().epochs().is_ancestor(entry->sender->peer_floor(), target)) {
+    return fail(ErrorCode::kRefused, "the peer no longer holds log:" + target.to_string() +
+                                         " and could not follow; suspend the pair first");
+  }
+  return {};
+}
+
+io::Task<Result<void>> Pairs::before_own_epoch(std::string name) {
+  Entry* entry = find(name);
+  if (entry == nullptr || entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
+    co_return Result<void>{};
+  }
+  entry->record.fork = entry->group->head();
+  co_return co_await save(entry, PairState::kSsws, "restored here", entry->record.fork);
+}
+
+io::Task<Result<void>> Pairs::wait_received(std::string name, LogId id) {
+  while (true) {
+    Entry* entry = find(name);
+    if (entry == nullptr) co_return no_pair(name);
+    if (entry->sender == nullptr) {
+      co_return fail(ErrorCode::kRefused, "the pair of group '" + name + "' is " +
+                                              pair_state_name(entry->record.state) +
+                                              "; the mark is durable here and will go over at a resync");
+    }
+    if (entry->sender->acked().raw() >= id.raw()) co_return Result<void>{};
+    (void)co_await entry->sender->moved().wait_until(environment_.scheduler.now() + Duration::seconds(1));
+  }
+}
+
+std::optional<PairStatus> Pairs::status(const std::string& name) const {
+  const Entry* entry = find(name);
+  if (entry == nullptr) return std::nullopt;
+  PairStatus status{.record = entry->record};
+  if (entry->sender != nullptr) {
+    status.link_up = entry->sender->link_up();
+    status.link_since = entry->sender->link_since();
+    status.sent = entry->sender->sent();
+    status.received = entry->sender->acked();
+    status.lag_entries = entry->sender->lag_entries();
+    status.lag_bytes = entry->sender->lag_bytes();
+    status.lag_seconds = entry->sender->lag_seconds();
+    status.copy = entry->sender->copy_progress();
+    status.link_error = entry->sender->last_error();
+  } else if (entry->record.side == Side::kPrimary) {
+    status.received = entry->group->local().peer_has;
+  } else {
+    status.link_up = entry->link != nullptr;
+    status.link_since = entry->link_since;
+    status.received = entry->durable;
+    status.sent = entry->primary_head;
+  }
+  return status;
+}
+
+}  // namespace tidemark::replication

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "group/group.h"
+#include "replication/pair_record.h"
+#include "replication/sender.h"
+
+namespace tidemark::replication {
+
+// What pairs need of the node they run in.
+class PairHost {
+ public:
+  virtual ~PairHost() = default;
+  virtual group::Group* find_group(const std::string& name) = 0;
+  // Makes the secondary's group and registers it; kExists when the name or the identity is taken.
+  virtual io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) = 0;
+  // Closes the group and gives its space back.
+  virtual io::Task<Result<void>> drop_group(std::string name) = 0;
+  // Ends the connections to the group's exports, views excepted, before its live state changes under them.
+  virtual io::Task<void> disconnect_exports(std::string name) = 0;
+  virtual void log(const std::string& event, const std::string& group, const std::string& text) = 0;
+};
+
+struct PairStatus {
+  PairRecord record{};
+  bool link_up = false;
+  WallTime link_since{};
+  LogId sent{};
+  LogId received{};  // primary: durable at the peer. Secondary: durable here
+  std::uint64_t lag_entries = 0;
+  std::uint64_t lag_bytes = 0;
+  double lag_seconds = 0;
+  CopyProgress copy{};
+  std::string link_error{};
+};
+
+// The pairs of a node: their records, the senders of those it is primary of, the receivers of those it is
+// secondary of, and the commands on them. States and what moves them are in docs/pair-states.md.
+//
+// Owned by the node; reactor thread only. Every command answers when its effect is durable here.
+class Pairs {
+ public:
+  Pairs(io::Environment environment, NodeName self, PairHost& host);
+  ~Pairs();
+
+  // Accepts secondaries' side connections until the listener closes.
+  io::Task<void> serve(std::unique_ptr<io::Listener> listener);
+  // Takes up the pair of a group that was opened.
+  io::Task<Result<void>> adopt(std::string group);
+  // Ends everything; nothing is told to the peers.
+  io::Task<void> stop();
+  // Before the group goes: its sender and receiver end.
+  io::Task<void> forget(std::string group);
+
+  io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group);
+  io::Task<Result<void>> suspend(std::string group);
+  io::Task<Result<void>> resync(std::string group, bool give_up_window);
+  io::Task<Result<void>> dissolve(std::string group);
+  // A restore here: refused in PAIR on the secondary; on the primary, when the secondary cannot follow.
+  Result<void> check_restore(const group::Group& group, LogId target) const;
+  // On a suspended secondary, before its restore opens an epoch: from here on it takes writes.
+  io::Task<Result<void>> before_own_epoch(std::string group);
+  // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
+  io::Task<Result<void>> wait_received(std::string group, LogId id);
+
+  // Nothing without a pair.
+  std::optional<PairStatus> status(const std::string& group) const;
+
+ private:
+  struct Entry;
+  class Receiver;
+  Entry* find(const std::string& group);
+  const Entry* find(const std::string& group) const;
+  io::Task<Result<void>> save(Entry* entry, PairState state, std::string reason, LogId peer_has);
+  void start_sender(Entry* entry, std::unique_ptr<Sender> sender);
+  io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
+  Sender::Report report_for(const std::string& group);
+  io::Task<void> handle(std::string group, Sender::Outcome outcome, std::string reason);
+  io::Task<void> watch_space();
+  io::Task<void> receive(std::unique_ptr<io::Stream> stream);
+  io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);
+  io::Task<Result<Entry*>> welcome_new(format::Hello hello);
+  io::Task<Result<Entry*>> welcome_back(format::Hello hello);
+  io::Task<void> end_receiver(Entry* entry);
+  io::Task<Result<void>> become_alone(Entry* entry);
+  io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
+  io::Task<Result<void>> apply_message(Entry* entry, Message message);
+  io::Task<void> acknowledge(std::shared_ptr<Link> link, Entry* entry);
+
+  io::Environment environment_;
+  NodeName self_;
+  PairHost& host_;
+  std::map<std::string, std::unique_ptr<Entry>> entries_;
+  io::Mutex commands_;
+  bool stopping_ = false;
+  io::TaskScope tasks_;
+};
+
+}  // namespace tidemark::replication

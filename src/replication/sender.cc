@@ -1,0 +1,306 @@
+#include "replication/sender.h"
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+
+namespace tidemark::replication {
+namespace {
+
+constexpr Duration kConnectTimeout = Duration::seconds(5);
+constexpr Duration kRetryMin = Duration::milliseconds(100);
+constexpr Duration kRetryMax = Duration::seconds(2);
+constexpr Duration kPingInterval = Duration::seconds(1);
+// Sent and not acknowledged: beyond this the sender waits, so that a slow peer costs no memory here.
+constexpr std::uint64_t kUnackedBytesMax = 32 << 20;
+constexpr std::uint64_t kChunkBytes = 1 << 20;
+constexpr std::uint64_t kLookAheadBytes = 256 << 20;
+
+std::uint64_t distance_bytes(Place from, Place to, const journal::JournalStatus& status) {
+  if (to <= from) return 0;
+  const std::uint64_t segments = to.generation() - from.generation();
+  return segments * status.segment_size_bytes + to.block() * kBlockSizeBytes - from.block() * kBlockSizeBytes;
+}
+
+}  // namespace
+
+Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record, Report report)
+    : environment_(environment),
+      self_(std::move(self)),
+      group_(group),
+      record_(std::move(record)),
+      report_(std::move(report)),
+      acked_(group.local().peer_has),
+      moved_(environment.scheduler),
+      tasks_(environment.scheduler) {}
+
+io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent) {
+  format::Hello hello{.intent = intent,
+                      .node = self_.identity,
+                      .node_name = self_.name,
+                      .group = group_.identity(),
+                      .group_name = record_.peer_group,
+                      .primary_group = group_.name()};
+  const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
+  if (copy) {
+    // State, point and checksum belong together: nothing is awaited between them.
+    hello.start_checksum = group_.journal().checksum_of_last();
+    hello.start = group_.head();
+    hello.state = group_.encode_state();
+    const std::uint64_t ticket = group_.journal().last_ticket();
+    group_.set_peer_has(hello.start);
+    hello.parity = group_.local().parity + 1;
+    hello.journal_size_bytes = group_.journal().status().size_bytes;
+    hello.retain_ns = group_.local().settings.retain.ns;
+    cursor_ = {group_.volumes(), 0, 0};
+    progress_ = {};
+    for (const group::VolumeShape& shape : cursor_.volumes) progress_.total_bytes += shape.size_bytes;
+    TM_CO_TRY(co_await group_.journal().wait_durable(ticket));
+  }
+  TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(record_.peer_address));
+  TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream, co_await environment_.network.connect(address, kConnectTimeout));
+  auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
+  std::vector<std::byte> body = format::encode_hello(hello);
+  if (body.size() > format::kLinkBodyBytesMax) {
+    co_return fail(ErrorCode::kRefused, "the group has too many marks for a first copy by this version");
+  }
+  TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
+  TM_CO_TRY_ASSIGN(const Message answer, co_await link->receive(1 << 16));
+  if (answer.type != format::LinkMessage::kWelcome) {
+    co_return fail(ErrorCode::kInvalid, "the peer did not answer as a tidemarkd does");
+  }
+  TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answer.body));
+  if (!welcome.accepted) co_return welcome;
+  unacked_.clear();
+  unacked_bytes_ = 0;
+  copying_ = copy;
+  sent_ = acked_ = copy ? hello.start : welcome.received;
+  peer_floor_ = welcome.floor;
+  TM_CO_TRY_ASSIGN(next_, co_await place_after(sent_));
+  acked_place_ = next_;
+  group_.set_peer_has(acked_);
+  link_ = std::move(link);
+  link_since_ = environment_.clock.now();
+  last_error_.clear();
+  moved_.wake_all();
+  co_return welcome;
+}
+
+io::Task<Result<Place>> Sender::place_after(LogId received) {
+  if (received.sequence() == 0) co_return group_.journal().oldest();
+  auto batch = co_await group_.journal().find(received);
+  if (batch.ok()) {
+    if (batch->meta.last() != received) {
+      co_return fail(ErrorCode::kDamaged, "the peer holds a part of a batch: log:" + received.to_string());
+    }
+    co_return batch->next;
+  }
+  // The batch of the floor itself may be freed; what follows it then begins the oldest segment.
+  if (received == group_.local().destaged) co_return group_.journal().oldest();
+  co_return fail(ErrorCode::kExpired, "what follows log:" + received.to_string() +
+                                          " is no longer in the journal, or was never in it");
+}
+
+io::Task<Result<format::Welcome>> Sender::introduce(format::HelloIntent intent) { co_return co_await connect(intent); }
+
+void Sender::link_lost(const std::string& why) {
+  if (link_ != nullptr) link_->close();
+  link_ = nullptr;
+  link_since_ = environment_.clock.now();
+  last_error_ = why;
+  moved_.wake_all();
+}
+
+io::Task<void> Sender::run() {
+  Duration retry = kRetryMin;
+  while (true) {
+    if (link_ == nullptr) {
+      const auto intent = copying_ || record_.state == PairState::kCopy ? format::HelloIntent::kReplace
+                                                                         : format::HelloIntent::kContinue;
+      auto welcome = co_await connect(intent);
+      if (welcome.ok() && !welcome->accepted) {
+        const auto code = static_cast<ErrorCode>(welcome->error_code);
+        report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused, welcome->error_message);
+        co_return;
+      }
+      if (!welcome.ok()) {
+        if (welcome.error().code == ErrorCode::kExpired) {
+          report_(Outcome::kNeedsCopy, welcome.error().message);
+          co_return;
+        }
+        last_error_ = welcome.error().message;
+        co_await environment_.scheduler.sleep_for(retry);
+        retry = std::min(kRetryMax, Duration{retry.ns * 2});
+        continue;
+      }
+    }
+    retry = kRetryMin;
+    const std::shared_ptr<Link> link = link_;
+    tasks_.spawn(receive_acks(link));
+    auto streamed = co_await stream();
+    link->close();
+    co_await tasks_.join();
+    if (!streamed.ok() && streamed.error().code == ErrorCode::kExpired) {
+      link_lost(streamed.error().message);
+      report_(Outcome::kNeedsCopy, streamed.error().message);
+      co_return;
+    }
+    if (!streamed.ok() && streamed.error().code == ErrorCode::kShutdown) co_return;
+    link_lost(streamed.ok() ? "the link ended" : streamed.error().message);
+  }
+}
+
+io::Task<Result<void>> Sender::stream() {
+  while (true) {
+    if (link_ == nullptr) co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
+    if (unacked_bytes_ > kUnackedBytesMax) {
+      co_await moved_.wait();
+      continue;
+    }
+    TM_CO_TRY_ASSIGN(const bool sent_batch, co_await send_next_batch());
+    if (link_ == nullptr) continue;
+    bool sent_chunk = false;
+    if (copying_) {
+      TM_CO_TRY_ASSIGN(sent_chunk, co_await send_next_chunk());
+    }
+    if (sent_batch || sent_chunk || link_ == nullptr) continue;
+    if (group_.journal().failed().has_value()) co_return *group_.journal().failed();
+    const MonotonicTime due = environment_.scheduler.now() + kPingInterval;
+    if (!co_await group_.journal().durable_moved().wait_until(due) && link_ != nullptr) {
+      const std::shared_ptr<Link> link = link_;
+      std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
+      TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
+    }
+  }
+}
+
+io::Task<Result<bool>> Sender::send_next_batch() {
+  auto scanned = co_await group_.journal().scan(next_);
+  if (!scanned.ok()) co_return std::move(scanned).error();
+  if (!scanned->has_value()) co_return false;
+  const journal::StoredBatch& batch = **scanned;
+  TM_CO_TRY_ASSIGN(Buffer payload, co_await group_.journal().read_payload(batch));
+  const std::uint64_t bytes = payload.size() + batch.encoded_meta.size();
+  unacked_.push_back({batch.meta.last(), batch.next, bytes, batch.meta.entries.front().timer});
+  unacked_bytes_ += bytes;
+  sent_ = batch.meta.last();
+  next_ = batch.next;
+  const std::shared_ptr<Link> link = link_;
+  if (link == nullptr) co_return false;
+  std::vector<std::byte> meta = batch.encoded_meta;
+  TM_CO_TRY(co_await link->send(format::LinkMessage::kBatch, std::move(meta), std::move(payload)));
+  co_return true;
+}
+
+io::Task<Result<bool>> Sender::send_next_chunk() {
+  const std::shared_ptr<Link> link = link_;
+  while (cursor_.volume < cursor_.volumes.size()) {
+    const group::VolumeShape shape = cursor_.volumes[cursor_.volume];
+    if (cursor_.offset >= shape.size_bytes || group_.find_volume(shape.id) == nullptr) {
+      progress_.done_bytes += shape.size_bytes - std::min(cursor_.offset, shape.size_bytes);
+      ++cursor_.volume;
+      cursor_.offset = 0;
+      continue;
+    }
+    // Read at the last entry sent: whatever the chunk holds, the peer has the entries that made it so.
+    const std::shared_ptr<const index::Path> path = group_.path_to(sent_);
+    const std::uint64_t length = std::min(kLookAheadBytes, shape.size_bytes - cursor_.offset);
+    auto runs = co_await group_.data().allocation(shape.id, path, cursor_.offset, length, 1);
+    if (!runs.ok()) co_return std::move(runs).error();
+    if (runs->empty() || runs->front().hole) {
+      const std::uint64_t step = runs->empty() ? length : runs->front().length_bytes;
+      cursor_.offset += step;
+      progress_.done_bytes += step;
+      continue;
+    }
+    const std::uint64_t bytes = std::min(runs->front().length_bytes, kChunkBytes);
+    Buffer data = Buffer::allocate(bytes);
+    TM_CO_TRY(co_await group_.data().read(shape.id, path, cursor_.offset, data, false));
+    const format::Chunk chunk{
+        .volume = shape.id, .begin_block = cursor_.offset / kBlockSizeBytes, .checksum = crc32c(data)};
+    cursor_.offset += bytes;
+    progress_.done_bytes += bytes;
+    if (all_zero(data)) continue;
+    std::vector<std::byte> body = format::encode_chunk(chunk);
+    TM_CO_TRY(co_await link->send(format::LinkMessage::kChunk, std::move(body), std::move(data)));
+    co_return true;
+  }
+  copying_ = false;
+  std::vector<std::byte> body = format::encode_log_id(sent_);
+  TM_CO_TRY(co_await link->send(format::LinkMessage::kCopyDone, std::move(body)));
+  co_return true;
+}
+
+io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
+  std::string why;
+  while (true) {
+    auto received = co_await link->receive(1 << 16);
+    if (!received.ok()) {
+      why = received.error().message;
+      break;
+    }
+    if (received->type == format::LinkMessage::kSuspend) {
+      report_(Outcome::kSuspendedThere, "suspended at the peer");
+      why = "suspended at the peer";
+      break;
+    }
+    if (received->type == format::LinkMessage::kDelete) {
+      report_(Outcome::kDeletedThere, "the peer has dissolved the pair");
+      why = "the peer has dissolved the pair";
+      break;
+    }
+    auto ack = format::decode_ack(received->body);
+    if (received->type != format::LinkMessage::kAck || !ack.ok()) {
+      why = "the peer sent something else than an acknowledgement";
+      break;
+    }
+    while (!unacked_.empty() && unacked_.front().last.raw() <= ack->durable.raw()) {
+      acked_ = unacked_.front().last;
+      acked_place_ = unacked_.front().next;
+      unacked_bytes_ -= unacked_.front().bytes;
+      unacked_.pop_front();
+    }
+    peer_floor_ = ack->floor;
+    group_.set_peer_has(acked_);
+    if (ack->window_open && record_.state == PairState::kCopy) {
+      record_.state = PairState::kPair;
+      report_(Outcome::kCopied, {});
+    }
+    moved_.wake_all();
+  }
+  if (link_ == link) link_lost(why);
+  // Whoever waits for the journal to move looks at the link first when it wakes.
+  group_.journal().durable_moved().wake_all();
+}
+
+io::Task<void> Sender::say_goodbye(format::LinkMessage message) {
+  const std::shared_ptr<Link> link = link_;
+  if (link == nullptr) co_return;
+  (void)co_await link->send(message, {});
+  link->close();
+}
+
+std::uint64_t Sender::lag_entries() const {
+  const LogId head = group_.journal().durable();
+  if (acked_.epoch() == head.epoch()) return head.sequence() - std::min(head.sequence(), acked_.sequence());
+  std::uint64_t entries = 0;
+  for (const auto& [number, info] : group_.state().epochs().all()) {
+    if (number < acked_.epoch()) continue;
+    entries += info.last.sequence() - (number == acked_.epoch() ? acked_.sequence() : 0);
+  }
+  return entries;
+}
+
+std::uint64_t Sender::lag_bytes() const {
+  if (lag_entries() == 0) return 0;
+  return distance_bytes(acked_place_, group_.journal().durable_end(), group_.journal().status());
+}
+
+double Sender::lag_seconds() const {
+  if (lag_entries() == 0) return 0;
+  const index::EpochInfo* info = group_.state().epochs().find(acked_.epoch());
+  const WallTime since = unacked_.empty() ? (info == nullptr ? WallTime{} : info->last_timer) : unacked_.front().timer;
+  return std::max(0.0, (environment_.clock.now() - since).to_seconds());
+}
+
+}  // namespace tidemark::replication

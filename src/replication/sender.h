@@ -1,0 +1,107 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "group/group.h"
+#include "replication/link.h"
+#include "replication/pair_record.h"
+
+namespace tidemark::replication {
+
+struct NodeName {
+  NodeIdentity identity{};
+  std::string name{};
+};
+
+struct CopyProgress {
+  std::uint64_t done_bytes = 0;
+  std::uint64_t total_bytes = 0;
+};
+
+// The primary's side of a pair: sends the journal in append order, and during the first copy the volumes' blocks
+// between the batches, each chunk read at the last entry sent before it. Connects again by itself when the link is
+// lost. Ends when the pair is suspended or its Pairs lets it go.
+//
+// What it sends is durable here; what the peer acknowledges is durable there, and becomes the group's `peer_has`.
+class Sender {
+ public:
+  enum class Outcome {
+    kSuspendedThere,  // the peer is suspended
+    kDeletedThere,    // the peer has dissolved the pair
+    kCopied,          // the first copy is complete (run() goes on)
+    kRefused,         // the peer does not take this pair; `reason` says why
+    kNeedsCopy,       // entries that the peer lacks are no longer in the journal
+  };
+  // Called on events; must not await.
+  using Report = std::function<void(Outcome, std::string reason)>;
+
+  Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record, Report report);
+
+  // Makes the first connection of a new pair, so that its creation can say what is wrong. `intent` is kCreate,
+  // kReplace or kResync.
+  io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent);
+  // Streams until the pair ends; spawned once.
+  io::Task<void> run();
+  // Sends a last message if the link is up, and closes it.
+  io::Task<void> say_goodbye(format::LinkMessage message);
+
+  bool link_up() const { return link_ != nullptr; }
+  WallTime link_since() const { return link_since_; }
+  LogId acked() const { return acked_; }
+  LogId sent() const { return sent_; }
+  bool copying() const { return copying_; }
+  CopyProgress copy_progress() const { return progress_; }
+  LogId peer_floor() const { return peer_floor_; }
+  std::uint64_t lag_bytes() const;
+  std::uint64_t lag_entries() const;
+  double lag_seconds() const;
+  const std::string& last_error() const { return last_error_; }
+  // Wakes when acked() moves or the link goes up or down.
+  io::WaitQueue& moved() { return moved_; }
+
+ private:
+  struct Unacked {
+    LogId last{};
+    Place next{};
+    std::uint64_t bytes = 0;
+    WallTime timer{};
+  };
+  struct CopyCursor {
+    std::vector<group::VolumeShape> volumes{};
+    std::size_t volume = 0;
+    std::uint64_t offset = 0;
+  };
+  io::Task<Result<format::Welcome>> connect(format::HelloIntent intent);
+  io::Task<Result<void>> stream();
+  io::Task<void> receive_acks(std::shared_ptr<Link> link);
+  io::Task<Result<bool>> send_next_batch();
+  io::Task<Result<bool>> send_next_chunk();
+  io::Task<Result<Place>> place_after(LogId received);
+  void link_lost(const std::string& why);
+
+  io::Environment environment_;
+  NodeName self_;
+  group::Group& group_;
+  PairRecord record_;
+  Report report_;
+  std::shared_ptr<Link> link_;
+  WallTime link_since_{};
+  std::string last_error_;
+  bool copying_ = false;
+  CopyCursor cursor_;
+  CopyProgress progress_;
+  LogId sent_{};
+  LogId acked_{};
+  LogId peer_floor_{};
+  Place next_{};
+  Place acked_place_{};
+  std::deque<Unacked> unacked_;
+  std::uint64_t unacked_bytes_ = 0;
+  io::WaitQueue moved_;
+  io::TaskScope tasks_;
+};
+
+}  // namespace tidemark::replication
