@@ -83,9 +83,8 @@ class VersionIndex {
   virtual bool wants_persist() const = 0;
   // Writes what is in memory as a finished run, with `resume`: the journal place from which a scan yields
   // every entry that is not in the runs. Everything inserted before the call is in the run; inserts may go on
-  // meanwhile. Durable on return, as far as a derived structure must be. What was inserted before the call must
-  // be durable in the journal: a run must not outlive entries that a crash cuts off. A failed call loses
-  // nothing and may be repeated; after kDamaged, here or from lookup(), clear() and a replay are the way out.
+  // meanwhile. Durable on return, as far as a derived structure must be. A failed call loses nothing and may
+  // be repeated; after kDamaged, here or from lookup(), clear() and a replay are the way out.
   //
   // `until_durable`, when given, is called once it is settled what the run holds, and awaited before the run
   // counts: log ids of entries that a crash takes back are given out again, and a run must never name one of

@@ -220,6 +220,30 @@ TEST_F(RocksIndexTest, AFailedRunLosesNothingAndTheNextOneHasItAll) {
   EXPECT_EQ(newest(3), id(2));
 }
 
+TEST_F(RocksIndexTest, ARunIsWrittenOnlyWhenItsEntriesAreDurable) {
+  insert_data(*index, kVolume, {0, 1}, id(1), Place(1, 0));
+  const VersionIndex::UntilDurable refuse = [this]() -> io::Task<Result<void>> {
+    insert_data(*index, kVolume, {1, 2}, id(2), Place(1, 1));  // too late for this run
+    co_return fail(ErrorCode::kIo, "the journal cannot be flushed");
+  };
+  auto refused = machine.world.run(index->persist(Place(1, 1), refuse));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_TRUE(index->resume_place().is_none());
+  EXPECT_EQ(newest(0), id(1));
+  EXPECT_EQ(newest(1), id(2));
+
+  const VersionIndex::UntilDurable agree = [this]() -> io::Task<Result<void>> {
+    insert_data(*index, kVolume, {2, 3}, id(3), Place(1, 2));
+    co_return Result<void>{};
+  };
+  ASSERT_TRUE(machine.world.run(index->persist(Place(1, 2), agree)).ok());
+  EXPECT_EQ(index->status().keys_in_memory, 1u);
+  reopen();
+  EXPECT_EQ(newest(0), id(1));
+  EXPECT_EQ(newest(1), id(2));
+  EXPECT_TRUE(newest(2).is_none());  // in no run
+}
+
 TEST_F(RocksIndexTest, ACancelledRunLosesNothing) {
   insert_data(*index, kVolume, {0, 20}, id(1), Place(1, 0));
   machine.offload.hold();
