@@ -39,8 +39,7 @@ Result<control::ApiClient> Cli::connect() {
   if (where.empty()) {
     TM_TRY_ASSIGN(const control::ControlAddress here, control::find_node("."));
     if (control::find_node("control.sock").ok()) return control::ApiClient(here);
-    return fail(
-        ErrorCode::kInvalid,
+    return usage_error(
         "which node? Give --node ADDRESS or a data folder, set TIDEMARK_NODE, or run in a data folder");
   }
   Result<control::ControlAddress> address = control::find_node(where);

@@ -1,0 +1,351 @@
+// docs/openapi.yaml and docs/cli.md are written from the program itself, so that they cannot disagree with
+// it. After a change: TIDEMARK_WRITE_DOCS=1 build/.../test_control --gtest_filter='Docs.*'
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/time.h"
+#include "control/router.h"
+#include "control/types_fields.h"
+#include "control/types_json.h"
+#include "run_program.h"
+
+namespace tidemark::control {
+namespace {
+
+void expect_documented(const std::string& name, const std::string& text) {
+  const std::string path = std::string(TIDEMARK_DOCS) + "/" + name;
+  if (std::getenv("TIDEMARK_WRITE_DOCS") != nullptr) std::ofstream(path, std::ios::binary) << text;
+  EXPECT_TRUE(read_file(path) == text) << path << " is out of date; see the head of docs_test.cc";
+}
+
+// "MarkInfo" for control::MarkInfo.
+template <typename T>
+std::string type_name() {
+  const std::string text = __PRETTY_FUNCTION__;
+  const std::size_t begin = text.find("T = ") + 4;
+  const std::string full = text.substr(begin, text.find_first_of(";]", begin) - begin);
+  return full.substr(full.rfind(':') + 1);
+}
+
+struct Member {
+  std::string name;
+  std::string schema;  // YAML in flow style
+  bool required = false;
+};
+
+class Schemas {
+ public:
+  template <typename T>
+  std::vector<Member> members();
+
+  template <typename T>
+  std::string of(const Rule& rule) {
+    if constexpr (std::is_same_v<T, std::string>) return string_schema(rule);
+    if constexpr (std::is_same_v<T, bool>) return "{type: boolean}";
+    if constexpr (std::is_same_v<T, double>) return "{type: number}";
+    if constexpr (std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>)
+      return integer_schema(rule);
+    if constexpr (std::is_same_v<T, Duration>) return "{type: integer, format: int64, minimum: 0}";
+    if constexpr (std::is_same_v<T, LogId>) return reference("LogId");
+    if constexpr (std::is_same_v<T, WallTime>) return reference("Time");
+    if constexpr (std::is_same_v<T, BinaryData>) return "{type: string, format: byte}";
+    if constexpr (std::is_same_v<T, TableCell>) return reference("TableCell");
+    if constexpr (std::is_enum_v<T>) {
+      std::string words;
+      for (const auto& entry : enum_words(std::type_identity<T>{})) {
+        words += (words.empty() ? "" : ", ") + std::string(entry.text);
+      }
+      return "{type: string, enum: [" + words + "]}";
+    }
+    if constexpr (requires(Schemas & v, T & value) { visit_fields(v, value); }) {
+      if (texts_.emplace(type_name<T>(), "").second)
+        texts_[type_name<T>()] = object_schema(members<T>(), "      ");
+      return reference(type_name<T>());
+    }
+  }
+  template <typename T>
+  std::string of_member(const std::optional<T>&, const Rule& rule) {
+    return of<T>(rule);
+  }
+  template <typename T>
+  std::string of_member(const std::vector<T>&, const Rule&) {
+    return "{type: array, items: " + of_member(T{}, {}) + "}";
+  }
+  template <typename T>
+  std::string of_member(const T&, const Rule& rule) {
+    return of<T>(rule);
+  }
+
+  static std::string object_schema(const std::vector<Member>& members, const std::string& indent) {
+    std::string text = indent + "type: object\n";
+    std::string required;
+    for (const Member& member : members) {
+      if (member.required) required += (required.empty() ? "" : ", ") + member.name;
+    }
+    if (!required.empty()) text += indent + "required: [" + required + "]\n";
+    if (!members.empty()) text += indent + "properties:\n";
+    for (const Member& member : members) text += indent + "  " + member.name + ": " + member.schema + "\n";
+    return text;
+  }
+
+  const std::map<std::string, std::string>& texts() const { return texts_; }
+
+  // So that `visit_fields(Schemas, T)` can be asked for; never called.
+  template <typename T>
+  void field(std::string_view, const T&, const Rule& = {}) {}
+  template <typename T>
+  void required(std::string_view, const T&, const Rule& = {}) {}
+
+ private:
+  static std::string reference(const std::string& name) {
+    return "{$ref: '#/components/schemas/" + name + "'}";
+  }
+  static std::string string_schema(const Rule& rule) {
+    if (rule.kind == Rule::Kind::kAny) return "{type: string}";
+    std::string text = "{type: string, maxLength: " + std::to_string(rule.max);
+    if (rule.kind == Rule::Kind::kName && !rule.empty_allowed)
+      text += ", pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$'";
+    return text + "}";
+  }
+  static std::string integer_schema(const Rule& rule) {
+    std::string text = "{type: integer, format: int64, minimum: " + std::to_string(rule.min);
+    if (rule.kind == Rule::Kind::kNumber) text += ", maximum: " + std::to_string(rule.max);
+    return text + "}";
+  }
+  std::map<std::string, std::string> texts_;
+};
+
+struct MemberCollector {
+  Schemas& schemas;
+  std::vector<Member> members;
+  template <typename T>
+  void field(std::string_view name, const T& value, const Rule& rule = {}) {
+    members.push_back({std::string(name), schemas.of_member(value, rule), false});
+  }
+  template <typename T>
+  void required(std::string_view name, const T& value, const Rule& rule = {}) {
+    members.push_back({std::string(name), schemas.of_member(value, rule), true});
+  }
+};
+
+template <typename T>
+std::vector<Member> Schemas::members() {
+  const T value{};
+  MemberCollector collector{*this, {}};
+  visit_fields(collector, value);
+  return std::move(collector.members);
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// One operation under its path.
+template <typename Request>
+std::string operation_text(Schemas& schemas) {
+  const RouteInfo& route = OperationOf<Request>::kRoute;
+  const bool has_body = route.method == "POST" || route.method == "PATCH";
+  std::string parameters;
+  std::vector<Member> body;
+  for (const Member& member : schemas.members<Request>()) {
+    const bool in_path = route.path.find("{" + member.name + "}") != std::string_view::npos;
+    if (!in_path && has_body) {
+      body.push_back(member);
+      continue;
+    }
+    parameters += "        - {name: " + member.name + ", in: " + (in_path ? "path" : "query") +
+                  ", required: " + (member.required ? "true" : "false") + ", schema: " + member.schema +
+                  "}\n";
+  }
+  std::string text = "    " + lower(std::string(route.method)) +
+                     ":\n      operationId: " + std::string(route.operation) +
+                     "\n      summary: " + std::string(route.summary) + "\n      parameters:\n" + parameters +
+                     "        - {$ref: '#/components/parameters/timeout_seconds'}\n";
+  if (has_body) {
+    text +=
+        "      requestBody:\n        required: true\n        content:\n          application/json:\n         "
+        "   schema:\n" +
+        Schemas::object_schema(body, "              ") + "              additionalProperties: false\n";
+  }
+  return text +
+         "      responses:\n        '200':\n          description: The answer\n          content:\n"
+         "            application/json:\n              schema:\n                allOf:\n"
+         "                  - {$ref: '#/components/schemas/Versioned'}\n                  - " +
+         schemas.of<typename OperationOf<Request>::Reply>({}) +
+         "\n        default: {$ref: '#/components/responses/Error'}\n";
+}
+
+constexpr char kHead[] = R"(# Written by tests/control/docs_test.cc from the program; change it there.
+openapi: 3.0.3
+info:
+  title: Tidemark control API
+  version: '1'
+  description: |
+    What a node can be asked for. Served on a unix socket (mode 0600, DIR/control.sock) and optionally on a
+    loopback TCP address; there is no authentication beyond that. Every answer is an object with "version": 1;
+    answers only ever gain members. Requests are checked in full: an unknown key is refused by name. A body is
+    JSON of at most 1 MiB with Content-Type application/json and a Content-Length.
+
+    A POINT is a mark id, time:RFC3339, log:EPOCH.SEQ, head or floor. Members whose name ends in _bytes are bytes,
+    _ns nanoseconds, _seconds seconds. A member that is absent from an answer is not known or does not apply.
+servers:
+  - {url: 'http://127.0.0.1:7081'}
+paths:
+  /metrics:
+    get:
+      operationId: metrics
+      summary: Metrics for Prometheus
+      responses:
+        '200': {description: The Prometheus text format 0.0.4, content: {text/plain: {schema: {type: string}}}}
+        default: {$ref: '#/components/responses/Error'}
+  /healthz:
+    get:
+      operationId: health
+      summary: Whether the node works on requests
+      responses:
+        '200': {description: It does, content: {application/json: {schema: {$ref: '#/components/schemas/Health'}}}}
+        default: {$ref: '#/components/responses/Error'}
+)";
+
+constexpr char kComponents[] = R"(components:
+  parameters:
+    timeout_seconds:
+      name: timeout_seconds
+      in: query
+      description: How long to wait; 60 by default. A request that takes longer answers 504 and goes on.
+      schema: {type: integer, minimum: 1, maximum: 600}
+  responses:
+    Error:
+      description: |
+        The status goes with the code: 400 invalid, 403 read-only, 404 not-found, 409 exists, refused, not-received,
+        in-gap, 410 expired, 500 io, damaged, 501 unsupported, 502 closed, 503 busy, shutdown, 504 timeout, 507
+        no-space. Malformed requests may also answer 405, 411, 413, 414 and 415.
+      content: {application/json: {schema: {$ref: '#/components/schemas/Error'}}}
+  schemas:
+    Versioned:
+      type: object
+      required: [version]
+      properties:
+        version: {type: integer, enum: [1]}
+    Health:
+      type: object
+      properties:
+        version: {type: integer, enum: [1]}
+        healthy: {type: boolean}
+    LogId: {type: string, pattern: '^[0-9]+\.[0-9]+$', example: '1.42', description: EPOCH.SEQUENCE}
+    Time:
+      description: Answers have the object; a request may also give RFC 3339 text.
+      oneOf:
+        - type: object
+          required: [ns]
+          properties:
+            ns: {type: integer, format: int64, description: nanoseconds since 1970-01-01T00:00:00Z}
+            time: {type: string, format: date-time}
+        - {type: string, format: date-time}
+    TableCell: {nullable: true, oneOf: [{type: integer, format: int64}, {type: number}, {type: string}]}
+)";
+
+std::string error_schema() {
+  std::string codes;
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kShutdown); ++i) {
+    codes += (i == 0 ? "" : ", ") + std::string(error_code_name(static_cast<ErrorCode>(i)));
+  }
+  return "    Error:\n      type: object\n      required: [version, error]\n      properties:\n"
+         "        version: {type: integer, enum: [1]}\n        error:\n          type: object\n"
+         "          required: [code, message]\n          properties:\n            code: {type: string, enum: "
+         "[" +
+         codes + "]}\n            message: {type: string}\n";
+}
+
+TEST(Docs, OpenApiSaysWhatTheServerTakes) {
+  Schemas schemas;
+  std::vector<std::string> paths;
+  std::map<std::string, std::string> operations;
+  const auto add = [&](std::string_view path, const std::string& text) {
+    std::string& known = operations[std::string(path)];
+    if (known.empty()) paths.emplace_back(path);
+    known += text;
+  };
+#define TM_PATH(operation, Request, Reply, method, path, summary) add(path, operation_text<Request>(schemas));
+  TM_CONTROL_OPERATIONS(TM_PATH)
+#undef TM_PATH
+  std::string text = kHead;
+  for (const std::string& path : paths) text += "  " + path + ":\n" + operations[path];
+  text += kComponents + error_schema();
+  for (const auto& [name, schema] : schemas.texts()) text += "    " + name + ":\n" + schema;
+  expect_documented("openapi.yaml", text);
+}
+
+constexpr char kCliHead[] = R"(# tidemark: the command line
+
+<!-- Written by tests/control/docs_test.cc from the program's own help; change it there. -->
+
+`tidemark` asks a node over its control API and prints the answer. It talks to one node at a time.
+
+## Finding the node
+
+`--node` takes an address (`unix:PATH`, `tcp:HOST:PORT`), a node's data folder, or the path of its control
+socket. Without it `$TIDEMARK_NODE` is used, then the current folder if it holds a `control.sock`.
+
+## Output
+
+Results go to standard output, messages to standard error. `-o json` prints the answer of the control API
+(docs/openapi.yaml): an object with `"version": 1` that only ever gains members; a failure prints an object with
+`"error": {"code", "message"}`. Progress bars appear on standard error when that is a terminal. Control characters in
+names and notes are shown escaped in tables.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | refused, or failed; the message says why and what to do |
+| 2 | the command line is wrong |
+| 3 | timed out waiting; what was asked may still take effect |
+
+## Points, sizes, times
+
+A POINT is a mark id, `time:RFC3339`, `log:EPOCH.SEQ`, `head` or `floor`. Sizes are written `4096`, `512M`, `10G`,
+`1.5T` (powers of 1024), times `90s`, `15m`, `24h`, `7d`.
+
+## Commands
+)";
+
+// The names under "Subcommands:".
+std::vector<std::string> subcommands_in(const std::string& help) {
+  std::vector<std::string> names;
+  const std::size_t begin = help.find("Subcommands:\n");
+  if (begin == std::string::npos) return names;
+  std::istringstream lines(help.substr(begin + 13));
+  for (std::string line; std::getline(lines, line) && line.starts_with("  ");) {
+    names.push_back(line.substr(2, line.find(' ', 2) - 2));
+  }
+  return names;
+}
+
+void add_help(const TestFolder& folder, const std::string& command, std::string& text) {
+  const ProgramResult result = run_shell(folder, std::string(TIDEMARK_PROGRAM) + command + " --help");
+  ASSERT_EQ(result.exit_code, 0) << command << ": " << result.err;
+  const std::vector<std::string> names = subcommands_in(result.out);
+  if (names.empty()) {
+    EXPECT_NE(result.out.find("\nExample:\n  "), std::string::npos) << command << " has no example";
+  }
+  text += "\n" + std::string(names.empty() ? "### `tidemark" : "## `tidemark") + command + "`\n\n```text\n" +
+          result.out;
+  while (text.ends_with("\n\n")) text.pop_back();
+  text += "```\n";
+  for (const std::string& name : names) add_help(folder, command + " " + name, text);
+}
+
+TEST(Docs, TheCommandLineIsDocumentedAsItIs) {
+  const TestFolder folder;
+  std::string text = kCliHead;
+  add_help(folder, "", text);
+  expect_documented("cli.md", text);
+}
+
+}  // namespace
+}  // namespace tidemark::control
