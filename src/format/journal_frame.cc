@@ -60,6 +60,14 @@ EncodedFrame encode_frame(const FrameHeader& header, Bytes meta) {
   return frame;
 }
 
+Place frame_place(Bytes block) {
+  Decoder in(block.first(std::min(block.size(), kFrameHeaderBytes)));
+  if (in.u32() != kFrameMagic) return {};
+  (void)in.raw(20);
+  const Place place = Place::from_raw(in.u64());
+  return in.failed() ? Place{} : place;
+}
+
 Result<FrameHeader> decode_frame_header(Bytes block, const GroupIdentity& group, Place place) {
   if (block.size() < kBlockSizeBytes) return invalid("a frame is shorter than a block");
   Decoder in(block.first(kFrameHeaderBytes));

@@ -51,6 +51,10 @@ struct EncodedFrame {
 };
 EncodedFrame encode_frame(const FrameHeader& header, Bytes meta);
 
+// The place that a frame's first block gives for itself, for whoever does not know it yet; none when there is
+// no frame. Nothing is verified.
+Place frame_place(Bytes block);
+
 // The header alone, from the first block; nothing is verified but that its fields are in bounds and that it
 // lies where it says. kInvalid when there is no frame of this group and place.
 Result<FrameHeader> decode_frame_header(Bytes block, const GroupIdentity& group, Place place);

@@ -45,42 +45,54 @@ io::Task<Result<void>> State::read_superblocks() {
   co_return Result<void>{};
 }
 
-io::Task<Result<std::map<std::uint64_t, Segment>>> State::read_segment_starts(Place* durable) {
-  std::map<std::uint64_t, Segment> all;
-  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
-    Buffer block = Buffer::allocate(kBlockSizeBytes);
-    const DiskOffset offset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes};
-    TM_CO_TRY(co_await disk.read(offset, block));
-    // The block names its own generation; everything else must agree with it.
-    Place place;
-    {
-      const Bytes bytes = block;
-      std::uint64_t raw = 0;
-      for (std::size_t i = 0; i < 8; ++i) raw |= static_cast<std::uint64_t>(bytes[24 + i]) << (8 * i);
-      place = Place::from_raw(raw);
-    }
-    if (place.is_none() || place.block() != 0) continue;
-    auto header = format::decode_frame_header(block, superblock.group, place);
-    if (!header.ok() || header->kind != format::FrameKind::kSegment || header->meta_overflow_blocks() != 0)
-      continue;
-    auto meta = format::decode_frame_meta(*header, block, {});
-    if (!meta.ok()) continue;
-    auto start = format::decode_segment_start(*meta);
-    if (!start.ok() || start->index != index) continue;
-    *durable = std::max(*durable, header->durable_end);
-    all[place.generation()] = {.generation = place.generation(),
-                               .index = index,
-                               .previous_end = start->previous_end,
-                               .first = start->first,
-                               .first_timer = start->first_timer};
-    superblock.segments_prepared = std::max(superblock.segments_prepared, index + 1);
-  }
-  co_return all;
+io::Task<Result<Buffer>> State::read_segment_block(std::uint32_t index, std::uint32_t block) {
+  Buffer bytes = Buffer::allocate(kBlockSizeBytes);
+  const DiskOffset offset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes +
+                          block * kBlockSizeBytes};
+  TM_CO_TRY(co_await disk.read(offset, bytes));
+  co_return bytes;
 }
 
-io::Task<Result<Place>> State::evidence_beyond(Place end, const std::map<std::uint64_t, Segment>& all) {
+io::Task<Result<SegmentStarts>> State::read_segment_starts() {
+  SegmentStarts starts;
+  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
+    TM_CO_TRY_ASSIGN(const Buffer block, co_await read_segment_block(index, 0));
+    // The block names its own generation; everything else must agree with it.
+    const Place place = format::frame_place(block);
+    if (!place.is_none() && place.block() == 0) {
+      auto header = format::decode_frame_header(block, superblock.group, place);
+      if (header.ok() && header->kind == format::FrameKind::kSegment && header->meta_overflow_blocks() == 0) {
+        auto meta = format::decode_frame_meta(*header, block, {});
+        auto start =
+            meta.ok() ? format::decode_segment_start(*meta) : Result<format::SegmentStart>(meta.error());
+        if (start.ok() && start->index == index) {
+          starts.durable = std::max(starts.durable, header->durable_end);
+          starts.all[place.generation()] = {.generation = place.generation(),
+                                            .index = index,
+                                            .previous_end = start->previous_end,
+                                            .first = start->first,
+                                            .first_timer = start->first_timer};
+          superblock.segments_prepared = std::max(superblock.segments_prepared, index + 1);
+          continue;
+        }
+      }
+    }
+    // A first block that does not read: the frame behind it still tells whose segment it was.
+    TM_CO_TRY_ASSIGN(const Buffer second, co_await read_segment_block(index, 1));
+    const Place behind = format::frame_place(second);
+    if (behind.block() == 1 && format::decode_frame_header(second, superblock.group, behind).ok()) {
+      starts.beheaded.push_back({.generation = behind.generation(), .index = index});
+    }
+  }
+  co_return starts;
+}
+
+io::Task<Result<Place>> State::evidence_beyond(Place end, const SegmentStarts& starts) {
   Place durable;
-  for (const auto& [generation, segment] : all) {
+  std::vector<Segment> segments = starts.beheaded;
+  for (const auto& [generation, segment] : starts.all) segments.push_back(segment);
+  for (const Segment& segment : segments) {
+    const std::uint64_t generation = segment.generation;
     if (generation < end.generation()) continue;
     // Only what was in flight can lie beyond the end, but a frame may begin at any block.
     std::uint32_t block = generation == end.generation() ? end.block() : 1;
@@ -157,10 +169,9 @@ io::Task<Result<void>> State::find_end(Place from, Place durable,
 
 io::Task<Result<void>> State::recover() {
   TM_CO_TRY(co_await read_superblocks());
-  Place told = superblock.durable_end;
-  auto starts = co_await read_segment_starts(&told);
-  if (!starts.ok()) co_return std::move(starts).error();
-  const std::map<std::uint64_t, Segment>& all = *starts;
+  TM_CO_TRY_ASSIGN(const SegmentStarts starts, co_await read_segment_starts());
+  const Place told = std::max(superblock.durable_end, starts.durable);
+  const std::map<std::uint64_t, Segment>& all = starts.all;
   // Where the replay begins, and its segment.
   const bool has_snapshot = superblock.snapshot_number > 0;
   Place from = has_snapshot ? superblock.snapshot_scan : Place(superblock.oldest_generation, 1);
@@ -196,7 +207,7 @@ io::Task<Result<void>> State::recover() {
   TM_CO_TRY(co_await find_end(from, told, all));
   // Cut or damaged? Whatever lies beyond the end was in flight, unless something there says otherwise.
   const std::deque<Segment> in_use = used;
-  auto evidence = co_await evidence_beyond(tail, all);
+  auto evidence = co_await evidence_beyond(tail, starts);
   used = in_use;
   if (!evidence.ok()) co_return std::move(evidence).error();
   while (used.back().generation > tail.generation()) used.pop_back();

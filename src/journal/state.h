@@ -67,6 +67,13 @@ struct Frame {
   Place next() const { return header.place.plus(header.blocks()); }
 };
 
+// What the first blocks of all segments tell.
+struct SegmentStarts {
+  std::map<std::uint64_t, Segment> all{};  // by generation
+  std::vector<Segment> beheaded{};  // first block unreadable, but a frame of this journal lies behind it
+  Place durable{};                  // the highest durable end that one of them tells
+};
+
 // Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
 // segments.cc (taking, preparing, freeing), reader.cc (frames, scans, look-ups), recovery.cc (open),
 // journal.cc (the rest).
@@ -183,10 +190,11 @@ struct State {
   // ---- recovery.cc
   io::Task<Result<void>> recover();
   io::Task<Result<void>> read_superblocks();
-  io::Task<Result<std::map<std::uint64_t, Segment>>> read_segment_starts(Place* durable);
+  io::Task<Result<Buffer>> read_segment_block(std::uint32_t index, std::uint32_t block);
+  io::Task<Result<SegmentStarts>> read_segment_starts();
   io::Task<Result<void>> load_snapshot();
   io::Task<Result<void>> find_end(Place from, Place durable, const std::map<std::uint64_t, Segment>& all);
-  io::Task<Result<Place>> evidence_beyond(Place end, const std::map<std::uint64_t, Segment>& all);
+  io::Task<Result<Place>> evidence_beyond(Place end, const SegmentStarts& starts);
 
   io::TaskScope tasks;  // last: ends before what its tasks use
 };

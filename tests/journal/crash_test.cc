@@ -1,0 +1,334 @@
+// Journals under power cuts at random moments, against a model of what was appended.
+
+#include <set>
+
+#include "base/codec.h"
+#include "journal_model.h"
+
+namespace tidemark::journal {
+namespace {
+
+using sim::SimulatedProcess;
+using sim::World;
+
+// A snapshot or local record as the test writes it: a number, and how many entries it covers.
+std::vector<std::byte> numbered(std::uint64_t number, std::uint64_t entries, std::size_t size) {
+  Encoder out;
+  out.u64(number);
+  out.u64(entries);
+  while (out.size() < size) out.u8(static_cast<std::uint8_t>(number + out.size()));
+  return out.take();
+}
+std::uint64_t number_of(const std::vector<std::byte>& bytes) {
+  return bytes.empty() ? 0 : Decoder(bytes).u64();
+}
+std::uint64_t entries_of(const std::vector<std::byte>& bytes) {
+  if (bytes.empty()) return 0;
+  Decoder in(bytes);
+  (void)in.u64();
+  return in.u64();
+}
+
+struct Kept {
+  Model model;
+  std::uint64_t record_attempted = 0;  // numbers of local records, in the order of their saves
+  std::uint64_t record_durable = 0;
+  std::uint64_t snapshot_attempted = 0;
+  std::uint64_t snapshot_durable = 0;
+  std::size_t may_be_freed = 0;  // entries before this one were given up
+};
+
+// One life of a node: writers that append and wait, and a housekeeper that saves, frees and reads.
+class Life {
+ public:
+  Life(World& world, Journal& journal, Kept& kept, std::uint64_t seed)
+      : world_(world), journal_(journal), kept_(kept), random_(seed), more_(world) {}
+
+  io::Task<void> write_on_and_on() {
+    const std::uint32_t blocks_max = std::min(6u, journal_.entry_blocks_max());
+    while (true) {
+      if (random_.below(3) == 0) {
+        co_await world_.sleep_for(Duration::microseconds(static_cast<std::int64_t>(random_.below(300))));
+      }
+      const Purpose purpose = random_.below(10) == 0 ? Purpose::kControl : Purpose::kData;
+      ModelEntry expected;
+      NewEntry entry = random_entry(kept_.model, random_, blocks_max, expected);
+      const auto blocks = static_cast<std::uint32_t>(entry.payload.size() / kBlockSizeBytes);
+      const auto body = static_cast<std::uint32_t>(entry.body.size());
+      bool room = journal_.has_room(blocks, body, purpose);
+      while (!room) {
+        const auto made = co_await journal_.make_room(blocks, body, purpose);
+        if (made.ok()) {
+          room = journal_.has_room(blocks, body, purpose);
+          continue;
+        }
+        EXPECT_EQ(made.error().code, ErrorCode::kNoSpace) << made.error().message;
+        full_ = true;
+        co_await more_.wait();
+      }
+      if (random_.below(60) == 0) {
+        const Epoch epoch{++kept_.model.epochs};
+        journal_.begin_epoch(epoch_identity(epoch), LogId(epoch, 1), journal_.checksum_of_last(), WallTime{});
+        if (!journal_.has_room(blocks, body, purpose)) continue;
+      }
+      const Appended done = journal_.append(std::move(entry));
+      appended(kept_.model, std::move(expected), done);
+      const std::size_t count = kept_.model.entries.size();
+      if (random_.below(3) != 0) continue;
+      const auto durable = co_await journal_.wait_durable(done.ticket);
+      EXPECT_TRUE(durable.ok());
+      kept_.model.durable = std::max(kept_.model.durable, count);
+    }
+  }
+
+  io::Task<void> keep_house() {
+    while (true) {
+      co_await world_.sleep_for(Duration::microseconds(static_cast<std::int64_t>(random_.below(2000))));
+      switch (full_ ? 0 : random_.below(6)) {
+        case 0:
+        case 1:
+          co_await free_some();
+          break;
+        case 2: {
+          const std::uint64_t number = ++kept_.record_attempted;
+          std::vector<std::byte> record = numbered(number, 0, 16 + random_.below(2900));
+          const auto saved = co_await journal_.save_local_record(std::move(record));
+          EXPECT_TRUE(saved.ok());
+          kept_.record_durable = number;
+          break;
+        }
+        default:
+          co_await read_one();
+      }
+    }
+  }
+
+ private:
+  io::Task<void> free_some() {
+    const std::uint64_t number = ++kept_.snapshot_attempted;
+    const std::size_t size = random_.below(5) == 0 ? random_.below(60'000) : random_.below(5'000);
+    std::vector<std::byte> state = numbered(number, kept_.model.entries.size(), 16 + size);
+    const auto saved = co_await journal_.save_snapshot(std::move(state));
+    if (!saved.ok()) {
+      EXPECT_EQ(saved.error().code, ErrorCode::kNoSpace) << saved.error().message;
+      co_return;
+    }
+    kept_.snapshot_durable = number;
+    const std::size_t live = kept_.model.entries.size() - kept_.may_be_freed;
+    if (live > 0) {
+      kept_.may_be_freed += live * (1 + random_.below(4)) / 4;
+      kept_.may_be_freed = std::min(kept_.may_be_freed, kept_.model.entries.size() - 1);
+      const Place bound = kept_.model.entries[kept_.may_be_freed].place;
+      const auto freed = co_await journal_.free_before(bound);
+      EXPECT_TRUE(freed.ok());
+    }
+    full_ = false;
+    more_.wake_all();
+  }
+
+  io::Task<void> read_one() {
+    if (kept_.may_be_freed >= kept_.model.entries.size()) co_return;
+    const std::size_t at =
+        kept_.may_be_freed + random_.below(kept_.model.entries.size() - kept_.may_be_freed);
+    const ModelEntry entry = kept_.model.entries[at];
+    if (entry.payload_blocks == 0) co_return;
+    const Journal::Pin pin = journal_.pin(entry.place);
+    std::vector<std::uint32_t> checksums = entry.checksums;
+    const auto read = co_await journal_.read(entry.place, std::move(checksums));
+    EXPECT_TRUE(read.ok()) << read.error().message;
+    if (!read.ok()) co_return;
+    const Buffer want = pattern(entry.payload_seed, entry.payload_blocks);
+    EXPECT_EQ(std::memcmp(read->data(), want.data(), want.size()), 0);
+  }
+
+  World& world_;
+  Journal& journal_;
+  Kept& kept_;
+  sim::SeededRandom random_;
+  io::WaitQueue more_;
+  bool full_ = false;
+};
+
+// What the open journal says, held against the model; then the model forgets what was cut.
+io::Task<Result<void>> check_after_crash(Journal& journal, Kept& kept) {
+  Model& model = kept.model;
+  const std::uint64_t record = number_of(journal.local_record());
+  EXPECT_GE(record, kept.record_durable);
+  EXPECT_LE(record, kept.record_attempted);
+  const std::uint64_t snapshot = number_of(journal.snapshot());
+  EXPECT_GE(snapshot, kept.snapshot_durable);
+  EXPECT_LE(snapshot, kept.snapshot_attempted);
+  kept.record_durable = record;
+  kept.snapshot_durable = snapshot;
+  if (snapshot > 0) {
+    EXPECT_EQ(journal.snapshot(),
+              numbered(snapshot, entries_of(journal.snapshot()), journal.snapshot().size()));
+  }
+
+  const Place after_snapshot = journal.snapshot_end();
+  auto since = co_await check_scan(journal, model, after_snapshot);
+  if (!since.ok()) co_return std::move(since).error();
+  if (since->batches.empty()) since->first = since->end = entries_of(journal.snapshot());
+  EXPECT_EQ(since->first, entries_of(journal.snapshot())) << "a scan goes on just after the snapshot";
+  auto all = co_await check_scan(journal, model, journal.oldest());
+  if (!all.ok()) co_return std::move(all).error();
+  std::size_t end = since->end;
+  if (!all->batches.empty()) {
+    EXPECT_EQ(all->end, end);
+    EXPECT_LE(all->first, kept.may_be_freed);
+  } else {
+    EXPECT_EQ(end, entries_of(journal.snapshot()));
+  }
+  EXPECT_GE(end, model.durable) << "what was durable is still there";
+  EXPECT_LE(end, model.entries.size());
+  if (end > model.entries.size()) co_return Result<void>{};
+  model.entries.resize(end);
+  model.durable = end;
+  kept.may_be_freed = std::min(kept.may_be_freed, end);
+  if (end > 0) {
+    EXPECT_EQ(journal.last_appended(), model.entries.back().id);
+    model.epochs = journal.last_appended().epoch().value;
+  }
+  // Entries are found by id.
+  for (std::size_t i = std::max(kept.may_be_freed, all->batches.empty() ? end : all->first); i < end;
+       i += 7) {
+    auto found = co_await journal.find(model.entries[i].id);
+    EXPECT_TRUE(found.ok()) << found.error().message;
+  }
+  co_return Result<void>{};
+}
+
+void run_one(std::uint64_t seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  World world(seed);
+  sim::SeededRandom random(seed * 7919 + 1);
+  sim::Disk disk(world, disk_bytes(static_cast<std::uint32_t>(8 + random.below(8))));
+  JournalOptions options = small_options();
+  options.recent_bytes_max = random.below(200'000);
+  options.batches_in_flight_max = static_cast<std::uint32_t>(1 + random.below(5));
+  options.batch_bytes_usual_max = static_cast<std::uint32_t>(4096 << random.below(5));
+  {
+    auto made = world.run(Journal::create(world.environment(), disk, test_group(), options));
+    ASSERT_TRUE(made.ok());
+  }
+  Kept kept;
+  const std::uint64_t lives = 2 + random.below(5);
+  for (std::uint64_t life = 0; life < lives; ++life) {
+    SCOPED_TRACE("life " + std::to_string(life));
+    // Now and then the power goes while the journal is being opened.
+    for (std::uint64_t cuts = random.below(3); cuts > 0; --cuts) {
+      SimulatedProcess process(world);
+      process.use(disk);
+      process.tasks().spawn(
+          [](io::Environment environment, sim::Disk* log, JournalOptions with) -> io::Task<void> {
+            auto opened = co_await Journal::open(environment, *log, with);
+            EXPECT_TRUE(opened.ok()) << opened.error().message;
+          }(world.environment(), &disk, options));
+      world.run_steps(random.below(40));
+      process.power_cut();
+    }
+    auto opened = world.run(Journal::open(world.environment(), disk, options));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    SimulatedProcess process(world);
+    process.use(disk);
+    Journal& journal = process.own(std::move(opened).value());
+    const auto checked = world.run(check_after_crash(journal, kept));
+    ASSERT_TRUE(checked.ok()) << checked.error().message;
+    if (::testing::Test::HasFailure()) return;
+    go_on(journal, kept.model);
+    Life& writer = process.own(std::make_unique<Life>(world, journal, kept, random.next()));
+    process.tasks().spawn(writer.write_on_and_on());
+    if (random.coin()) process.tasks().spawn(writer.write_on_and_on());
+    process.tasks().spawn(writer.keep_house());
+    world.run_steps(random.below(random.below(4) == 0 ? 3000 : 300));
+    if (::testing::Test::HasFailure()) return;
+    switch (random.below(4)) {
+      case 0:
+        process.kill();  // the disks live on and do what they were given
+        if (random.coin()) world.run_for(Duration::milliseconds(10));
+        break;
+      default:
+        process.power_cut();
+    }
+  }
+}
+
+TEST(JournalCrash, WhatSurvivesIsAPrefixThatHoldsAllThatWasDurable) {
+  for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+    run_one(seed);
+    if (HasFailure()) break;
+  }
+}
+
+TEST(JournalCrash, ACrashAtEveryStepOfAFreshJournal) {
+  std::set<std::size_t> survivors;
+  for (std::uint64_t steps = 0;; ++steps) {
+    SCOPED_TRACE("steps " + std::to_string(steps));
+    World world(11);
+    sim::Disk disk(world, disk_bytes(8));
+    Kept kept;
+    bool ended = false;
+    {
+      SimulatedProcess process(world);
+      process.use(disk);
+      auto made = world.run(Journal::create(world.environment(), disk, test_group(), small_options()));
+      ASSERT_TRUE(made.ok());
+      Journal& journal = process.own(std::move(made).value());
+      go_on(journal, kept.model);
+      process.tasks().spawn([](Journal* log, Kept* all) -> io::Task<void> {
+        for (std::uint64_t i = 0; i < 8; ++i) {
+          EXPECT_TRUE((co_await log->make_room(3, 0, Purpose::kData)).ok());
+          ModelEntry expected{.kind = format::EntryKind::kWrite,
+                              .volume = VolumeId{1},
+                              .blocks = {i, i + 3},
+                              .payload_seed = i,
+                              .payload_blocks = 3};
+          NewEntry entry{.kind = expected.kind,
+                         .volume = expected.volume,
+                         .blocks = expected.blocks,
+                         .payload = pattern(i, 3)};
+          const Appended done = log->append(std::move(entry));
+          appended(all->model, expected, done);
+          EXPECT_TRUE((co_await log->wait_durable(done.ticket)).ok());
+          all->model.durable = all->model.entries.size();
+        }
+      }(&journal, &kept));
+      ended = world.run_steps(steps) < steps;
+      process.power_cut();
+    }
+    auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    const auto checked = world.run(check_after_crash(**opened, kept));
+    ASSERT_TRUE(checked.ok()) << checked.error().message;
+    survivors.insert(kept.model.entries.size());
+    if (ended) break;
+  }
+  EXPECT_EQ(survivors.size(), 9u) << "every prefix was seen";
+}
+
+TEST(JournalCrash, ACreationCutShortLeavesAJournalOrNone) {
+  for (std::uint64_t steps = 0; steps < 12; ++steps) {
+    World world(steps);
+    sim::Disk disk(world, disk_bytes(8));
+    {
+      SimulatedProcess process(world);
+      process.use(disk);
+      process.tasks().spawn([](io::Environment environment, sim::Disk* log) -> io::Task<void> {
+        auto made = co_await Journal::create(environment, *log, test_group(), small_options());
+        EXPECT_TRUE(made.ok());
+      }(world.environment(), &disk));
+      world.run_steps(steps);
+      process.power_cut();
+    }
+    const auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+    if (!opened.ok()) {
+      EXPECT_TRUE(opened.error().code == ErrorCode::kNotFound || opened.error().code == ErrorCode::kDamaged)
+          << opened.error().message;
+    } else {
+      EXPECT_TRUE((*opened)->last_appended().is_none());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tidemark::journal
