@@ -37,7 +37,7 @@ void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
 bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& data) {
   if (!is_block_aligned(offset, data.size())) return false;
   const BlockRange blocks = covering(offset, data.size());
-  if (blocks.count() > format::kEntryBlocksMax || !volume.lock.is_free(blocks) ||
+  if (blocks.count() > core_.journal->entry_blocks_max() || !volume.lock.is_free(blocks) ||
       !volume.base->is_reserved(blocks) || !core_.check_accepting().ok() ||
       !core_.journal->has_room(static_cast<std::uint32_t>(blocks.count()), 0, journal::Purpose::kData)) {
     return false;
@@ -71,8 +71,9 @@ io::Task<Result<void>> DataPath::write(VolumeId id, std::uint64_t offset, Buffer
 }
 
 io::Task<Result<void>> DataPath::write_whole(Volume* volume, BlockRange blocks, Buffer data) {
-  for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += format::kEntryBlocksMax) {
-    const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryBlocksMax)};
+  const std::uint32_t step = core_.journal->entry_blocks_max();
+  for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += step) {
+    const BlockRange part{begin, std::min(blocks.end, begin + step)};
     const auto count = static_cast<std::uint32_t>(part.count());
     while (true) {
       TM_CO_TRY(core_.check_accepting());

@@ -241,9 +241,8 @@ io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece
     BlockRange blocks = pieces[i].blocks;
     std::vector<index::Piece> run{pieces[i++]};
     if (run.front().kind == index::Piece::Kind::kZero) {
-      core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
-      auto discarded = co_await volume->base->discard(blocks);
-      if (!discarded.ok()) *outcome = discarded;
+      auto zeroed = co_await destage_zero(volume, blocks);
+      if (!zeroed.ok()) *outcome = zeroed;
       continue;
     }
     while (i < pieces.size() && pieces[i].kind == index::Piece::Kind::kData &&
@@ -254,6 +253,18 @@ io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece
     auto written = co_await destage_run(volume, blocks, std::move(run));
     if (!written.ok()) *outcome = written;
   }
+}
+
+io::Task<Result<void>> Destager::destage_zero(Volume* volume, BlockRange blocks) {
+  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  // Space goes back to the pool unless something written later is going to need it.
+  std::vector<index::Piece> later;
+  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *core_.live_path, later, 4096));
+  const bool needed = std::any_of(later.begin(), later.end(), [](const index::Piece& piece) {
+    return piece.kind == index::Piece::Kind::kData;
+  });
+  if (needed) co_return co_await volume->base->zero(blocks);
+  co_return co_await volume->base->discard(blocks);
 }
 
 io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,

@@ -46,6 +46,7 @@ class Destager {
   io::Task<Result<void>> free_segments();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
   io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
+  io::Task<Result<void>> destage_zero(Volume* volume, BlockRange blocks);
   io::Task<Result<void>> destage_run(Volume* volume, BlockRange blocks, std::vector<index::Piece> pieces);
 
   Core& core_;

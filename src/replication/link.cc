@@ -23,7 +23,8 @@ io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
   TM_CO_TRY(co_await io::read_exactly(*stream_, head));
   TM_CO_TRY_ASSIGN(const format::LinkHeader header, format::decode_link_header(head));
   if (header.body_bytes > body_bytes_max) {
-    co_return fail(ErrorCode::kInvalid, "a message of " + std::to_string(header.body_bytes) + " bytes is too long here");
+    co_return fail(ErrorCode::kInvalid,
+                   "a message of " + std::to_string(header.body_bytes) + " bytes is too long here");
   }
   Message message{.type = header.type, .body = {}, .payload = {}};
   if (header.body_bytes > 0) {

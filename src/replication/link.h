@@ -16,7 +16,8 @@ struct Message {
 };
 
 // One connection between two nodes, as messages. One coroutine receives; several may send, whole messages one
-// after the other. A message that does not check out is kInvalid or kDamaged, after which the link is of no use.
+// after the other. A message that does not check out is kInvalid or kDamaged, after which the link is of no
+// use.
 class Link {
  public:
   Link(io::Scheduler& scheduler, std::unique_ptr<io::Stream> stream)

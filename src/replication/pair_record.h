@@ -31,10 +31,10 @@ struct PairRecord {
   std::string peer_group{};
   NodeIdentity peer_node{};
   std::string peer_name{};
-  std::string reason{};        // of a suspension
-  WallTime since{};            // of the state
-  LogId fork{};                // secondary side, kSsws: the last entry that both have
-  bool needs_copy = false;     // primary side: entries that the peer lacks are gone from the journal
+  std::string reason{};     // of a suspension
+  WallTime since{};         // of the state
+  LogId fork{};             // secondary side, kSsws: the last entry that both have
+  bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
 
   std::vector<std::byte> encode() const;
   static Result<PairRecord> decode(Bytes bytes);

@@ -8,8 +8,9 @@ namespace {
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
 Error no_pair(const std::string& group) {
-  return fail(ErrorCode::kNotFound, "group '" + group + "' has no pair; make one with `tidemark pair create " + group +
-                                        " --peer ADDRESS`");
+  return fail(
+      ErrorCode::kNotFound,
+      "group '" + group + "' has no pair; make one with `tidemark pair create " + group + " --peer ADDRESS`");
 }
 
 }  // namespace
@@ -23,7 +24,9 @@ Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
   tasks_.spawn(watch_space());
 }
 
-Pairs::~Pairs() { tasks_.cancel_all(); }
+Pairs::~Pairs() {
+  tasks_.cancel_all();
+}
 
 Pairs::Entry* Pairs::find(const std::string& group) {
   const auto at = entries_.find(group);
@@ -42,8 +45,9 @@ io::Task<Result<void>> Pairs::save(Entry* entry, PairState state, std::string re
   const bool takes_writes = entry->record.side == Side::kPrimary || state == PairState::kSsws;
   const group::Role role = takes_writes ? group::Role::kPrimary : group::Role::kSecondary;
   std::vector<std::byte> bytes = entry->record.encode();
-  host_.log("pair-state", entry->name, std::string(pair_state_name(state)) +
-                                           (entry->record.reason.empty() ? "" : ": " + entry->record.reason));
+  host_.log("pair-state", entry->name,
+            std::string(pair_state_name(state)) +
+                (entry->record.reason.empty() ? "" : ": " + entry->record.reason));
   co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
 }
 
@@ -100,8 +104,8 @@ io::Task<void> Pairs::handle(std::string group, Sender::Outcome outcome, std::st
 }
 
 io::Task<void> Pairs::watch_space() {
-  // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes before the
-  // peer: the pair is suspended and says that it needs a copy.
+  // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes
+  // before the peer: the pair is suspended and says that it needs a copy.
   while (!stopping_) {
     co_await environment_.scheduler.sleep_for(kSpaceCheckInterval);
     auto guard = co_await commands_.lock();
@@ -129,7 +133,8 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
   entry->record = record;
   entry->link_since = environment_.clock.now();
-  entry->durable = record.side == Side::kSecondary && record.state != PairState::kSsws ? group->head() : record.fork;
+  entry->durable =
+      record.side == Side::kSecondary && record.state != PairState::kSsws ? group->head() : record.fork;
   Entry* adopted = entry.get();
   entries_[name] = std::move(entry);
   if (record.side == Side::kSecondary && record.state == PairState::kSsws && group->head() == record.fork) {
@@ -167,16 +172,18 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
   if (!peer.is_local()) {
-    co_return fail(ErrorCode::kRefused, "the link of a pair is not encrypted in this version; only unix sockets and "
-                                        "loopback addresses are accepted, not " +
-                                            peer.to_string());
+    co_return fail(ErrorCode::kRefused,
+                   "the link of a pair is not encrypted in this version; only unix sockets and "
+                   "loopback addresses are accepted, not " +
+                       peer.to_string());
   }
   if (Entry* entry = find(name)) {
     if (entry->record.side == Side::kPrimary && entry->record.peer_address == peer.to_string() &&
         entry->record.peer_group == peer_group) {
       co_return Result<void>{};
     }
-    co_return fail(ErrorCode::kExists, "group '" + name + "' has a pair already, with " + entry->record.peer_name);
+    co_return fail(ErrorCode::kExists,
+                   "group '" + name + "' has a pair already, with " + entry->record.peer_name);
   }
   TM_CO_TRY(group->check_accepting());
   auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
@@ -192,9 +199,11 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   if (!welcome.ok() || !welcome->accepted) {
     group->set_peer_has(LogId{});
     if (!welcome.ok()) {
-      co_return fail(welcome.error().code, "the peer at " + peer.to_string() + ": " + welcome.error().message);
+      co_return fail(welcome.error().code,
+                     "the peer at " + peer.to_string() + ": " + welcome.error().message);
     }
-    co_return fail(static_cast<ErrorCode>(welcome->error_code), "the peer refuses: " + welcome->error_message);
+    co_return fail(static_cast<ErrorCode>(welcome->error_code),
+                   "the peer refuses: " + welcome->error_message);
   }
   entry->record.peer_node = welcome->node;
   entry->record.peer_name = welcome->node_name;
@@ -230,15 +239,17 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
   if (entry->record.side == Side::kSecondary) {
-    co_return fail(ErrorCode::kRefused, "group '" + name + "' is the secondary here; say `tidemark pair resync` on " +
+    co_return fail(ErrorCode::kRefused, "group '" + name +
+                                            "' is the secondary here; say `tidemark pair resync` on " +
                                             entry->record.peer_name);
   }
   const PairState state = entry->record.state;
   if (state == PairState::kPair || state == PairState::kCopy) co_return Result<void>{};
   if (entry->record.needs_copy && !give_up_window) {
-    co_return fail(ErrorCode::kRefused, "entries that the peer lacks are no longer in the journal of group '" + name +
-                                            "'; --give-up-window copies the volumes anew, and the peer's readable "
-                                            "window ends with that");
+    co_return fail(ErrorCode::kRefused,
+                   "entries that the peer lacks are no longer in the journal of group '" + name +
+                       "'; --give-up-window copies the volumes anew, and the peer's readable "
+                       "window ends with that");
   }
   PairRecord record = entry->record;
   record.state = entry->record.needs_copy ? PairState::kCopy : PairState::kPair;
@@ -247,10 +258,12 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
                                                                      : format::HelloIntent::kResync);
   if (!welcome.ok()) {
     if (welcome.error().code == ErrorCode::kExpired) entry->record.needs_copy = true;
-    co_return fail(welcome.error().code, "the peer at " + record.peer_address + ": " + welcome.error().message);
+    co_return fail(welcome.error().code,
+                   "the peer at " + record.peer_address + ": " + welcome.error().message);
   }
   if (!welcome->accepted) {
-    co_return fail(static_cast<ErrorCode>(welcome->error_code), "the peer refuses: " + welcome->error_message);
+    co_return fail(static_cast<ErrorCode>(welcome->error_code),
+                   "the peer refuses: " + welcome->error_message);
   }
   entry->record.needs_copy = false;
   const LogId acked = sender->acked();
@@ -286,7 +299,8 @@ Result<void> Pairs::check_restore(const group::Group& group, LogId target) const
                                          ", or suspend the pair first");
   }
   if (state == PairState::kCopy) {
-    return fail(ErrorCode::kRefused, "the first copy of group '" + group.name() + "' is still running; wait for PAIR");
+    return fail(ErrorCode::kRefused,
+                "the first copy of group '" + group.name() + "' is still running; wait for PAIR");
   }
   if (entry->sender != nullptr && entry->sender->link_up() &&
       !group.state().epochs().is_ancestor(entry->sender->peer_floor(), target)) {

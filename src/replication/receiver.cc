@@ -1,5 +1,5 @@
-// The secondary's side of a pair: one connection from the primary at a time, its batches appended as they came, its
-// copy written to the base, and what is durable here acknowledged.
+// The secondary's side of a pair: one connection from the primary at a time, its batches appended as they
+// came, its copy written to the base, and what is durable here acknowledged.
 
 #include "base/crc32c.h"
 #include "replication/pairs.h"
@@ -59,7 +59,8 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   }
   Result<Entry*> entry = co_await welcome(link, *hello);
   if (!entry.ok()) {
-    host_.log("link-refused", hello->group_name, client + " (" + hello->node_name + "): " + entry.error().message);
+    host_.log("link-refused", hello->group_name,
+              client + " (" + hello->node_name + "): " + entry.error().message);
     std::vector<std::byte> body = format::encode_welcome(refusal(entry.error(), self_));
     (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
     co_return;
@@ -71,9 +72,11 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   auto guard = co_await commands_.lock();
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   if (hello.node == self_.identity) {
-    co_return fail(ErrorCode::kInvalid, "a node of the same identity speaks: one of the two is a copy of the other");
+    co_return fail(ErrorCode::kInvalid,
+                   "a node of the same identity speaks: one of the two is a copy of the other");
   }
-  const bool makes = hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
+  const bool makes =
+      hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {
     entry = co_await welcome_new(std::move(hello));
@@ -153,7 +156,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
     co_return fail(ErrorCode::kInvalid, "the first copy of group '" + entry->name + "' was not finished");
   }
   if (hello.intent == format::HelloIntent::kContinue && state != PairState::kPair) {
-    co_return fail(ErrorCode::kRefused, std::string("the pair is ") + pair_state_name(state) + " on " + self_.name);
+    co_return fail(ErrorCode::kRefused,
+                   std::string("the pair is ") + pair_state_name(state) + " on " + self_.name);
   }
   // A connection that was lost without our noticing gives way to the new one.
   co_await end_receiver(entry);
@@ -257,7 +261,8 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
           crc32c(message.payload) != chunk->checksum) {
         co_return fail(ErrorCode::kInvalid, "a chunk of a copy came damaged or out of turn");
       }
-      const BlockRange blocks{chunk->begin_block, chunk->begin_block + message.payload.size() / kBlockSizeBytes};
+      const BlockRange blocks{chunk->begin_block,
+                              chunk->begin_block + message.payload.size() / kBlockSizeBytes};
       co_return co_await group->write_copy(chunk->volume, blocks, std::move(message.payload));
     }
     case format::LinkMessage::kCopyDone: {
@@ -294,8 +299,9 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
       told = entry->durable;
       told_window = entry->window_opened;
       entry->group->set_peer_has(entry->durable);
-      const format::Ack ack{
-          .durable = told, .floor = entry->group->local().floor, .window_open = entry->group->local().window_open};
+      const format::Ack ack{.durable = told,
+                            .floor = entry->group->local().floor,
+                            .window_open = entry->group->local().window_open};
       std::vector<std::byte> body = format::encode_ack(ack);
       auto sent = co_await link->send(format::LinkMessage::kAck, std::move(body));
       if (!sent.ok()) co_return;

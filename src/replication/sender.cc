@@ -24,7 +24,8 @@ std::uint64_t distance_bytes(Place from, Place to, const journal::JournalStatus&
 
 }  // namespace
 
-Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record, Report report)
+Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
+               Report report)
     : environment_(environment),
       self_(std::move(self)),
       group_(group),
@@ -58,7 +59,8 @@ io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent) {
     TM_CO_TRY(co_await group_.journal().wait_durable(ticket));
   }
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(record_.peer_address));
-  TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream, co_await environment_.network.connect(address, kConnectTimeout));
+  TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream,
+                   co_await environment_.network.connect(address, kConnectTimeout));
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
   std::vector<std::byte> body = format::encode_hello(hello);
   if (body.size() > format::kLinkBodyBytesMax) {
@@ -101,7 +103,9 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
                                           " is no longer in the journal, or was never in it");
 }
 
-io::Task<Result<format::Welcome>> Sender::introduce(format::HelloIntent intent) { co_return co_await connect(intent); }
+io::Task<Result<format::Welcome>> Sender::introduce(format::HelloIntent intent) {
+  co_return co_await connect(intent);
+}
 
 void Sender::link_lost(const std::string& why) {
   if (link_ != nullptr) link_->close();
@@ -116,11 +120,12 @@ io::Task<void> Sender::run() {
   while (true) {
     if (link_ == nullptr) {
       const auto intent = copying_ || record_.state == PairState::kCopy ? format::HelloIntent::kReplace
-                                                                         : format::HelloIntent::kContinue;
+                                                                        : format::HelloIntent::kContinue;
       auto welcome = co_await connect(intent);
       if (welcome.ok() && !welcome->accepted) {
         const auto code = static_cast<ErrorCode>(welcome->error_code);
-        report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused, welcome->error_message);
+        report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
+                welcome->error_message);
         co_return;
       }
       if (!welcome.ok()) {
@@ -152,7 +157,8 @@ io::Task<void> Sender::run() {
 
 io::Task<Result<void>> Sender::stream() {
   while (true) {
-    if (link_ == nullptr) co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
+    if (link_ == nullptr)
+      co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
     if (unacked_bytes_ > kUnackedBytesMax) {
       co_await moved_.wait();
       continue;
@@ -299,7 +305,8 @@ std::uint64_t Sender::lag_bytes() const {
 double Sender::lag_seconds() const {
   if (lag_entries() == 0) return 0;
   const index::EpochInfo* info = group_.state().epochs().find(acked_.epoch());
-  const WallTime since = unacked_.empty() ? (info == nullptr ? WallTime{} : info->last_timer) : unacked_.front().timer;
+  const WallTime since =
+      unacked_.empty() ? (info == nullptr ? WallTime{} : info->last_timer) : unacked_.front().timer;
   return std::max(0.0, (environment_.clock.now() - since).to_seconds());
 }
 

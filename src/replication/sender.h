@@ -21,11 +21,12 @@ struct CopyProgress {
   std::uint64_t total_bytes = 0;
 };
 
-// The primary's side of a pair: sends the journal in append order, and during the first copy the volumes' blocks
-// between the batches, each chunk read at the last entry sent before it. Connects again by itself when the link is
-// lost. Ends when the pair is suspended or its Pairs lets it go.
+// The primary's side of a pair: sends the journal in append order, and during the first copy the volumes'
+// blocks between the batches, each chunk read at the last entry sent before it. Connects again by itself when
+// the link is lost. Ends when the pair is suspended or its Pairs lets it go.
 //
-// What it sends is durable here; what the peer acknowledges is durable there, and becomes the group's `peer_has`.
+// What it sends is durable here; what the peer acknowledges is durable there, and becomes the group's
+// `peer_has`.
 class Sender {
  public:
   enum class Outcome {
@@ -40,8 +41,8 @@ class Sender {
 
   Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record, Report report);
 
-  // Makes the first connection of a new pair, so that its creation can say what is wrong. `intent` is kCreate,
-  // kReplace or kResync.
+  // Makes the first connection of a new pair, so that its creation can say what is wrong. `intent` is
+  // kCreate, kReplace or kResync.
   io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent);
   // Streams until the pair ends; spawned once.
   io::Task<void> run();

@@ -1,0 +1,230 @@
+// tidemarkd: one Tidemark node on the real machine. Wiring only; what a node is and does is in src/node.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "control/http_server.h"
+#include "node/node.h"
+#include "options.h"
+#include "os/data_folder.h"
+#include "os/environment.h"
+#include "os/file_disk.h"
+#include "os/network.h"
+#include "os/offload.h"
+#include "os/process.h"
+#include "os/reactor.h"
+#include "os/signals.h"
+
+namespace tidemark {
+namespace {
+
+void log_line(const std::string& event, const std::string& text) {
+  const os::SystemClock clock;
+  std::fprintf(stderr, "%s %s %s\n", format_time(clock.now()).c_str(), event.c_str(), text.c_str());
+}
+
+// The node's identity lies beside its disk: a folder is one node, for ever.
+Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Random& random) {
+  const std::string path = folder.file("identity");
+  std::ifstream in(path);
+  if (in) {
+    std::string text;
+    in >> text;
+    NodeIdentity identity;
+    bool good = text.size() == 32;
+    for (std::size_t i = 0; good && i < 32; ++i) {
+      const char c = text[i];
+      const int digit = c >= '0' && c <= '9' ? c - '0' : (c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1);
+      good = digit >= 0;
+      if (good) identity.bytes[i / 2] = static_cast<std::uint8_t>(identity.bytes[i / 2] << 4 | digit);
+    }
+    if (!good || identity.is_zero()) {
+      return fail(ErrorCode::kDamaged, path + " does not hold the node's identity (32 hexadecimal digits)");
+    }
+    return identity;
+  }
+  if (std::filesystem::exists(folder.file("disk"))) {
+    return fail(ErrorCode::kDamaged, path + " is missing, but there is a disk; the folder is not whole");
+  }
+  const auto identity = random.identity<NodeIdentity>();
+  const std::string text = identity.to_string() + "\n";
+  const std::string temporary = path + ".new";
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const bool written = descriptor >= 0 &&
+                       ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       ::fsync(descriptor) == 0;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!written || std::rename(temporary.c_str(), path.c_str()) != 0) {
+    return fail(ErrorCode::kIo, "cannot write " + path);
+  }
+  return identity;
+}
+
+Result<std::unique_ptr<catalog::Catalog>> open_catalog(const std::string& path) {
+  auto opened = catalog::Catalog::open(path);
+  if (!opened.ok() && opened.error().code == ErrorCode::kDamaged) {
+    log_line("catalogue", opened.error().message + "; written anew");
+    return catalog::Catalog::recreate(path);
+  }
+  return opened;
+}
+
+struct Machine {
+  os::Reactor& reactor;
+  io::Environment environment;
+  const DaemonOptions& options;
+  const os::DataFolder& folder;
+  io::Event& stop_wanted;
+};
+
+io::Task<Result<std::vector<std::unique_ptr<io::Listener>>>> listen_all(io::Network& network,
+                                                                        std::vector<std::string> addresses,
+                                                                        bool local_only, const char* what) {
+  std::vector<std::unique_ptr<io::Listener>> listeners;
+  for (const std::string& text : addresses) {
+    TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(text));
+    if (local_only && !address.is_local()) {
+      co_return fail(ErrorCode::kRefused, std::string(what) +
+                                              " is not encrypted in this version; only unix sockets and "
+                                              "loopback addresses are accepted, not " +
+                                              text);
+    }
+    auto listener = co_await network.listen(address);
+    if (!listener.ok()) {
+      co_return fail(listener.error().code,
+                     std::string(what) + " at " + text + ": " + listener.error().message);
+    }
+    listeners.push_back(std::move(listener).value());
+  }
+  co_return listeners;
+}
+
+std::vector<std::string> addresses_of(const std::vector<std::unique_ptr<io::Listener>>& listeners) {
+  std::vector<std::string> out;
+  for (const auto& listener : listeners) out.push_back(listener->address().to_string());
+  return out;
+}
+
+io::Task<Result<void>> serve(Machine* machine) {
+  const DaemonOptions& options = machine->options;
+  const os::DataFolder& folder = machine->folder;
+  TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
+  os::FileDiskOptions disk_options;
+  disk_options.open = os::FileDiskOptions::Open::kEither;
+  disk_options.create_size_bytes = options.disk_size_bytes;
+  TM_CO_TRY_ASSIGN(const std::unique_ptr<os::FileDisk> disk,
+                   os::FileDisk::open(machine->reactor, folder.file("disk"), disk_options));
+  log_line("disk", disk->description());
+
+  // The network first: an address that is taken is told before anything is recovered.
+  io::Network& network = machine->environment.network;
+  auto nbd = co_await listen_all(network, options.nbd, false, "NBD");
+  if (!nbd.ok()) co_return std::move(nbd).error();
+  auto replication = co_await listen_all(network, options.replication, true, "the replication service");
+  if (!replication.ok()) co_return std::move(replication).error();
+
+  const std::uint64_t cache = options.cache_size_bytes;
+  const index::RocksIndexOptions index_options{
+      .memory_bytes_max = std::clamp<std::uint64_t>(cache / 8, 2 << 20, 64 << 20),
+      .block_cache_bytes = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20),
+      .head_map_bytes_max = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20)};
+  const io::Environment environment = machine->environment;
+  const std::string index_folder = folder.file("index");
+  std::error_code made;
+  std::filesystem::create_directories(index_folder, made);
+  const group::IndexFactory make_index = [environment, index_folder, index_options](GroupIdentity group) {
+    return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);
+  };
+  const std::string catalogue = folder.file("catalogue.sqlite");
+  node::NodeConfiguration configuration{.identity = identity,
+                                        .name = options.name,
+                                        .version = kVersion,
+                                        .cache_size_bytes = cache,
+                                        .nbd_addresses = {},
+                                        .control_addresses = {},
+                                        .replication_addresses = {}};
+  auto started = co_await node::Node::start(
+      environment, *disk, configuration, make_index, [catalogue] { return open_catalog(catalogue); },
+      log_line);
+  if (!started.ok()) co_return std::move(started).error();
+  const std::unique_ptr<node::Node> node = std::move(started).value();
+
+  os::Reactor& reactor = machine->reactor;
+  control::ApiServerOptions api_options;
+  api_options.addresses = options.control;
+  auto api = control::ApiServer::start(
+      *node, [&reactor](std::function<void()> work) { reactor.post_from_thread(std::move(work)); },
+      api_options);
+  if (!api.ok()) co_return std::move(api).error();
+
+  node->set_addresses(addresses_of(*nbd), (*api)->addresses(), addresses_of(*replication));
+  io::TaskScope services(machine->environment.scheduler);
+  for (auto& listener : *nbd) services.spawn(node->nbd_server().serve(std::move(listener)));
+  std::vector<io::Listener*> replication_listeners;
+  for (auto& listener : *replication) {
+    replication_listeners.push_back(listener.get());
+    services.spawn(node->pairs().serve(std::move(listener)));
+  }
+  std::printf("ready %s\n", options.name.c_str());
+  std::fflush(stdout);
+  (void)os::notify_service_manager("READY=1");
+  log_line("ready", "node=" + options.name + " identity=" + identity.to_string());
+
+  co_await machine->stop_wanted.wait();
+  log_line("stopping", "");
+  (void)os::notify_service_manager("STOPPING=1");
+  (*api)->stop();
+  for (io::Listener* listener : replication_listeners) listener->close();
+  auto stopped = co_await node->stop();
+  co_await services.join();
+  log_line("stopped", stopped.ok() ? "in order" : stopped.error().message);
+  co_return stopped;
+}
+
+int run(int argc, char** argv) {
+  auto parsed = parse_command_line(argc, argv);
+  if (!parsed.ok()) {
+    std::fprintf(stderr, "tidemarkd: %s\n", parsed.error().message.c_str());
+    return 2;
+  }
+  if (parsed->done) {
+    std::fputs(parsed->text.c_str(), stdout);
+    return 0;
+  }
+  const DaemonOptions& options = parsed->options;
+  os::ignore_io_signals();
+  os::raise_open_files_limit();
+  const auto refuse = [](const Error& error) {
+    std::fprintf(stderr, "tidemarkd: %s\n", error.message.c_str());
+    return 1;
+  };
+  auto folder = os::DataFolder::open(options.data_folder);
+  if (!folder.ok()) return refuse(folder.error());
+  auto reactor = os::Reactor::create({.spin_max = Duration::microseconds(options.spin_max_us)});
+  if (!reactor.ok()) return refuse(reactor.error());
+  io::Event stop_wanted(**reactor);
+  auto signals =
+      os::SignalWatch::create(**reactor, {SIGTERM, SIGINT}, [&stop_wanted](int) { stop_wanted.set(); });
+  if (!signals.ok()) return refuse(signals.error());
+  os::ThreadOffload offload(**reactor);
+  os::SystemClock clock;
+  os::SystemRandom random;
+  os::Network network(**reactor, offload);
+  Machine machine{**reactor, {**reactor, clock, random, network, offload}, options, *folder, stop_wanted};
+  auto served = (*reactor)->run(serve(&machine));
+  if (!served.ok()) return refuse(served.error());
+  return 0;
+}
+
+}  // namespace
+}  // namespace tidemark
+
+int main(int argc, char** argv) {
+  return tidemark::run(argc, argv);
+}

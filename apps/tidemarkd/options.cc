@@ -1,0 +1,176 @@
+#include "options.h"
+
+#include <unistd.h>
+
+#include <toml++/toml.h>
+#include <CLI/CLI.hpp>
+#include <array>
+
+#include "base/names.h"
+#include "base/time.h"
+
+namespace tidemark {
+namespace {
+
+constexpr const char* kDescription =
+    "Tidemark node: serves volumes over NBD, keeps every write in a journal, and pairs with other nodes.\n"
+    "With --data DIR alone it runs on defaults: DIR/nbd.sock, DIR/control.sock, DIR/replication.sock, one "
+    "thin\n"
+    "file-backed disk, the name of the machine. It prints `ready` when it serves; SIGTERM is an orderly "
+    "stop.\n\n"
+    "Example:\n"
+    "  tidemarkd --data /var/lib/tidemark &\n"
+    "  tidemark --node /var/lib/tidemark group create app";
+
+std::string machine_name() {
+  std::array<char, 256> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) return "node";
+  std::string name(host.data());
+  name = name.substr(0, name.find('.'));
+  return validate_name("node name", name).ok() ? name : "node";
+}
+
+Error bad_key(const std::string& path, const toml::node& node, const std::string& what) {
+  return fail(ErrorCode::kInvalid, path + " line " + std::to_string(node.source().begin.line) + ": " + what);
+}
+
+Result<void> read_addresses(const std::string& path, const std::string& key, const toml::node& node,
+                            std::vector<std::string>& out) {
+  out.clear();
+  if (const auto* one = node.as_string()) {
+    out.push_back(one->get());
+    return {};
+  }
+  const auto* many = node.as_array();
+  if (many == nullptr) return bad_key(path, node, "'" + key + "' must be an address or a list of addresses");
+  for (const toml::node& element : *many) {
+    const auto* text = element.as_string();
+    if (text == nullptr) return bad_key(path, element, "'" + key + "' must be a list of addresses");
+    out.push_back(text->get());
+  }
+  return {};
+}
+
+Result<void> read_text(const std::string& path, const std::string& key, const toml::node& node,
+                       std::string& out) {
+  const auto* text = node.as_string();
+  if (text == nullptr) return bad_key(path, node, "'" + key + "' must be a text in quotes");
+  out = text->get();
+  return {};
+}
+
+// A configuration file: the long options as keys, and nothing else.
+Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
+  toml::table table;
+  try {
+    table = toml::parse_file(path);
+  } catch (const toml::parse_error& error) {
+    return fail(ErrorCode::kInvalid, path + " line " + std::to_string(error.source().begin.line) + ": " +
+                                         std::string(error.description()));
+  }
+  for (const auto& [key_view, node] : table) {
+    const std::string key(key_view.str());
+    std::string text;
+    if (key == "data") {
+      TM_TRY(read_text(path, key, node, options.data_folder));
+    } else if (key == "name") {
+      TM_TRY(read_text(path, key, node, options.name));
+    } else if (key == "nbd") {
+      TM_TRY(read_addresses(path, key, node, options.nbd));
+    } else if (key == "control") {
+      TM_TRY(read_addresses(path, key, node, options.control));
+    } else if (key == "replication") {
+      TM_TRY(read_addresses(path, key, node, options.replication));
+    } else if (key == "cache-size") {
+      TM_TRY(read_text(path, key, node, text));
+      TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(text));
+    } else if (key == "disk-size") {
+      TM_TRY(read_text(path, key, node, text));
+      TM_TRY_ASSIGN(options.disk_size_bytes, parse_size(text));
+    } else if (key == "spin") {
+      TM_TRY(read_text(path, key, node, text));
+      TM_TRY_ASSIGN(const Duration spin, parse_duration(text));
+      options.spin_max_us = spin.ns / 1000;
+    } else {
+      return bad_key(path, node,
+                     "unknown key '" + printable(key) +
+                         "'; known are data, name, nbd, control, replication, cache-size, disk-size, spin");
+    }
+  }
+  return {};
+}
+
+Result<void> finish(DaemonOptions& options) {
+  if (options.data_folder.empty()) {
+    return fail(ErrorCode::kInvalid,
+                "no data folder: say --data DIR, or `data = \"DIR\"` in the configuration file");
+  }
+  if (options.name.empty()) options.name = machine_name();
+  TM_TRY(validate_name("node name", options.name));
+  const std::string unix_prefix = "unix:" + options.data_folder + "/";
+  if (options.nbd.empty()) options.nbd = {unix_prefix + "nbd.sock"};
+  if (options.control.empty()) options.control = {unix_prefix + "control.sock"};
+  if (options.replication.empty()) options.replication = {unix_prefix + "replication.sock"};
+  constexpr std::uint64_t kDiskSizeBytesMin = 64 << 20;
+  if (options.disk_size_bytes < kDiskSizeBytesMin || options.disk_size_bytes % 4096 != 0) {
+    return fail(ErrorCode::kInvalid, "a disk of " + std::to_string(options.disk_size_bytes) +
+                                         " bytes is not possible: at least 64 MiB, a multiple of 4096");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
+  CLI::App app(kDescription);
+  app.set_version_flag("--version", std::string("tidemarkd ") + kVersion);
+  DaemonOptions given;
+  std::string configuration;
+  std::string cache_size;
+  std::string disk_size;
+  std::string spin;
+  app.add_option("--data", given.data_folder, "folder that holds all of the node; made when it is not there");
+  app.add_option("--config", configuration, "TOML file with these options as keys");
+  app.add_option("--name", given.name, "name of the node (default: the machine's)");
+  app.add_option("--nbd", given.nbd,
+                 "where NBD clients connect: unix:PATH or tcp:HOST:PORT; may be repeated");
+  app.add_option("--control", given.control, "where the control API listens; TCP on loopback only");
+  app.add_option("--replication", given.replication, "where peers connect; loopback and unix sockets only");
+  app.add_option("--cache-size", cache_size,
+                 "memory for cached blocks and the newest writes (default 512M, least 16M)");
+  app.add_option("--disk-size", disk_size, "size of the thin disk file when it is made (default 1T)");
+  app.add_option(
+      "--spin", spin,
+      "longest busy wait before sleeping, for latency (default 0: none; for example 50us is 0.05ms)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return ParsedCommandLine{{}, true, app.help()};
+  } catch (const CLI::CallForVersion&) {
+    return ParsedCommandLine{{}, true, std::string("tidemarkd ") + kVersion + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return fail(ErrorCode::kInvalid, std::string(error.what()) + "; see tidemarkd --help");
+  }
+  ParsedCommandLine parsed;
+  DaemonOptions& options = parsed.options;
+  if (!configuration.empty()) TM_TRY(read_configuration(configuration, options));
+  if (!given.data_folder.empty()) options.data_folder = given.data_folder;
+  if (!given.name.empty()) options.name = given.name;
+  if (!given.nbd.empty()) options.nbd = given.nbd;
+  if (!given.control.empty()) options.control = given.control;
+  if (!given.replication.empty()) options.replication = given.replication;
+  if (!cache_size.empty()) {
+    TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(cache_size));
+  }
+  if (!disk_size.empty()) {
+    TM_TRY_ASSIGN(options.disk_size_bytes, parse_size(disk_size));
+  }
+  if (!spin.empty()) {
+    TM_TRY_ASSIGN(const Duration duration, parse_duration(spin));
+    options.spin_max_us = duration.ns / 1000;
+  }
+  TM_TRY(finish(options));
+  return parsed;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace tidemark {
+
+// What `tidemarkd` was asked to do, from the configuration file and the command line, which wins.
+struct DaemonOptions {
+  std::string data_folder;
+  std::string name;                      // default: the machine's
+  std::vector<std::string> nbd;          // default: unix:DATA/nbd.sock
+  std::vector<std::string> control;      // default: unix:DATA/control.sock
+  std::vector<std::string> replication;  // default: unix:DATA/replication.sock
+  std::uint64_t cache_size_bytes = 512ull << 20;
+  std::uint64_t disk_size_bytes = 1ull << 40;  // of the thin disk file, when it is made
+  std::int64_t spin_max_us = 0;
+};
+
+// Either options, or what to print and the status to end with.
+struct ParsedCommandLine {
+  DaemonOptions options;
+  bool done = false;  // --help, --version: `text` goes to standard output
+  std::string text;
+};
+Result<ParsedCommandLine> parse_command_line(int argc, char** argv);
+
+inline constexpr const char* kVersion = "0.1.0";
+
+}  // namespace tidemark

@@ -1,0 +1,315 @@
+// What the node knows, in the words of the control API.
+
+#include <algorithm>
+
+#include "node/node.h"
+
+namespace tidemark::node {
+namespace {
+
+control::PairState to_api(replication::PairState state) {
+  switch (state) {
+    case replication::PairState::kSmpl:
+      return control::PairState::kSmpl;
+    case replication::PairState::kCopy:
+      return control::PairState::kCopy;
+    case replication::PairState::kPair:
+      return control::PairState::kPair;
+    case replication::PairState::kPsus:
+      return control::PairState::kPsus;
+    case replication::PairState::kPsue:
+      return control::PairState::kPsue;
+    case replication::PairState::kSsws:
+      return control::PairState::kSsws;
+  }
+  return control::PairState::kSmpl;
+}
+
+void add(control::CacheCounters& sum, const control::CacheCounters& part) {
+  sum.read_hits += part.read_hits;
+  sum.read_misses += part.read_misses;
+  sum.write_hits += part.write_hits;
+  sum.write_misses += part.write_misses;
+  sum.dirty_bytes += part.dirty_bytes;
+}
+
+control::EntryKind control_entry_kind(const format::ControlRecord& record) {
+  if (std::holds_alternative<format::EpochOpened>(record)) return control::EntryKind::kEpoch;
+  if (std::holds_alternative<format::VolumeCreated>(record)) return control::EntryKind::kVolumeCreate;
+  if (std::holds_alternative<format::VolumeResized>(record)) return control::EntryKind::kVolumeResize;
+  if (std::holds_alternative<format::VolumeDeleted>(record)) return control::EntryKind::kVolumeDelete;
+  if (std::holds_alternative<format::PointNamed>(record)) return control::EntryKind::kName;
+  return control::EntryKind::kOther;
+}
+
+control::GroupRole role_of(const group::Group& group, const std::optional<control::PairStatus>& pair) {
+  if (!pair.has_value()) return control::GroupRole::kAlone;
+  return group.local().role == group::Role::kSecondary ? control::GroupRole::kSecondary
+                                                       : control::GroupRole::kPrimary;
+}
+
+}  // namespace
+
+control::PointInfo Node::point_info(const group::Group& group, LogId id) const {
+  control::PointInfo info{.log_id = id, .timer = {}};
+  const index::EpochInfo* epoch = group.state().epochs().find(id.epoch());
+  if (epoch == nullptr) return info;
+  if (id == epoch->last) {
+    info.timer = epoch->last_timer;
+  } else if (id == group.local().destaged && id.sequence() > 0) {
+    info.timer = group.local().destaged_timer;
+  } else {
+    info.timer = epoch->opened;
+  }
+  return info;
+}
+
+control::VolumeInfo Node::volume_info(const group::Group& group, const group::VolumeShape& shape) const {
+  const group::VolumeStatus status = group.volume_status(shape);
+  control::VolumeInfo info{.group = group.name(),
+                           .volume = shape.name,
+                           .number = shape.id.value,
+                           .lu_number = status.lu.value,
+                           .size_bytes = shape.size_bytes,
+                           .allocated_bytes = status.allocated_bytes,
+                           .read_only = group.local().role == group::Role::kSecondary,
+                           .cache = {.read_hits = status.counters.read_hits,
+                                     .read_misses = status.counters.read_misses,
+                                     .write_hits = status.counters.write_hits,
+                                     .write_misses = status.counters.write_misses,
+                                     .dirty_bytes = status.dirty_bytes}};
+  for (const OpenExport& open : open_exports_) {
+    if (open.group != group.name() || open.volume != shape.name) continue;
+    ++(open.writable && !open.view ? info.writers_connected : info.readers_connected);
+  }
+  return info;
+}
+
+control::JournalStatus Node::journal_info(const group::Group& group) const {
+  const journal::JournalStatus status = group.journal().status();
+  control::JournalStatus info{.group = group.name(),
+                              .capacity_bytes = status.size_bytes,
+                              .used_bytes = status.used_bytes,
+                              .floor = point_info(group, group.local().floor),
+                              .head = point_info(group, group.head()),
+                              .durable = point_info(group, group.journal().durable()),
+                              .destaged = group.local().destaged,
+                              .retain = group.local().settings.retain,
+                              .on_full = group.local().settings.on_full == group::OnFull::kStopWrites
+                                             ? control::OnFull::kStopWrites
+                                             : control::OnFull::kDropHistory,
+                              .log_volumes = {},
+                              .pins = {}};
+  info.log_volumes.push_back({.lu_number = group.log_volume().value,
+                              .capacity_bytes = status.size_bytes,
+                              .used_bytes = status.used_bytes});
+  constexpr std::size_t kPinsShownMax = 100;
+  for (const group::Destager::Pin& pin : group.pins()) {
+    if (info.pins.size() == kPinsShownMax) break;
+    info.pins.push_back({.kind = pin.kind, .text = pin.text, .log_id = pin.at});
+  }
+  return info;
+}
+
+control::MarkInfo Node::mark_info(const group::Group& group, const group::Mark& mark) const {
+  control::MarkInfo info{
+      .group = group.name(),
+      .id = mark.id,
+      .kind = mark.at == mark.entry ? control::MarkKind::kMark : control::MarkKind::kName,
+      .log_id = mark.at,
+      .timer = mark.timer,
+      .host = mark.host,
+      .host_time = mark.host_time.ns == 0 ? std::nullopt : std::optional<WallTime>(mark.host_time),
+      .note = mark.note,
+      .held = mark.held,
+      .live = group.state().epochs().is_ancestor(mark.at, group.head()),
+      .not_restorable_reason = {},
+      .received = {}};
+  const Result<void> readable = group.check_readable(mark.at);
+  info.restorable = readable.ok();
+  if (!readable.ok()) info.not_restorable_reason = readable.error().message;
+  if (const auto status = pairs_->status(group.name());
+      status && status->record.side == replication::Side::kPrimary) {
+    info.received = status->received.raw() >= mark.entry.raw();
+  }
+  return info;
+}
+
+control::BranchInfo Node::branch_info(const group::Group& group, const index::EpochInfo& info) const {
+  const LogId head = group.head();
+  control::BranchInfo branch{.group = group.name(),
+                             .epoch = info.number.value,
+                             .identity = info.identity.to_string(),
+                             .live = info.number == group.live_epoch(),
+                             .parent = {},
+                             .first = {.log_id = LogId(info.number, 1), .timer = info.opened},
+                             .last = {.log_id = info.last, .timer = info.last_timer},
+                             .entries = info.last.sequence(),
+                             .held = info.unreplicated && !info.released,
+                             .left = {}};
+  switch (info.reason) {
+    case format::EpochReason::kCreate:
+      branch.origin = control::BranchOrigin::kFirst;
+      break;
+    case format::EpochReason::kRestore:
+      branch.origin = control::BranchOrigin::kRestore;
+      break;
+    case format::EpochReason::kTakeover:
+      branch.origin = control::BranchOrigin::kTakeover;
+      break;
+    case format::EpochReason::kSequenceExhausted:
+      branch.origin = control::BranchOrigin::kSequence;
+      break;
+  }
+  if (info.reason != format::EpochReason::kCreate) branch.parent = info.parent;
+  for (const auto& [id, mark] : group.state().marks()) {
+    if (mark.at.epoch() == info.number) ++branch.marks;
+  }
+  if (!branch.live && !group.state().epochs().is_ancestor(info.last, head)) branch.left = info.last_timer;
+  return branch;
+}
+
+std::optional<control::PairStatus> Node::pair_info(const group::Group& group) const {
+  const std::optional<replication::PairStatus> status = pairs_->status(group.name());
+  if (!status.has_value()) return std::nullopt;
+  const replication::PairRecord& record = status->record;
+  control::PairStatus info{.group = group.name(),
+                           .role = record.side == replication::Side::kPrimary
+                                       ? control::GroupRole::kPrimary
+                                       : control::GroupRole::kSecondary,
+                           .state = to_api(record.state),
+                           .state_reason = record.reason,
+                           .state_since = record.since,
+                           .peer_address = record.peer_address,
+                           .peer_node = record.peer_name,
+                           .peer_group = record.peer_group,
+                           .link_up = status->link_up,
+                           .link_since = status->link_since,
+                           .duplex_suspended_since = {},
+                           .sent = status->sent,
+                           .received = status->received,
+                           .durable = group.journal().durable(),
+                           .lag_entries = status->lag_entries,
+                           .lag_bytes = status->lag_bytes,
+                           .lag_seconds = status->lag_seconds,
+                           .copy_done_bytes = status->copy.done_bytes,
+                           .copy_total_bytes = status->copy.total_bytes};
+  if (info.state_reason.empty() && !status->link_up) info.state_reason = status->link_error;
+  return info;
+}
+
+control::GroupInfo Node::group_info(const group::Group& group) const {
+  control::GroupInfo info{.group = group.name(),
+                          .identity = group.identity().to_string(),
+                          .state_reason = {},
+                          .epoch = group.live_epoch().value,
+                          .volumes = {},
+                          .cache = {},
+                          .journal = journal_info(group),
+                          .marks = group.state().marks().size(),
+                          .last_mark = {},
+                          .pair = pair_info(group)};
+  info.role = role_of(group, info.pair);
+  if (group.failure().has_value()) {
+    info.state = control::GroupState::kStopped;
+    info.state_reason = group.failure()->message;
+  } else if (group.local().exports_closed) {
+    info.state = control::GroupState::kClosed;
+    info.state_reason = "closed by a forced restore";
+  } else if (group.alarm().has_value()) {
+    info.state_reason = *group.alarm();
+  }
+  for (const group::VolumeShape& shape : group.volumes()) {
+    info.volumes.push_back(volume_info(group, shape));
+    add(info.cache, info.volumes.back().cache);
+  }
+  if (const std::optional<group::Mark> mark = group.state().last_mark())
+    info.last_mark = mark_info(group, *mark);
+  return info;
+}
+
+control::JournalEntry Node::entry_info(const group::Group& group, const group::ShownEntry& shown) const {
+  control::JournalEntry info{.log_id = shown.id,
+                             .timer = shown.entry.timer,
+                             .volume = {},
+                             .mark_id = {},
+                             .note = {},
+                             .host = {},
+                             .host_time = {}};
+  switch (shown.entry.kind) {
+    case format::EntryKind::kWrite:
+      info.kind = control::EntryKind::kWrite;
+      break;
+    case format::EntryKind::kZero:
+      info.kind = control::EntryKind::kZero;
+      break;
+    case format::EntryKind::kDiscard:
+      info.kind = control::EntryKind::kDiscard;
+      break;
+    case format::EntryKind::kMark: {
+      info.kind = control::EntryKind::kMark;
+      info.mark = true;
+      if (auto mark = format::decode_mark(shown.entry.body); mark.ok()) {
+        info.mark_id = mark->id;
+        info.note = mark->note;
+        info.host = mark->host;
+        if (mark->host_time.ns != 0) info.host_time = mark->host_time;
+      }
+      return info;
+    }
+    case format::EntryKind::kControl: {
+      auto record = format::decode_control(shown.entry.body);
+      if (!record.ok()) return info;
+      info.kind = control_entry_kind(*record);
+      if (const auto* named = std::get_if<format::PointNamed>(&*record)) info.mark_id = named->mark.id;
+      if (const auto* created = std::get_if<format::VolumeCreated>(&*record)) info.volume = created->name;
+      if (const auto* opened = std::get_if<format::EpochOpened>(&*record)) {
+        info.note = "continues after log:" + opened->parent.to_string();
+      }
+      return info;
+    }
+  }
+  for (const group::VolumeShape& shape : group.state().shape_at(shown.id)) {
+    if (shape.id == shown.entry.volume) info.volume = shape.name;
+  }
+  info.offset_bytes = shown.entry.blocks.begin * kBlockSizeBytes;
+  info.length_bytes = shown.entry.blocks.count() * kBlockSizeBytes;
+  return info;
+}
+
+std::vector<control::Problem> Node::problems() const {
+  std::vector<control::Problem> out;
+  for (const BrokenGroup& broken : broken_) {
+    out.push_back({.group = {},
+                   .text = "the group " + broken.identity.to_string() + " cannot be opened: " + broken.reason,
+                   .since = broken.since,
+                   .action = {}});
+  }
+  for (const auto& [name, group] : groups_) {
+    if (group->failure().has_value()) {
+      out.push_back({name, "stopped: " + group->failure()->message, std::nullopt, "restart the node"});
+    } else if (group->local().exports_closed) {
+      out.push_back({name, "its exports are closed after a forced restore", std::nullopt,
+                     "tidemark group open " + name});
+    }
+    if (group->alarm().has_value())
+      out.push_back({name, *group->alarm(), std::nullopt, "tidemark journal status " + name});
+    const std::optional<control::PairStatus> pair = pair_info(*group);
+    if (!pair.has_value()) continue;
+    const std::string resync = "tidemark pair resync " + name;
+    if (pair->state == control::PairState::kPsue) {
+      out.push_back(
+          {name, "the pair is suspended by an error: " + pair->state_reason, pair->state_since, resync});
+    } else if (pair->state == control::PairState::kPsus) {
+      out.push_back({name, "the pair is suspended", pair->state_since, resync});
+    } else if (pair->state == control::PairState::kPair && !pair->link_up) {
+      out.push_back({name,
+                     "the link to " + pair->peer_node + " is down; streaming resumes by itself",
+                     pair->link_since,
+                     {}});
+    }
+  }
+  return out;
+}
+
+}  // namespace tidemark::node

@@ -1,0 +1,229 @@
+// The exports of a node: live volumes and views of the past, as the NBD server sees them.
+
+#include <algorithm>
+
+#include "base/names.h"
+#include "node/node.h"
+
+namespace tidemark::node {
+
+// Keeps an export in the node's list of open ones while a client has it.
+class ExportRegistration {
+ public:
+  ExportRegistration(Node& node, OpenExport open)
+      : node_(node), place_(node.open_exports_.insert(node.open_exports_.end(), std::move(open))) {}
+  ExportRegistration(const ExportRegistration&) = delete;
+  ExportRegistration& operator=(const ExportRegistration&) = delete;
+  ~ExportRegistration() { node_.open_exports_.erase(place_); }
+
+ private:
+  Node& node_;
+  Node::ExportHandle place_;
+};
+
+namespace {
+
+// "GROUP/VOLUME", "GROUP/VOLUME@POINT" or "GROUP/VOLUME@POINT+rw".
+struct ExportName {
+  std::string group;
+  std::string volume;
+  std::string point;  // empty: live
+  bool writable_view = false;
+};
+
+Result<ExportName> parse_export_name(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) {
+    return fail(ErrorCode::kNotFound,
+                "there is no export '" + printable(text, 140) +
+                    "'; exports are GROUP/VOLUME, GROUP/VOLUME@POINT or GROUP/VOLUME@POINT+rw");
+  }
+  ExportName name;
+  name.group = text.substr(0, slash);
+  name.volume = text.substr(slash + 1);
+  const std::size_t at = name.volume.find('@');
+  if (at != std::string::npos) {
+    name.point = name.volume.substr(at + 1);
+    name.volume.resize(at);
+    if (name.point.ends_with("+rw")) {
+      name.point.resize(name.point.size() - 3);
+      name.writable_view = true;
+    }
+    if (name.point.empty()) return fail(ErrorCode::kInvalid, "the export name has no point after '@'");
+  }
+  TM_TRY(validate_name("group name", name.group));
+  TM_TRY(validate_name("volume name", name.volume));
+  return name;
+}
+
+std::vector<nbd::AllocationExtent> to_extents(const std::vector<group::AllocationRun>& runs) {
+  std::vector<nbd::AllocationExtent> out;
+  for (const group::AllocationRun& run : runs) out.push_back({run.length_bytes, run.hole, run.zero});
+  return out;
+}
+
+// A live volume. A restore or a change of role ends its connections before the state changes under them.
+class LiveTarget final : public nbd::BlockTarget {
+ public:
+  LiveTarget(Node& node, group::Group& group, group::VolumeShape shape, nbd::ExportInfo info,
+             std::string client)
+      : group_(group),
+        shape_(std::move(shape)),
+        info_(std::move(info)),
+        registration_(node, {group.name(), shape_.name, std::move(client), !info_.read_only, false}) {}
+
+  const nbd::ExportInfo& info() const override { return info_; }
+
+  io::Task<Result<void>> read(std::uint64_t offset, Buffer out) override {
+    co_return co_await group_.data().read(shape_.id, group_.live_path(), offset, out, true);
+  }
+  io::Task<Result<void>> write(std::uint64_t offset, Buffer data, bool fua) override {
+    co_return co_await group_.data().write(shape_.id, offset, std::move(data), fua);
+  }
+  bool write_now(std::uint64_t offset, const Buffer& data) override {
+    group::Volume* volume = group_.find_volume(shape_.id);
+    return volume != nullptr && group_.data().write_now(*volume, offset, data);
+  }
+  io::Task<Result<void>> flush() override { co_return co_await group_.data().flush(); }
+  io::Task<Result<void>> trim(std::uint64_t offset, std::uint64_t length, bool fua) override {
+    co_return co_await group_.data().zero(shape_.id, offset, length, true, fua);
+  }
+  io::Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool, bool fua) override {
+    co_return co_await group_.data().zero(shape_.id, offset, length, false, fua);
+  }
+  io::Task<Result<void>> cache(std::uint64_t offset, std::uint64_t length) override {
+    constexpr std::uint64_t kStepBytes = 1 << 20;
+    for (std::uint64_t done = 0; done < length;) {
+      Buffer scratch = Buffer::allocate(std::min(kStepBytes, length - done));
+      TM_CO_TRY(co_await group_.data().read(shape_.id, group_.live_path(), offset + done, scratch, false));
+      done += scratch.size();
+    }
+    co_return Result<void>{};
+  }
+  io::Task<Result<std::vector<nbd::AllocationExtent>>> block_status(std::uint64_t offset,
+                                                                    std::uint64_t length,
+                                                                    std::size_t extents_max) override {
+    auto runs = co_await group_.data().allocation(shape_.id, group_.live_path(), offset, length, extents_max);
+    if (!runs.ok()) co_return std::move(runs).error();
+    co_return to_extents(*runs);
+  }
+
+ private:
+  group::Group& group_;
+  group::VolumeShape shape_;
+  nbd::ExportInfo info_;
+  ExportRegistration registration_;
+};
+
+class ViewTarget final : public nbd::BlockTarget {
+ public:
+  ViewTarget(Node& node, const std::string& group, std::shared_ptr<group::View> view, nbd::ExportInfo info,
+             std::string client, std::function<void(std::shared_ptr<group::View>)> release)
+      : view_(std::move(view)),
+        info_(std::move(info)),
+        registration_(node, {group, view_->shape().name, std::move(client), !info_.read_only, true}),
+        release_(std::move(release)) {}
+  ~ViewTarget() override { release_(std::move(view_)); }
+
+  const nbd::ExportInfo& info() const override { return info_; }
+  io::Task<Result<void>> read(std::uint64_t offset, Buffer out) override {
+    co_return co_await view_->read(offset, out);
+  }
+  io::Task<Result<void>> write(std::uint64_t offset, Buffer data, bool) override {
+    co_return co_await view_->write(offset, std::move(data));
+  }
+  bool write_now(std::uint64_t, const Buffer&) override { return false; }
+  io::Task<Result<void>> flush() override { co_return co_await view_->flush(); }
+  io::Task<Result<void>> trim(std::uint64_t offset, std::uint64_t length, bool) override {
+    co_return co_await view_->zero(offset, length);
+  }
+  io::Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool, bool) override {
+    co_return co_await view_->zero(offset, length);
+  }
+  io::Task<Result<void>> cache(std::uint64_t, std::uint64_t) override { co_return Result<void>{}; }
+  io::Task<Result<std::vector<nbd::AllocationExtent>>> block_status(std::uint64_t offset,
+                                                                    std::uint64_t length,
+                                                                    std::size_t extents_max) override {
+    auto runs = co_await view_->allocation(offset, length, extents_max);
+    if (!runs.ok()) co_return std::move(runs).error();
+    co_return to_extents(*runs);
+  }
+
+ private:
+  std::shared_ptr<group::View> view_;
+  nbd::ExportInfo info_;
+  ExportRegistration registration_;
+  std::function<void(std::shared_ptr<group::View>)> release_;
+};
+
+nbd::ExportInfo live_info(const group::Group& group, const group::VolumeShape& shape) {
+  const bool secondary = group.local().role == group::Role::kSecondary;
+  return {.name = group.name() + "/" + shape.name,
+          .description = secondary ? "secondary of its pair, read-only" : "live volume",
+          .size_bytes = shape.size_bytes,
+          .read_only = secondary || group.failure().has_value(),
+          .multi_conn = true};
+}
+
+}  // namespace
+
+io::Task<Result<std::vector<std::string>>> Node::list() {
+  std::vector<std::string> out;
+  for (const auto& [name, group] : groups_) {
+    for (const group::VolumeShape& shape : group->volumes()) out.push_back(name + "/" + shape.name);
+  }
+  co_return out;
+}
+
+io::Task<Result<nbd::ExportInfo>> Node::describe(std::string text) {
+  TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(name.group));
+  if (name.point.empty()) {
+    TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
+    co_return live_info(*group, shape);
+  }
+  auto view = co_await group->open_view(name.volume, name.point);
+  if (!view.ok()) co_return std::move(view).error();
+  co_return nbd::ExportInfo{.name = text,
+                            .description = "as of " + format_time((*view)->point().timer),
+                            .size_bytes = (*view)->shape().size_bytes,
+                            .read_only = !name.writable_view,
+                            .multi_conn = !name.writable_view};
+}
+
+io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text, std::string client) {
+  TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(name.group));
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  if (name.point.empty()) {
+    if (group->local().exports_closed) {
+      co_return fail(ErrorCode::kRefused, "the exports of group '" + name.group +
+                                              "' are closed after a forced restore; `tidemark group open " +
+                                              name.group + "` opens them");
+    }
+    TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
+    std::unique_ptr<nbd::BlockTarget> target =
+        std::make_unique<LiveTarget>(*this, *group, shape, live_info(*group, shape), client);
+    co_return target;
+  }
+  auto opened = co_await group->open_view(name.volume, name.point);
+  if (!opened.ok()) co_return std::move(opened).error();
+  std::shared_ptr<group::View> view = std::move(opened).value();
+  if (name.writable_view) TM_CO_TRY(co_await view->make_writable());
+  nbd::ExportInfo info{.name = text,
+                       .description = "as of " + format_time(view->point().timer),
+                       .size_bytes = view->shape().size_bytes,
+                       .read_only = !name.writable_view,
+                       .multi_conn = !name.writable_view};
+  // The scratch unit of a view is given back after its connection has ended.
+  auto release = [this](std::shared_ptr<group::View> gone) {
+    if (gone == nullptr || !gone->writable()) return;
+    tasks_.spawn(
+        [](std::shared_ptr<group::View> closing) -> io::Task<void> { co_await closing->close(); }(gone));
+  };
+  std::unique_ptr<nbd::BlockTarget> target =
+      std::make_unique<ViewTarget>(*this, name.group, std::move(view), std::move(info), client, release);
+  co_return target;
+}
+
+}  // namespace tidemark::node

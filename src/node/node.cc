@@ -1,0 +1,219 @@
+#include "node/node.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/names.h"
+
+namespace tidemark::node {
+
+Node::Node(io::Environment environment, NodeConfiguration configuration, group::IndexFactory make_index,
+           Log log)
+    : environment_(environment),
+      configuration_(std::move(configuration)),
+      make_index_(std::move(make_index)),
+      log_(std::move(log)),
+      started_(environment.clock.now()),
+      cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
+      catalog_mutex_(environment.scheduler),
+      registry_mutex_(environment.scheduler),
+      stop_wanted_(environment.scheduler),
+      tasks_(environment.scheduler) {
+  const replication::NodeName self{configuration_.identity, configuration_.name};
+  pairs_ = std::make_unique<replication::Pairs>(environment_, self, *this);
+  nbd_server_ = std::make_unique<nbd::Server>(environment_, *this, nbd::ServerLimits{},
+                                              [this](const std::string& line) { log_("nbd", line); });
+}
+
+Node::~Node() {
+  tasks_.cancel_all();
+  // Connections and pairs hold groups; groups hold the pool.
+  nbd_server_ = nullptr;
+  pairs_ = nullptr;
+  groups_.clear();
+}
+
+io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment, io::Disk& disk,
+                                                    NodeConfiguration configuration,
+                                                    group::IndexFactory make_index, OpenCatalog open_catalog,
+                                                    Log log) {
+  TM_CO_TRY(validate_name("node name", configuration.name));
+  if (configuration.cache_size_bytes < kCacheSizeBytesMin) {
+    co_return fail(ErrorCode::kInvalid, "a cache of " + format_size(configuration.cache_size_bytes) +
+                                            " is too small; at least " + format_size(kCacheSizeBytesMin) +
+                                            " are needed");
+  }
+  const NodeIdentity identity = configuration.identity;
+  std::unique_ptr<Node> node(
+      new Node(environment, std::move(configuration), std::move(make_index), std::move(log)));
+  auto pool = co_await pool::Pool::open(environment, disk, identity);
+  if (!pool.ok() && pool.error().code == ErrorCode::kNotFound) {
+    TM_CO_TRY(co_await pool::Pool::format(environment, disk, identity));
+    pool = co_await pool::Pool::open(environment, disk, identity);
+  }
+  if (!pool.ok()) co_return std::move(pool).error();
+  node->pool_ = std::move(pool).value();
+  co_await node->remove_scratch_units();
+  co_await node->open_groups();
+  if (open_catalog) {
+    auto opened = open_catalog();
+    if (opened.ok()) {
+      node->catalog_ = std::move(opened).value();
+    } else {
+      node->log_("catalogue", "not available: " + opened.error().message);
+    }
+  }
+  if (node->catalog_ != nullptr) node->tasks_.spawn(node->project());
+  co_return node;
+}
+
+void Node::set_addresses(std::vector<std::string> nbd, std::vector<std::string> control,
+                         std::vector<std::string> replication) {
+  configuration_.nbd_addresses = std::move(nbd);
+  configuration_.control_addresses = std::move(control);
+  configuration_.replication_addresses = std::move(replication);
+}
+
+io::Task<Result<void>> Node::stop() {
+  stopping_ = true;
+  stop_wanted_.wake_all();
+  co_await nbd_server_->stop();
+  co_await pairs_->stop();
+  co_await tasks_.join();
+  if (catalog_ != nullptr) {
+    auto written = co_await write_rows();
+    if (!written.ok()) log_("catalogue", "last rows not written: " + written.error().message);
+  }
+  Result<void> outcome;
+  for (auto& [name, group] : groups_) {
+    auto closed = co_await group->close();
+    if (!closed.ok()) {
+      log_("group-close", name + ": " + closed.error().message);
+      outcome = closed;
+    }
+  }
+  co_return outcome;
+}
+
+group::GroupContext Node::group_context() {
+  journal::JournalOptions journal_options;
+  journal_options.recent_bytes_max =
+      std::clamp<std::uint64_t>(configuration_.cache_size_bytes / 8, 2 << 20, 64 << 20);
+  return {.environment = environment_,
+          .pool = *pool_,
+          .cache = *cache_,
+          .make_index = make_index_,
+          .journal_options = journal_options};
+}
+
+io::Task<void> Node::remove_scratch_units() {
+  // Scratch of writable views that a crash left behind.
+  for (const pool::LuRecord& unit : pool_->units()) {
+    if (unit.kind != pool::LuKind::kData || !unit.group.is_zero()) continue;
+    auto removed = co_await pool_->remove(unit.number);
+    if (!removed.ok())
+      log_("scratch", "unit " + std::to_string(unit.number.value) + ": " + removed.error().message);
+  }
+}
+
+io::Task<void> Node::open_groups() {
+  for (const pool::LuRecord& unit : pool_->units()) {
+    if (unit.kind != pool::LuKind::kLog) continue;
+    auto group = co_await group::Group::open(group_context(), unit.number);
+    if (!group.ok()) {
+      log_("group-broken", unit.group.to_string() + ": " + group.error().message);
+      broken_.push_back({unit.group, unit.number, group.error().message, environment_.clock.now()});
+      continue;
+    }
+    const std::string name = (*group)->name();
+    groups_[name] = std::move(group).value();
+    log_("group-open", name + " head=" + groups_[name]->head().to_string());
+    auto adopted = co_await pairs_->adopt(name);
+    if (!adopted.ok()) log_("pair-broken", name + ": " + adopted.error().message);
+  }
+}
+
+group::Group* Node::find_group(const std::string& name) {
+  const auto at = groups_.find(name);
+  return at == groups_.end() ? nullptr : at->second.get();
+}
+
+Result<group::Group*> Node::require_group(const std::string& name) {
+  TM_TRY(validate_name("group name", name));
+  if (group::Group* group = find_group(name)) return group;
+  return fail(ErrorCode::kNotFound,
+              "there is no group '" + name + "' on " + configuration_.name + "; see `tidemark group list`");
+}
+
+Result<group::VolumeShape> Node::require_volume(group::Group& group, const std::string& name) {
+  TM_TRY(validate_name("volume name", name));
+  for (const group::VolumeShape& shape : group.volumes()) {
+    if (shape.name == name) return shape;
+  }
+  return fail(ErrorCode::kNotFound, "group '" + group.name() + "' has no volume '" + name +
+                                        "'; see `tidemark volume list " + group.name() + "`");
+}
+
+std::vector<std::string> Node::writers_of(const std::string& group) const {
+  std::vector<std::string> out;
+  for (const OpenExport& open : open_exports_) {
+    if (open.group == group && open.writable && !open.view)
+      out.push_back(open.client + " on " + group + "/" + open.volume);
+  }
+  return out;
+}
+
+io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, group::GroupState state) {
+  auto guard = co_await registry_mutex_.lock();
+  if (find_group(hello.group_name) != nullptr) {
+    co_return fail(ErrorCode::kExists, "there is a group '" + hello.group_name + "' already");
+  }
+  for (const pool::LuRecord& unit : pool_->units()) {
+    if (unit.group == hello.group) {
+      co_return fail(ErrorCode::kExists, "this node holds a copy of that group already, under another name");
+    }
+  }
+  const group::GroupSettings settings{.retain = Duration{hello.retain_ns}};
+  auto made = co_await group::Group::create_secondary(group_context(), hello.group_name, settings,
+                                                      hello.journal_size_bytes, hello.group, std::move(state),
+                                                      hello.start, hello.start_checksum, hello.parity);
+  if (!made.ok()) {
+    // What was made of it is given back, so that the next try finds nothing in its way.
+    (void)co_await group::Group::destroy(*pool_, hello.group);
+    co_return std::move(made).error();
+  }
+  group::Group* group = made->get();
+  groups_[hello.group_name] = std::move(made).value();
+  co_return group;
+}
+
+io::Task<Result<void>> Node::drop_group(std::string name) {
+  co_await disconnect_exports(name);
+  const std::string prefix = name + "/";
+  co_await nbd_server_->disconnect(
+      [prefix](const std::string& export_name) { return export_name.starts_with(prefix); });
+  auto guard = co_await registry_mutex_.lock();
+  const auto at = groups_.find(name);
+  if (at == groups_.end()) co_return Result<void>{};
+  // Out of the registry first: nobody finds a group that is going.
+  std::unique_ptr<group::Group> group = std::move(at->second);
+  groups_.erase(at);
+  projected_.erase(name);
+  const GroupIdentity identity = group->identity();
+  (void)co_await group->close();
+  group = nullptr;
+  co_return co_await group::Group::destroy(*pool_, identity);
+}
+
+io::Task<void> Node::disconnect_exports(std::string name) {
+  const std::string prefix = name + "/";
+  co_await nbd_server_->disconnect([prefix](const std::string& export_name) {
+    return export_name.starts_with(prefix) && export_name.find('@') == std::string::npos;
+  });
+}
+
+void Node::log(const std::string& event, const std::string& group, const std::string& text) {
+  log_(event, group.empty() ? text : "group=" + group + " " + text);
+}
+
+}  // namespace tidemark::node

@@ -1,0 +1,179 @@
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "control/operations.h"
+#include "group/group.h"
+#include "nbd/server.h"
+#include "pool/pool.h"
+#include "replication/pairs.h"
+
+namespace tidemark::node {
+
+struct NodeConfiguration {
+  NodeIdentity identity{};
+  std::string name{};
+  std::string version{};
+  std::uint64_t cache_size_bytes = 512ull << 20;
+  std::vector<std::string> nbd_addresses{};
+  std::vector<std::string> control_addresses{};
+  std::vector<std::string> replication_addresses{};
+};
+inline constexpr std::uint64_t kCacheSizeBytesMin = 16 << 20;
+inline constexpr std::uint64_t kJournalSizeBytesDefault = 8ull << 30;
+
+// One event, one line: a word for the kind, then fields.
+using Log = std::function<void(const std::string& event, const std::string& text)>;
+// The catalogue, made where the node is wired: a file, or memory in simulation. May be empty: then there is
+// none.
+using OpenCatalog = std::function<Result<std::unique_ptr<catalog::Catalog>>()>;
+
+// One export that a client has open.
+struct OpenExport {
+  std::string group{};
+  std::string volume{};
+  std::string client{};
+  bool writable = false;
+  bool view = false;
+};
+
+// One tidemarkd, built from a disk, an environment and a configuration: the pool, the groups with their
+// journals and pairs, the exports, and every operation of the control API. Nothing here knows whether the
+// disk and the network are real.
+//
+// Made by start(), which opens every group that the pool holds. Ended by stop(), in order; destroying it
+// without is a crash. Reactor thread only; everything in the environment outlives it.
+class Node final : public nbd::ExportDirectory, public replication::PairHost, public control::NodeOperations {
+ public:
+  // Formats the disk when it is new. kRefused, kDamaged, kUnsupported tell of a disk that is not this node's
+  // or cannot be used. A group that cannot be opened does not keep the others from serving; `status` tells of
+  // it.
+  static io::Task<Result<std::unique_ptr<Node>>> start(io::Environment environment, io::Disk& disk,
+                                                       NodeConfiguration configuration,
+                                                       group::IndexFactory make_index,
+                                                       OpenCatalog open_catalog, Log log);
+  ~Node() override;
+  // Exports close after what is in flight, groups write their last snapshot, the catalogue its last rows.
+  io::Task<Result<void>> stop();
+
+  nbd::Server& nbd_server() { return *nbd_server_; }
+  replication::Pairs& pairs() { return *pairs_; }
+  // Where the services really listen, with the ports that the system chose; for `status`.
+  void set_addresses(std::vector<std::string> nbd, std::vector<std::string> control,
+                     std::vector<std::string> replication);
+
+  // ---- nbd::ExportDirectory
+  io::Task<Result<std::vector<std::string>>> list() override;
+  io::Task<Result<nbd::ExportInfo>> describe(std::string name) override;
+  io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> open(std::string name, std::string client) override;
+
+  // ---- replication::PairHost
+  group::Group* find_group(const std::string& name) override;
+  io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) override;
+  io::Task<Result<void>> drop_group(std::string name) override;
+  io::Task<void> disconnect_exports(std::string name) override;
+  void log(const std::string& event, const std::string& group, const std::string& text) override;
+
+  // ---- control::NodeOperations
+  io::Task<Result<control::NodeStatus>> node_status(control::NodeStatusRequest request) override;
+  io::Task<Result<control::SessionsReply>> sessions(control::SessionsRequest request) override;
+  io::Task<Result<control::TableReply>> table(control::TableRequest request) override;
+  io::Task<Result<control::GroupInfo>> group_create(control::GroupCreateRequest request) override;
+  io::Task<Result<control::GroupListReply>> group_list(control::GroupListRequest request) override;
+  io::Task<Result<control::GroupInfo>> group_show(control::GroupShowRequest request) override;
+  io::Task<Result<control::GroupInfo>> group_set(control::GroupSetRequest request) override;
+  io::Task<Result<control::GroupInfo>> group_open(control::GroupOpenRequest request) override;
+  io::Task<Result<control::GroupInfo>> group_serve(control::GroupServeRequest request) override;
+  io::Task<Result<control::Done>> group_delete(control::GroupDeleteRequest request) override;
+  io::Task<Result<control::VolumeInfo>> volume_create(control::VolumeCreateRequest request) override;
+  io::Task<Result<control::VolumeListReply>> volume_list(control::VolumeListRequest request) override;
+  io::Task<Result<control::VolumeInfo>> volume_show(control::VolumeShowRequest request) override;
+  io::Task<Result<control::VolumeInfo>> volume_resize(control::VolumeResizeRequest request) override;
+  io::Task<Result<control::Done>> volume_delete(control::VolumeDeleteRequest request) override;
+  io::Task<Result<control::PairStatus>> pair_create(control::PairCreateRequest request) override;
+  io::Task<Result<control::PairStatus>> pair_status(control::PairStatusRequest request) override;
+  io::Task<Result<control::PairStatus>> pair_suspend(control::PairSuspendRequest request) override;
+  io::Task<Result<control::PairStatus>> pair_resync(control::PairResyncRequest request) override;
+  io::Task<Result<control::PairTakeoverReply>> pair_takeover(control::PairTakeoverRequest request) override;
+  io::Task<Result<control::Done>> pair_delete(control::PairDeleteRequest request) override;
+  io::Task<Result<control::JournalStatus>> journal_status(control::JournalStatusRequest request) override;
+  io::Task<Result<control::JournalShowReply>> journal_show(control::JournalShowRequest request) override;
+  io::Task<Result<control::JournalDataReply>> journal_data(control::JournalDataRequest request) override;
+  io::Task<Result<control::MarkInfo>> mark_create(control::MarkCreateRequest request) override;
+  io::Task<Result<control::MarkListReply>> mark_list(control::MarkListRequest request) override;
+  io::Task<Result<control::MarkInfo>> mark_show(control::MarkShowRequest request) override;
+  io::Task<Result<control::MarkInfo>> mark_name(control::MarkNameRequest request) override;
+  io::Task<Result<control::MarkInfo>> mark_hold(control::MarkHoldRequest request) override;
+  io::Task<Result<control::MarkInfo>> mark_release(control::MarkReleaseRequest request) override;
+  io::Task<Result<control::Done>> mark_delete(control::MarkDeleteRequest request) override;
+  io::Task<Result<control::RestoreReply>> restore(control::RestoreRequest request) override;
+  io::Task<Result<control::BranchListReply>> branch_list(control::BranchListRequest request) override;
+  io::Task<Result<control::BranchInfo>> branch_show(control::BranchShowRequest request) override;
+  io::Task<Result<control::Done>> branch_release(control::BranchReleaseRequest request) override;
+  io::Task<Result<control::DiffReply>> diff(control::DiffRequest request) override;
+
+ private:
+  Node(io::Environment environment, NodeConfiguration configuration, group::IndexFactory make_index, Log log);
+
+  // A group that the pool holds and that could not be opened.
+  struct BrokenGroup {
+    GroupIdentity identity{};
+    LuNumber log_volume{};
+    std::string reason{};
+    WallTime since{};
+  };
+  using ExportHandle = std::list<OpenExport>::iterator;
+  friend class ExportRegistration;
+
+  group::GroupContext group_context();
+  io::Task<void> open_groups();
+  io::Task<void> remove_scratch_units();
+  Result<group::Group*> require_group(const std::string& name);
+  Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
+  std::vector<std::string> writers_of(const std::string& group) const;
+
+  // describe.cc: what the node knows, in the words of the API
+  control::GroupInfo group_info(const group::Group& group) const;
+  control::VolumeInfo volume_info(const group::Group& group, const group::VolumeShape& shape) const;
+  control::JournalStatus journal_info(const group::Group& group) const;
+  control::MarkInfo mark_info(const group::Group& group, const group::Mark& mark) const;
+  control::BranchInfo branch_info(const group::Group& group, const index::EpochInfo& info) const;
+  std::optional<control::PairStatus> pair_info(const group::Group& group) const;
+  control::JournalEntry entry_info(const group::Group& group, const group::ShownEntry& shown) const;
+  std::vector<control::Problem> problems() const;
+  control::PointInfo point_info(const group::Group& group, LogId id) const;
+
+  // projection.cc: the catalogue
+  io::Task<void> project();
+  catalog::Changes collect_rows();
+  io::Task<Result<void>> write_rows();
+
+  io::Environment environment_;
+  NodeConfiguration configuration_;
+  group::IndexFactory make_index_;
+  Log log_;
+  WallTime started_{};
+  std::unique_ptr<pool::Pool> pool_;
+  std::unique_ptr<group::BlockCache> cache_;
+  std::map<std::string, std::unique_ptr<group::Group>> groups_;
+  std::vector<BrokenGroup> broken_;
+  std::list<OpenExport> open_exports_;
+  std::unique_ptr<replication::Pairs> pairs_;
+  std::unique_ptr<nbd::Server> nbd_server_;
+  std::shared_ptr<catalog::Catalog> catalog_;
+  io::Mutex catalog_mutex_;
+  io::Mutex registry_mutex_;
+  std::map<std::string, Place> projected_;  // by group: entries before this place have their log_id rows
+  bool stopping_ = false;
+  io::WaitQueue stop_wanted_;
+  io::TaskScope tasks_;
+};
+
+}  // namespace tidemark::node

@@ -1,0 +1,191 @@
+// Operations of the control API on the node, its groups and volumes.
+
+#include <algorithm>
+
+#include "base/names.h"
+#include "node/node.h"
+
+namespace tidemark::node {
+
+io::Task<Result<control::NodeStatus>> Node::node_status(control::NodeStatusRequest) {
+  const pool::PoolStatus pool = pool_->status();
+  control::NodeStatus status{.node = configuration_.name,
+                             .identity = configuration_.identity.to_string(),
+                             .version = configuration_.version,
+                             .now = environment_.clock.now(),
+                             .started = started_,
+                             .nbd_addresses = configuration_.nbd_addresses,
+                             .control_addresses = configuration_.control_addresses,
+                             .replication_addresses = configuration_.replication_addresses,
+                             .pool_capacity_bytes = pool.size_bytes,
+                             .pool_used_bytes = pool.allocated_bytes,
+                             .cache_capacity_bytes = configuration_.cache_size_bytes,
+                             .problems = problems(),
+                             .groups = {}};
+  for (const auto& [name, group] : groups_) status.groups.push_back(group_info(*group));
+  co_return status;
+}
+
+io::Task<Result<control::SessionsReply>> Node::sessions(control::SessionsRequest) {
+  control::SessionsReply reply;
+  for (const nbd::SessionStatus& session : nbd_server_->sessions()) {
+    const bool view = session.export_name.find('@') != std::string::npos;
+    reply.sessions.push_back({.kind = control::SessionKind::kNbd,
+                              .client = session.client,
+                              .export_name = printable(session.export_name, 256),
+                              .writable = !session.read_only && !session.export_name.empty(),
+                              .view = view,
+                              .since = session.since,
+                              .read_bytes = session.counters.bytes_read,
+                              .written_bytes = session.counters.bytes_written});
+  }
+  co_return reply;
+}
+
+io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequest request) {
+  TM_CO_TRY(validate_name("group name", request.group));
+  auto guard = co_await registry_mutex_.lock();
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  if (find_group(request.group) != nullptr) {
+    co_return fail(ErrorCode::kExists, "there is a group '" + request.group + "' already");
+  }
+  group::GroupSettings settings;
+  if (request.retain.has_value()) settings.retain = *request.retain;
+  if (request.on_full == control::OnFull::kStopWrites) settings.on_full = group::OnFull::kStopWrites;
+  const std::uint64_t journal_size_bytes = request.journal_size_bytes.value_or(kJournalSizeBytesDefault);
+  auto group = co_await group::Group::create(group_context(), request.group, settings, journal_size_bytes);
+  if (!group.ok()) co_return std::move(group).error();
+  const group::Group& created = **group;
+  groups_[request.group] = std::move(group).value();
+  log_("group-create", request.group);
+  co_return group_info(created);
+}
+
+io::Task<Result<control::GroupListReply>> Node::group_list(control::GroupListRequest) {
+  control::GroupListReply reply;
+  for (const auto& [name, group] : groups_) reply.groups.push_back(group_info(*group));
+  co_return reply;
+}
+
+io::Task<Result<control::GroupInfo>> Node::group_show(control::GroupShowRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  co_return group_info(*group);
+}
+
+io::Task<Result<control::GroupInfo>> Node::group_set(control::GroupSetRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  if (request.journal_size_bytes.has_value()) {
+    co_return fail(ErrorCode::kUnsupported, "the size of a journal cannot be changed in this version");
+  }
+  group::GroupSettings settings = group->local().settings;
+  if (request.retain.has_value()) settings.retain = *request.retain;
+  if (request.on_full.has_value()) {
+    settings.on_full = *request.on_full == control::OnFull::kStopWrites ? group::OnFull::kStopWrites
+                                                                        : group::OnFull::kDropHistory;
+  }
+  TM_CO_TRY(co_await group->set_settings(settings));
+  co_return group_info(*group);
+}
+
+io::Task<Result<control::GroupInfo>> Node::group_open(control::GroupOpenRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  if (group->local().exports_closed) TM_CO_TRY(co_await group->set_exports_closed(false));
+  co_return group_info(*group);
+}
+
+io::Task<Result<control::GroupInfo>> Node::group_serve(control::GroupServeRequest request) {
+  // A primary of this version never waits for its peer, so there is nothing to let go on.
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY(group->check_accepting());
+  co_return group_info(*group);
+}
+
+io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  if (!group->volumes().empty() && !request.force) {
+    co_return fail(ErrorCode::kRefused,
+                   "group '" + request.group +
+                       "' has volumes; delete them first, or say --force to delete the group "
+                       "with its volumes and its whole history");
+  }
+  const std::vector<std::string> writers = writers_of(request.group);
+  if (!writers.empty() && !request.force) {
+    co_return fail(ErrorCode::kBusy, "a client writes to group '" + request.group + "': " + writers.front());
+  }
+  if (pairs_->status(request.group).has_value()) {
+    if (!request.force) {
+      co_return fail(ErrorCode::kRefused, "group '" + request.group + "' has a pair; `tidemark pair delete " +
+                                              request.group + "` first");
+    }
+    (void)co_await pairs_->dissolve(request.group);
+    co_await pairs_->forget(request.group);
+  }
+  TM_CO_TRY(co_await drop_group(request.group));
+  log_("group-delete", request.group);
+  co_return control::Done{};
+}
+
+io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto created = co_await group->create_volume(request.volume, request.size_bytes);
+  if (!created.ok()) co_return std::move(created).error();
+  co_return volume_info(*group, *created);
+}
+
+io::Task<Result<control::VolumeListReply>> Node::volume_list(control::VolumeListRequest request) {
+  control::VolumeListReply reply;
+  if (!request.group.empty()) {
+    TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+    for (const group::VolumeShape& shape : group->volumes())
+      reply.volumes.push_back(volume_info(*group, shape));
+    co_return reply;
+  }
+  for (const auto& [name, group] : groups_) {
+    for (const group::VolumeShape& shape : group->volumes())
+      reply.volumes.push_back(volume_info(*group, shape));
+  }
+  co_return reply;
+}
+
+io::Task<Result<control::VolumeInfo>> Node::volume_show(control::VolumeShowRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
+  co_return volume_info(*group, shape);
+}
+
+io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
+  if (request.size_bytes < shape.size_bytes) {
+    if (!request.shrink) {
+      co_return fail(ErrorCode::kRefused,
+                     "volume '" + request.group + "/" + request.volume + "' has " +
+                         format_size(shape.size_bytes) +
+                         "; to make it smaller say --shrink, what lies beyond is discarded");
+    }
+    const control::VolumeInfo info = volume_info(*group, shape);
+    if (info.writers_connected + info.readers_connected > 0) {
+      co_return fail(ErrorCode::kBusy, "volume '" + request.group + "/" + request.volume +
+                                           "' is in use; disconnect its clients before it is made smaller");
+    }
+  }
+  auto resized = co_await group->resize_volume(request.volume, request.size_bytes);
+  if (!resized.ok()) co_return std::move(resized).error();
+  co_return volume_info(*group, *resized);
+}
+
+io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
+  const control::VolumeInfo info = volume_info(*group, shape);
+  if (info.writers_connected > 0 && !request.force) {
+    co_return fail(ErrorCode::kBusy, "a client writes to '" + request.group + "/" + request.volume +
+                                         "'; disconnect it, or say --force");
+  }
+  const std::string name = request.group + "/" + request.volume;
+  co_await nbd_server_->disconnect([name](const std::string& export_name) { return export_name == name; });
+  TM_CO_TRY(co_await group->delete_volume(request.volume));
+  co_return control::Done{.note = "its past can be read until it expires"};
+}
+
+}  // namespace tidemark::node

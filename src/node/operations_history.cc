@@ -1,0 +1,280 @@
+// Operations of the control API on marks, restores, branches, the journal and differences.
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/names.h"
+#include "node/node.h"
+
+namespace tidemark::node {
+namespace {
+
+// "m-20260501-120000-1a2b3c": readable, sorted by time, and not met twice.
+std::string generate_mark_id(WallTime now, std::uint64_t random) {
+  std::string digits;
+  for (const char c : format_time(now).substr(0, 19)) {
+    if (c >= '0' && c <= '9') digits.push_back(c);
+  }
+  char tail[8];
+  std::snprintf(tail, sizeof tail, "%06x", static_cast<unsigned>(random & 0xffffff));
+  return "m-" + digits.substr(0, 8) + "-" + digits.substr(8) + "-" + tail;
+}
+
+}  // namespace
+
+io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  if (group->local().role == group::Role::kSecondary) {
+    co_return fail(
+        ErrorCode::kRefused,
+        "group '" + request.group + "' is the secondary of its pair here; make the mark on the primary");
+  }
+  const format::MarkRecord record{
+      .id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next())),
+      .host_time = request.host_time.value_or(WallTime{}),
+      .host = request.host,
+      .note = request.note};
+  auto mark = co_await group->create_mark(record);
+  if (!mark.ok()) co_return std::move(mark).error();
+  if (request.wait == control::WaitFor::kPeer) {
+    TM_CO_TRY(co_await pairs_->wait_received(request.group, mark->entry));
+    group::Group* const still = find_group(request.group);
+    if (still == nullptr) co_return fail(ErrorCode::kNotFound, "the group is gone");
+    co_return mark_info(*still, *mark);
+  }
+  co_return mark_info(*group, *mark);
+}
+
+io::Task<Result<control::MarkListReply>> Node::mark_list(control::MarkListRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  control::MarkListReply reply;
+  const auto& marks = group->state().marks();
+  for (auto at = marks.upper_bound(request.after); at != marks.end(); ++at) {
+    if (reply.marks.size() == request.limit) {
+      reply.next = reply.marks.back().id;
+      break;
+    }
+    reply.marks.push_back(mark_info(*group, at->second));
+  }
+  co_return reply;
+}
+
+io::Task<Result<control::MarkInfo>> Node::mark_show(control::MarkShowRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  const group::Mark* mark = group->state().find_mark(request.id);
+  if (mark == nullptr) {
+    co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' has no mark '" +
+                                             printable(request.id, 140) + "'; " + group->points().hint());
+  }
+  co_return mark_info(*group, *mark);
+}
+
+io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  const format::MarkRecord record{.id = request.id, .host_time = {}, .host = {}, .note = request.note};
+  auto mark = co_await group->name_point(record, request.point);
+  if (!mark.ok()) co_return std::move(mark).error();
+  co_return mark_info(*group, *mark);
+}
+
+io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto mark = co_await group->change_mark(request.id, format::MarkAction::kHold);
+  if (!mark.ok()) co_return std::move(mark).error();
+  co_return mark_info(*group, *mark);
+}
+
+io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto mark = co_await group->change_mark(request.id, format::MarkAction::kRelease);
+  if (!mark.ok()) co_return std::move(mark).error();
+  co_return mark_info(*group, *mark);
+}
+
+io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto mark = co_await group->change_mark(request.id, format::MarkAction::kDelete);
+  if (!mark.ok()) co_return std::move(mark).error();
+  co_return control::Done{};
+}
+
+io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto planned = co_await group->plan_restore(request.point, request.before);
+  if (!planned.ok()) co_return std::move(planned).error();
+  const group::RestorePlan& plan = *planned;
+  control::RestoreReply reply{.dry_run = request.dry_run,
+                              .from = {.log_id = plan.from.at, .timer = plan.from.timer},
+                              .target = {.log_id = plan.target.at, .timer = plan.target.timer},
+                              .new_epoch = {},
+                              .volumes = {},
+                              .entries_left = plan.entries_left,
+                              .marks_left = plan.marks_left.size(),
+                              .marks_left_ids = plan.marks_left,
+                              .writers = writers_of(request.group)};
+  if (reply.marks_left_ids.size() > control::kPageLimitDefault) {
+    reply.marks_left_ids.erase(reply.marks_left_ids.begin(),
+                               reply.marks_left_ids.end() - control::kPageLimitDefault);
+  }
+  std::map<VolumeId, control::VolumeChange> changes;
+  for (const group::VolumeShape& shape : plan.shape_now) {
+    changes[shape.id].volume = shape.name;
+    changes[shape.id].size_bytes_now = shape.size_bytes;
+  }
+  for (const group::VolumeShape& shape : plan.shape_target) {
+    changes[shape.id].volume = shape.name;
+    changes[shape.id].size_bytes_target = shape.size_bytes;
+  }
+  for (auto& [id, change] : changes) {
+    if (request.dry_run) {
+      const std::uint64_t size =
+          std::max(change.size_bytes_now.value_or(0), change.size_bytes_target.value_or(0));
+      auto differing =
+          co_await group->count_differing(id, plan.from.at, plan.target.at, {0, size / kBlockSizeBytes});
+      if (!differing.ok()) co_return std::move(differing).error();
+      change.blocks_differing = *differing;
+      change.bytes_differing = *differing * kBlockSizeBytes;
+    }
+    reply.volumes.push_back(change);
+  }
+  TM_CO_TRY(pairs_->check_restore(*group, plan.target.at));
+  if (request.dry_run) co_return reply;
+  if (!reply.writers.empty() && !request.force) {
+    co_return fail(ErrorCode::kBusy,
+                   "a client that can write is connected: " + reply.writers.front() +
+                       "; unmount and disconnect it, or say --force to cut it off and keep the "
+                       "exports closed until `tidemark group open " +
+                       request.group + "`");
+  }
+  if (!reply.writers.empty()) {
+    // Closed first, so that nobody comes back before the restore has taken effect.
+    TM_CO_TRY(co_await group->set_exports_closed(true));
+    reply.exports_closed = true;
+  }
+  co_await disconnect_exports(request.group);
+  TM_CO_TRY(co_await pairs_->before_own_epoch(request.group));
+  auto restored = co_await group->restore(plan, format::EpochReason::kRestore);
+  if (!restored.ok()) co_return std::move(restored).error();
+  reply.new_epoch = restored->id.epoch().value;
+  log_("restore", "group=" + request.group + " to=" + plan.target.at.to_string() +
+                      " epoch=" + std::to_string(*reply.new_epoch));
+  co_return reply;
+}
+
+io::Task<Result<control::BranchListReply>> Node::branch_list(control::BranchListRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  control::BranchListReply reply;
+  for (const auto& [number, info] : group->state().epochs().all()) {
+    const bool live = number == group->live_epoch();
+    const bool readable = group->check_readable(info.last).ok();
+    if (live || readable) reply.branches.push_back(branch_info(*group, info));
+  }
+  co_return reply;
+}
+
+io::Task<Result<control::BranchInfo>> Node::branch_show(control::BranchShowRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  const index::EpochInfo* info = group->state().epochs().find(Epoch{request.epoch});
+  if (info == nullptr) {
+    co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' has no branch " +
+                                             std::to_string(request.epoch) + "; see `tidemark branch list " +
+                                             request.group + "`");
+  }
+  co_return branch_info(*group, *info);
+}
+
+io::Task<Result<control::Done>> Node::branch_release(control::BranchReleaseRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY(co_await group->release_branch(Epoch{request.epoch}));
+  co_return control::Done{};
+}
+
+io::Task<Result<control::JournalStatus>> Node::journal_status(control::JournalStatusRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  control::JournalStatus info = journal_info(*group);
+  auto floor = co_await group->points().timer_at(info.floor.log_id);
+  if (floor.ok()) info.floor.timer = *floor;
+  co_return info;
+}
+
+io::Task<Result<control::JournalShowReply>> Node::journal_show(control::JournalShowRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto from = co_await group->points().resolve(request.from, false);
+  if (!from.ok()) co_return std::move(from).error();
+  auto entries = co_await group->show_entries(from->at, request.limit);
+  if (!entries.ok()) co_return std::move(entries).error();
+  control::JournalShowReply reply;
+  for (const group::ShownEntry& shown : *entries) reply.entries.push_back(entry_info(*group, shown));
+  if (entries->size() == request.limit && !entries->empty() && entries->back().id != group->head()) {
+    reply.next = entries->back().id;
+  }
+  co_return reply;
+}
+
+io::Task<Result<control::JournalDataReply>> Node::journal_data(control::JournalDataRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  auto batch = co_await group->journal().find(request.log_id);
+  if (!batch.ok()) {
+    co_return fail(batch.error().code, "log:" + request.log_id.to_string() +
+                                           " is not in the journal of group '" + request.group + "'; " +
+                                           group->points().hint());
+  }
+  const group::ShownEntry shown{request.log_id,
+                                batch->meta.entries[request.log_id.raw() - batch->meta.first.raw()], Place{}};
+  control::JournalDataReply reply{
+      .entry = entry_info(*group, shown), .offset_bytes = request.offset_bytes, .data = {}, .next = {}};
+  const std::uint64_t length = reply.entry.length_bytes;
+  if (length == 0) {
+    co_return fail(ErrorCode::kInvalid,
+                   "log:" + request.log_id.to_string() + " changes no blocks, so it has no data");
+  }
+  if (request.offset_bytes >= length) {
+    co_return fail(ErrorCode::kInvalid, "the entry has " + std::to_string(length) + " bytes");
+  }
+  const std::uint64_t wanted =
+      std::min({request.length_bytes, length - request.offset_bytes, control::kJournalDataLengthBytesMax});
+  const std::uint64_t begin = reply.entry.offset_bytes + request.offset_bytes;
+  const BlockRange blocks{begin / kBlockSizeBytes, (begin + wanted + kBlockSizeBytes - 1) / kBlockSizeBytes};
+  auto data = co_await group->entry_data(request.log_id, shown.entry.volume, blocks,
+                                         request.side == control::DataSide::kBefore);
+  if (!data.ok()) co_return std::move(data).error();
+  const std::uint64_t skip = begin - blocks.begin * kBlockSizeBytes;
+  reply.data.bytes.assign(reinterpret_cast<const char*>(data->data()) + skip, wanted);
+  if (request.offset_bytes + wanted < length) reply.next = request.offset_bytes + wanted;
+  co_return reply;
+}
+
+io::Task<Result<control::DiffReply>> Node::diff(control::DiffRequest request) {
+  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY(validate_name("volume name", request.volume));
+  auto from = co_await group->points().resolve(request.from, false);
+  if (!from.ok()) co_return std::move(from).error();
+  auto to = co_await group->points().resolve(request.to, false);
+  if (!to.ok()) co_return std::move(to).error();
+  const auto shape_from = group->state().find_volume(request.volume, from->at);
+  const auto shape_to = group->state().find_volume(request.volume, to->at);
+  if (!shape_from.has_value() && !shape_to.has_value()) {
+    co_return fail(ErrorCode::kNotFound,
+                   "group '" + request.group + "' had no volume '" + request.volume + "' at either point");
+  }
+  const VolumeId id = shape_to.has_value() ? shape_to->id : shape_from->id;
+  control::DiffReply reply{.from = {.log_id = from->at, .timer = from->timer},
+                           .to = {.log_id = to->at, .timer = to->timer},
+                           .size_bytes_from = shape_from.has_value() ? shape_from->size_bytes : 0,
+                           .size_bytes_to = shape_to.has_value() ? shape_to->size_bytes : 0,
+                           .runs = {},
+                           .next = {}};
+  const std::uint64_t end = std::max(reply.size_bytes_from, reply.size_bytes_to) / kBlockSizeBytes;
+  const BlockRange blocks{std::min(request.offset_bytes / kBlockSizeBytes, end), end};
+  auto runs = co_await group->diff(id, from->at, to->at, blocks, request.limit);
+  if (!runs.ok()) co_return std::move(runs).error();
+  for (const group::ChangedRun& run : *runs) {
+    reply.runs.push_back({run.blocks.begin * kBlockSizeBytes, run.blocks.count() * kBlockSizeBytes});
+  }
+  if (runs->size() == request.limit && runs->back().blocks.end < end) {
+    reply.next = runs->back().blocks.end * kBlockSizeBytes;
+  }
+  co_return reply;
+}
+
+}  // namespace tidemark::node

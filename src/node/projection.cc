@@ -1,0 +1,171 @@
+// The management tables: what the node knows, written to the catalogue for people and programs to read. They
+// lag by up to a second; a catalogue that is lost is written anew.
+
+#include <algorithm>
+
+#include "base/names.h"
+#include "node/node.h"
+
+namespace tidemark::node {
+namespace {
+
+constexpr Duration kProjectInterval = Duration::seconds(1);
+// Batches turned into rows in one round; the rest follows in the next.
+constexpr std::size_t kBatchesPerRoundMax = 20'000;
+constexpr const char* kRaidGroup = "default";
+constexpr const char* kDisk = "disk0";
+
+std::string mark_state(const control::MarkInfo& info) {
+  if (!info.restorable) return "expired";
+  if (info.held) return "held";
+  return info.live ? "live" : "branch";
+}
+
+}  // namespace
+
+io::Task<void> Node::project() {
+  while (!stopping_) {
+    auto written = co_await write_rows();
+    if (!written.ok()) log_("catalogue", written.error().message);
+    (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kProjectInterval);
+  }
+}
+
+catalog::Changes Node::collect_rows() {
+  using catalog::TableName;
+  catalog::Changes rows;
+  for (const TableName table : {TableName::kDeviceAddress, TableName::kRaidAddress, TableName::kVolume,
+                                TableName::kPair, TableName::kLogVolumeGroup, TableName::kMarkId}) {
+    rows.push_back(catalog::ClearTable{table});
+  }
+  rows.push_back(
+      catalog::NodeRow{configuration_.identity, configuration_.name, configuration_.version, started_});
+  for (const auto& [name, group] : groups_) {
+    const control::GroupInfo info = group_info(*group);
+    const journal::JournalStatus journal = group->journal().status();
+    for (const control::VolumeInfo& volume : info.volumes) {
+      const LuNumber lu{volume.lu_number};
+      const std::string state = info.state == control::GroupState::kStopped ? "stopped" : "open";
+      rows.push_back(catalog::VolumeRow{lu, catalog::VolumeKind::kData, name, volume.volume,
+                                        VolumeId{volume.number}, volume.size_bytes, volume.allocated_bytes,
+                                        state});
+      rows.push_back(catalog::DeviceAddressRow{name + "/" + volume.volume, 0, volume.size_bytes, name,
+                                               volume.volume, lu, 0});
+      const pool::DataVolume* base = pool_->data_volume(lu);
+      if (base == nullptr) continue;
+      std::uint64_t block = 0;
+      while (const std::optional<BlockRange> run = base->next_allocated(block)) {
+        constexpr std::uint64_t kExtentBlocks = 1024;
+        for (std::uint64_t at = run->begin; at < run->end; at += kExtentBlocks) {
+          const pool::AddressTranslation place = base->translate(at * kBlockSizeBytes);
+          if (!place.allocated) continue;
+          const std::uint64_t end = std::min(run->end, (at / kExtentBlocks + 1) * kExtentBlocks);
+          rows.push_back(catalog::RaidAddressRow{lu, at * kBlockSizeBytes, (end - at) * kBlockSizeBytes,
+                                                 kRaidGroup, place.disk_offset.value, kDisk,
+                                                 place.disk_offset.value});
+        }
+        block = run->end;
+      }
+      if (info.pair.has_value()) {
+        const bool primary = info.pair->role == control::GroupRole::kPrimary;
+        const std::string role = primary ? "primary" : "secondary";
+        const auto status = pairs_->status(name);
+        rows.push_back(catalog::PairRow{
+            name, volume.volume, primary ? configuration_.name : info.pair->peer_node,
+            primary ? lu : LuNumber{}, primary ? info.pair->peer_node : configuration_.name,
+            primary ? LuNumber{} : lu, role, replication::pair_state_name(status->record.state), "async",
+            info.pair->peer_address});
+      }
+    }
+    const LuNumber log_volume = group->log_volume();
+    rows.push_back(catalog::VolumeRow{log_volume,
+                                      catalog::VolumeKind::kLog,
+                                      name,
+                                      {},
+                                      VolumeId{},
+                                      journal.size_bytes,
+                                      journal.size_bytes,
+                                      "open"});
+    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, kRaidGroup,
+                                           pool_->log_volume_offset(log_volume).value, kDisk,
+                                           pool_->log_volume_offset(log_volume).value});
+    rows.push_back(catalog::LogVolumeGroupRow{name, log_volume, journal.size_bytes, journal.used_bytes,
+                                              group->local().floor, group->head(), "open"});
+    for (const auto& [id, mark] : group->state().marks()) {
+      const control::MarkInfo mark_row = mark_info(*group, mark);
+      rows.push_back(catalog::MarkIdRow{name, id, mark.at, mark.timer, mark_row.host_time, mark.host,
+                                        mark.note, mark_state(mark_row)});
+    }
+  }
+  return rows;
+}
+
+io::Task<Result<void>> Node::write_rows() {
+  auto guard = co_await catalog_mutex_.lock();
+  auto rows = std::make_shared<catalog::Changes>(collect_rows());
+  // A row for each batch that has become durable since the last round.
+  std::vector<std::string> names;
+  for (const auto& [name, group] : groups_) names.push_back(name);
+  for (const std::string& name : names) {
+    std::size_t batches = 0;
+    while (batches < kBatchesPerRoundMax) {
+      group::Group* group = find_group(name);
+      if (group == nullptr) break;
+      Place& from = projected_[name];
+      from = std::max(from, group->journal().oldest());
+      auto batch = co_await group->journal().scan(from);
+      if (!batch.ok() || !batch->has_value()) break;
+      const format::BatchMeta& meta = (*batch)->meta;
+      rows->push_back(catalog::LogIdRow{name, meta.first, meta.last(), meta.entries.front().timer,
+                                        meta.entries.back().timer});
+      projected_[name] = (*batch)->next;
+      ++batches;
+    }
+    if (group::Group* group = find_group(name)) {
+      const LogId floor = group->local().floor;
+      if (floor.sequence() > 0) rows->push_back(catalog::TrimLogIds{name, floor});
+    }
+  }
+  auto outcome = std::make_shared<Result<void>>();
+  const std::shared_ptr<catalog::Catalog> catalog = catalog_;
+  std::function<void()> work = [catalog, rows, outcome] { *outcome = catalog->apply(*rows); };
+  co_await environment_.offload.run(std::move(work));
+  co_return *outcome;
+}
+
+io::Task<Result<control::TableReply>> Node::table(control::TableRequest request) {
+  if (catalog_ == nullptr) {
+    co_return fail(ErrorCode::kUnsupported, "this node has no catalogue; see its log for the reason");
+  }
+  // What was acknowledged before the question is in the answer.
+  TM_CO_TRY(co_await write_rows());
+  catalog::Query query{.table = request.name,
+                       .group = request.group,
+                       .log_id = {},
+                       .mark_id = {},
+                       .time = {},
+                       .after = request.after,
+                       .limit = request.limit};
+  if (!request.id.empty()) {
+    if (request.name == "log_id") {
+      TM_CO_TRY_ASSIGN(query.log_id, group::parse_log_id(request.id.starts_with("log:") ? request.id.substr(4)
+                                                                                        : request.id));
+    } else {
+      query.mark_id = request.id;
+    }
+  }
+  if (!request.time.empty()) {
+    TM_CO_TRY_ASSIGN(query.time, parse_time(request.time));
+  }
+  auto guard = co_await catalog_mutex_.lock();
+  auto answer = std::make_shared<Result<catalog::Table>>(fail(ErrorCode::kIo, "not asked"));
+  const std::shared_ptr<catalog::Catalog> catalog = catalog_;
+  std::function<void()> work = [catalog, query, answer] { *answer = catalog->query(query); };
+  co_await environment_.offload.run(std::move(work));
+  if (!answer->ok()) co_return std::move(*answer).error();
+  catalog::Table& table = answer->value();
+  co_return control::TableReply{std::move(table.name), std::move(table.columns), std::move(table.rows),
+                                table.next};
+}
+
+}  // namespace tidemark::node
