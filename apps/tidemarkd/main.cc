@@ -124,9 +124,11 @@ io::Task<Result<void>> serve(Machine* machine) {
 
   // The network first: an address that is taken is told before anything is recovered.
   io::Network& network = machine->environment.network;
-  auto nbd = co_await listen_all(network, options.nbd, false, "NBD");
+  const std::vector<std::string> nbd_addresses = options.nbd;
+  const std::vector<std::string> replication_addresses = options.replication;
+  auto nbd = co_await listen_all(network, nbd_addresses, false, "NBD");
   if (!nbd.ok()) co_return std::move(nbd).error();
-  auto replication = co_await listen_all(network, options.replication, true, "the replication service");
+  auto replication = co_await listen_all(network, replication_addresses, true, "the replication service");
   if (!replication.ok()) co_return std::move(replication).error();
 
   const std::uint64_t cache = options.cache_size_bytes;
@@ -142,16 +144,15 @@ io::Task<Result<void>> serve(Machine* machine) {
     return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);
   };
   const std::string catalogue = folder.file("catalogue.sqlite");
-  node::NodeConfiguration configuration{.identity = identity,
-                                        .name = options.name,
-                                        .version = kVersion,
-                                        .cache_size_bytes = cache,
-                                        .nbd_addresses = {},
-                                        .control_addresses = {},
-                                        .replication_addresses = {}};
-  auto started = co_await node::Node::start(
-      environment, *disk, configuration, make_index, [catalogue] { return open_catalog(catalogue); },
-      log_line);
+  node::NodeConfiguration configuration;
+  configuration.identity = identity;
+  configuration.name = options.name;
+  configuration.version = kVersion;
+  configuration.cache_size_bytes = cache;
+  node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
+  node::Log log = log_line;
+  auto started = co_await node::Node::start(environment, *disk, std::move(configuration), make_index,
+                                            std::move(make_catalogue), std::move(log));
   if (!started.ok()) co_return std::move(started).error();
   const std::unique_ptr<node::Node> node = std::move(started).value();
 

@@ -17,7 +17,8 @@ Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_
       changed(context.environment.scheduler),
       reads_ended(context.environment.scheduler),
       phase_mutex(context.environment.scheduler),
-      command_mutex(context.environment.scheduler) {}
+      command_mutex(context.environment.scheduler),
+      settle_mutex(context.environment.scheduler) {}
 
 io::Task<void> Core::flip_phase() {
   auto guard = co_await phase_mutex.lock();
@@ -110,6 +111,7 @@ io::Task<Result<void>> Core::save_snapshot() {
 }
 
 io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
+  auto guard = co_await settle_mutex.lock();
   const GroupIdentity group = journal->group();
   for (const pool::LuRecord& unit : context.pool.units()) {
     if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;

@@ -139,6 +139,7 @@ struct Core {
   io::Task<Result<std::uint32_t>> checksum_at(LogId id);
   // Serialises entries that change the state, so that a check and its append are one.
   io::Mutex command_mutex;
+  io::Mutex settle_mutex;  // of settle_volumes(): a command and the destager may want it at once
   // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
   // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires
   // nothing. Time while the node was off does not count.

@@ -78,8 +78,10 @@ io::Task<void> Group::persist_index() {
     const journal::JournalStatus status = core_.journal->status();
     if (core_.index->wants_persist()) {
       const Place resume = core_.journal->durable_end();
-      auto persisted = co_await core_.index->persist(
-          resume, [this] { return wait_durable(core_.journal->last_ticket()); });
+      index::VersionIndex::UntilDurable until_durable = [this] {
+        return wait_durable(core_.journal->last_ticket());
+      };
+      auto persisted = co_await core_.index->persist(resume, std::move(until_durable));
       if (!persisted.ok()) core_.alarm = "the index could not be written: " + persisted.error().message;
     }
     if (status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 && core_.local.window_open) {
@@ -124,8 +126,8 @@ io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64
                                             " volumes, which is the most");
   }
   const VolumeShape shape{core_.state.next_volume_id(), name, size_bytes};
-  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(format::VolumeCreated{
-                                                         shape.id, shape.name, shape.size_bytes}));
+  format::ControlRecord record = format::VolumeCreated{shape.id, shape.name, shape.size_bytes};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   TM_CO_TRY(co_await core_.settle_volumes(false));
   TM_CO_TRY(co_await wait_durable(appended.ticket));
   co_return shape;
@@ -142,8 +144,8 @@ io::Task<Result<VolumeShape>> Group::resize_volume(std::string name, std::uint64
     // What is cut off reads as zeroes if the volume grows again.
     TM_CO_TRY(co_await data_.zero(shape->id, size_bytes, shape->size_bytes - size_bytes, true, false));
   }
-  TM_CO_TRY_ASSIGN(const journal::Appended appended,
-                   co_await core_.append_control(format::VolumeResized{shape->id, size_bytes}));
+  format::ControlRecord record = format::VolumeResized{shape->id, size_bytes};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   TM_CO_TRY(co_await core_.settle_volumes(false));
   TM_CO_TRY(co_await wait_durable(appended.ticket));
   shape->size_bytes = size_bytes;
@@ -155,8 +157,8 @@ io::Task<Result<void>> Group::delete_volume(std::string name) {
   TM_CO_TRY(core_.check_accepting());
   const std::optional<VolumeShape> shape = core_.state.find_volume(name, core_.head());
   if (!shape.has_value()) co_return no_such_volume(core_.name(), name);
-  TM_CO_TRY_ASSIGN(const journal::Appended appended,
-                   co_await core_.append_control(format::VolumeDeleted{shape->id}));
+  format::ControlRecord record = format::VolumeDeleted{shape->id};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   co_return co_await wait_durable(appended.ticket);
 }
 
@@ -231,7 +233,8 @@ io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string po
                                            "' before; ids are used once, choose another");
   }
   const std::string id = mark.id;
-  co_return co_await record_mark(format::PointNamed{std::move(mark), resolved->at}, id);
+  format::ControlRecord record = format::PointNamed{std::move(mark), resolved->at};
+  co_return co_await record_mark(std::move(record), id);
 }
 
 io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction action) {
@@ -243,7 +246,8 @@ io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction act
                                              "'; " + points_.hint());
   }
   if (action == format::MarkAction::kHold) TM_CO_TRY(core_.check_readable(mark->at));
-  co_return co_await record_mark(format::MarkChanged{id, action}, id);
+  format::ControlRecord record = format::MarkChanged{id, action};
+  co_return co_await record_mark(std::move(record), id);
 }
 
 // ---- Restore and branches ----
@@ -295,8 +299,8 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   if (core_.state.epochs().is_ancestor(LogId(epoch, 1), core_.head()) && epoch == core_.live_epoch) {
     co_return fail(ErrorCode::kRefused, name + " is the live one of group '" + core_.name() + "'");
   }
-  TM_CO_TRY_ASSIGN(const journal::Appended appended,
-                   co_await core_.append_control(format::BranchReleased{epoch}));
+  format::ControlRecord record = format::BranchReleased{epoch};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   core_.floor_wanted.wake_all();
   co_return co_await wait_durable(appended.ticket);
 }

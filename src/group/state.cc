@@ -72,7 +72,7 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     // The name travels with the change, so that a change alone says the whole shape of its volume.
     std::string name;
     for (const ShapeChange& change : shape_changes_) {
-      if (change.volume.id == resized->volume) name = change.volume.name;
+      if (change.volume.id == resized->volume && !change.deleted) name = change.volume.name;
     }
     shape_changes_.push_back({id, {resized->volume, name, resized->size_bytes}, false});
     return {};

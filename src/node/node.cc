@@ -190,8 +190,10 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
 io::Task<Result<void>> Node::drop_group(std::string name) {
   co_await disconnect_exports(name);
   const std::string prefix = name + "/";
-  co_await nbd_server_->disconnect(
-      [prefix](const std::string& export_name) { return export_name.starts_with(prefix); });
+  std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
+    return export_name.starts_with(prefix);
+  };
+  co_await nbd_server_->disconnect(std::move(matches));
   auto guard = co_await registry_mutex_.lock();
   const auto at = groups_.find(name);
   if (at == groups_.end()) co_return Result<void>{};
@@ -207,9 +209,10 @@ io::Task<Result<void>> Node::drop_group(std::string name) {
 
 io::Task<void> Node::disconnect_exports(std::string name) {
   const std::string prefix = name + "/";
-  co_await nbd_server_->disconnect([prefix](const std::string& export_name) {
+  std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
     return export_name.starts_with(prefix) && export_name.find('@') == std::string::npos;
-  });
+  };
+  co_await nbd_server_->disconnect(std::move(matches));
 }
 
 void Node::log(const std::string& event, const std::string& group, const std::string& text) {

@@ -183,7 +183,10 @@ io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest
                                          "'; disconnect it, or say --force");
   }
   const std::string name = request.group + "/" + request.volume;
-  co_await nbd_server_->disconnect([name](const std::string& export_name) { return export_name == name; });
+  std::function<bool(const std::string&)> matches = [name](const std::string& export_name) {
+    return export_name == name;
+  };
+  co_await nbd_server_->disconnect(std::move(matches));
   TM_CO_TRY(co_await group->delete_volume(request.volume));
   co_return control::Done{.note = "its past can be read until it expires"};
 }

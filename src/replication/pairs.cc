@@ -76,7 +76,7 @@ io::Task<void> Pairs::handle(std::string group, Sender::Outcome outcome, std::st
   if (entry == nullptr || entry->sender == nullptr || stopping_) co_return;
   switch (outcome) {
     case Sender::Outcome::kCopied:
-      (void)co_await save(entry, PairState::kPair, {}, entry->sender->acked());
+      (void)co_await save(entry, PairState::kPair, std::string(), entry->sender->acked());
       break;
     case Sender::Outcome::kSuspendedThere: {
       const LogId acked = entry->sender->acked();
@@ -97,7 +97,7 @@ io::Task<void> Pairs::handle(std::string group, Sender::Outcome outcome, std::st
       break;
     case Sender::Outcome::kDeletedThere:
       co_await stop_sender(entry, std::nullopt);
-      (void)co_await entry->group->save_pair({}, group::Role::kPrimary, LogId{});
+      (void)co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
       entries_.erase(group);
       break;
   }
@@ -211,7 +211,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   entries_[name] = std::move(entry);
   const LogId acked = sender->acked();
   start_sender(created, std::move(sender));
-  co_return co_await save(created, PairState::kCopy, {}, acked);
+  co_return co_await save(created, PairState::kCopy, std::string(), acked);
 }
 
 io::Task<Result<void>> Pairs::suspend(std::string name) {
@@ -227,11 +227,12 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
   if (entry->record.side == Side::kPrimary) {
     const LogId acked = entry->sender == nullptr ? entry->group->local().peer_has : entry->sender->acked();
     co_await stop_sender(entry, format::LinkMessage::kSuspend);
-    co_return co_await save(entry, PairState::kPsus, {}, acked);
+    co_return co_await save(entry, PairState::kPsus, std::string(), acked);
   }
-  if (entry->link != nullptr) (void)co_await entry->link->send(format::LinkMessage::kSuspend, {});
+  if (entry->link != nullptr)
+    (void)co_await entry->link->send(format::LinkMessage::kSuspend, std::vector<std::byte>());
   co_await end_receiver(entry);
-  co_return co_await save(entry, PairState::kPsus, {}, entry->group->head());
+  co_return co_await save(entry, PairState::kPsus, std::string(), entry->group->head());
 }
 
 io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
@@ -268,7 +269,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
   entry->record.needs_copy = false;
   const LogId acked = sender->acked();
   start_sender(entry, std::move(sender));
-  co_return co_await save(entry, record.state, {}, acked);
+  co_return co_await save(entry, record.state, std::string(), acked);
 }
 
 io::Task<Result<void>> Pairs::dissolve(std::string name) {
@@ -277,11 +278,12 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
   if (entry == nullptr) co_return no_pair(name);
   if (entry->record.side == Side::kPrimary) {
     co_await stop_sender(entry, format::LinkMessage::kDelete);
-    auto saved = co_await entry->group->save_pair({}, group::Role::kPrimary, LogId{});
+    auto saved = co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
     entries_.erase(name);
     co_return saved;
   }
-  if (entry->link != nullptr) (void)co_await entry->link->send(format::LinkMessage::kDelete, {});
+  if (entry->link != nullptr)
+    (void)co_await entry->link->send(format::LinkMessage::kDelete, std::vector<std::byte>());
   co_await end_receiver(entry);
   auto alone = co_await become_alone(entry);
   entries_.erase(name);

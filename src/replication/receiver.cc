@@ -140,7 +140,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   entry->durable = start;
   Entry* created = entry.get();
   entries_[name] = std::move(entry);
-  TM_CO_TRY(co_await save(created, PairState::kCopy, {}, start));
+  TM_CO_TRY(co_await save(created, PairState::kCopy, std::string(), start));
   co_return created;
 }
 
@@ -171,7 +171,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   }
   entry->durable = entry->group->head();
   TM_CO_TRY(co_await entry->group->journal().wait_durable(entry->group->journal().last_ticket()));
-  if (state != PairState::kPair) TM_CO_TRY(co_await save(entry, PairState::kPair, {}, entry->durable));
+  if (state != PairState::kPair)
+    TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), entry->durable));
   co_return entry;
 }
 
@@ -193,7 +194,7 @@ io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
     auto opened = co_await group->restore(std::move(plan), format::EpochReason::kTakeover);
     if (!opened.ok()) co_return std::move(opened).error();
   }
-  co_return co_await group->save_pair({}, group::Role::kPrimary, LogId{});
+  co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
 }
 
 io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
@@ -270,7 +271,7 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       if (!point.ok()) co_return std::move(point).error();
       if (entry->record.state != PairState::kCopy) co_return Result<void>{};
       TM_CO_TRY(co_await group->open_window(*point));
-      TM_CO_TRY(co_await save(entry, PairState::kPair, {}, *point));
+      TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), *point));
       entry->window_opened = true;
       group->journal().durable_moved().wake_all();
       co_return Result<void>{};

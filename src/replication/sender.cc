@@ -282,7 +282,7 @@ io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
 io::Task<void> Sender::say_goodbye(format::LinkMessage message) {
   const std::shared_ptr<Link> link = link_;
   if (link == nullptr) co_return;
-  (void)co_await link->send(message, {});
+  (void)co_await link->send(message, std::vector<std::byte>());
   link->close();
 }
 
