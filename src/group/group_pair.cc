@@ -46,6 +46,23 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
                                             " does not continue what group '" + core_.name() +
                                             "' holds up to log:" + core_.head().to_string());
   }
+  if (opens) {
+    // The peer went back to a point that this node no longer keeps.
+    if (meta.entries.empty() || meta.entries.front().kind != format::EntryKind::kControl) {
+      co_return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
+    }
+    auto record = format::decode_control(meta.entries.front().body);
+    if (!record.ok()) co_return std::move(record).error();
+    const auto* opened = std::get_if<format::EpochOpened>(&*record);
+    if (opened == nullptr) {
+      co_return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
+    }
+    if (!core_.state.epochs().is_ancestor(core_.local.floor, opened->parent)) {
+      co_return fail(ErrorCode::kExpired,
+                     "the peer restored to log:" + opened->parent.to_string() +
+                         ", which is below the floor here, log:" + core_.local.floor.to_string());
+    }
+  }
   // Bodies are checked before anything is appended: a batch is taken whole or not at all.
   for (const format::Entry& entry : meta.entries) {
     if (entry.kind == format::EntryKind::kMark) {

@@ -252,11 +252,12 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
                        "'; --give-up-window copies the volumes anew, and the peer's readable "
                        "window ends with that");
   }
+  const bool copies = entry->record.needs_copy || give_up_window;
   PairRecord record = entry->record;
-  record.state = entry->record.needs_copy ? PairState::kCopy : PairState::kPair;
+  record.state = copies ? PairState::kCopy : PairState::kPair;
   auto sender = std::make_unique<Sender>(environment_, self_, *entry->group, record, report_for(name));
-  auto welcome = co_await sender->introduce(entry->record.needs_copy ? format::HelloIntent::kReplace
-                                                                     : format::HelloIntent::kResync);
+  auto welcome =
+      co_await sender->introduce(copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync);
   if (!welcome.ok()) {
     if (welcome.error().code == ErrorCode::kExpired) entry->record.needs_copy = true;
     co_return fail(welcome.error().code,

@@ -221,6 +221,9 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
     if (!applied.ok()) {
       why = applied.error().message;
       host_.log("link-failed", entry->name, why);
+      if (applied.error().code == ErrorCode::kExpired) {
+        (void)co_await save(entry, PairState::kPsue, why, entry->group->head());
+      }
       break;
     }
   }
