@@ -160,6 +160,8 @@ class Group {
                                                        GroupIdentity identity);
   io::Task<Result<void>> replay();
   io::Task<Result<void>> replay_batch(const journal::StoredBatch& batch, bool to_state, bool to_index);
+  Result<void> check_received(const format::BatchMeta& meta) const;
+  Result<void> check_contents(const format::BatchMeta& meta, Bytes payload) const;
   io::Task<Result<void>> promise_base_space();
   void index_batch(const format::BatchMeta& meta, Place payload_place);
   void start();

@@ -21,11 +21,66 @@ void Group::hold_back(std::optional<Error> reason) {
   core_.changed.wake_all();
 }
 
+Result<void> Group::check_received(const format::BatchMeta& meta) const {
+  if (core_.failure.has_value()) return *core_.failure;
+  if (core_.closing) return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
+  const LogId first = meta.first;
+  const index::EpochInfo* known = core_.state.epochs().find(first.epoch());
+  if (known != nullptr) {
+    const bool continues = meta.group == identity() && known->identity == meta.epoch_identity &&
+                           first == known->last.next() && first.epoch() == core_.live_epoch;
+    if (continues) return {};
+  } else if (meta.group == identity() && first.sequence() == 1) {
+    TM_TRY_ASSIGN(const format::ControlRecord record, format::decode_control(meta.entries.front().body));
+    const auto* opened = std::get_if<format::EpochOpened>(&record);
+    if (opened == nullptr) {
+      return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
+    }
+    if (core_.state.epochs().is_ancestor(core_.local.floor, opened->parent)) return {};
+    return fail(ErrorCode::kExpired,
+                "the peer restored to log:" + opened->parent.to_string() +
+                    ", which is below the floor here, log:" + core_.local.floor.to_string());
+  }
+  return fail(ErrorCode::kInvalid, "a batch from log:" + first.to_string() +
+                                       " does not continue what group '" + core_.name() +
+                                       "' holds up to log:" + core_.head().to_string());
+}
+
+// Bodies and blocks are checked before anything is appended: a batch is taken whole or not at all.
+Result<void> Group::check_contents(const format::BatchMeta& meta, Bytes payload) const {
+  for (const format::Entry& entry : meta.entries) {
+    if (entry.kind == format::EntryKind::kMark) {
+      TM_TRY_ASSIGN(const format::MarkRecord mark, format::decode_mark(entry.body));
+    } else if (entry.kind == format::EntryKind::kControl) {
+      TM_TRY_ASSIGN(const format::ControlRecord record, format::decode_control(entry.body));
+    }
+    for (std::size_t i = 0; i < entry.checksums.size(); ++i) {
+      const Bytes block = payload.subspan((entry.payload_block + i) * kBlockSizeBytes, kBlockSizeBytes);
+      if (crc32c(block) != entry.checksums[i]) {
+        return fail(ErrorCode::kDamaged,
+                    "a block of the batch from log:" + meta.first.to_string() + " was damaged on its way");
+      }
+    }
+  }
+  return {};
+}
+
 io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vector<std::byte> encoded_meta,
                                               Buffer payload) {
   auto guard = co_await core_.command_mutex.lock();
-  if (core_.failure.has_value()) co_return *core_.failure;
-  if (core_.closing) co_return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
+  TM_CO_TRY(check_received(meta));
+  TM_CO_TRY(check_contents(meta, payload));
+  const index::EpochInfo* known = core_.state.epochs().find(meta.first.epoch());
+  if (known != nullptr) {
+    // The same log ids could carry another history, were one of the two nodes a copy that went its own way.
+    const LogId last = known->last;
+    TM_CO_TRY_ASSIGN(const std::uint32_t expected, co_await core_.checksum_at(last));
+    if (expected != meta.parent_checksum) {
+      co_return fail(ErrorCode::kDamaged, "the batch from log:" + meta.first.to_string() +
+                                              " follows another history than group '" + core_.name() +
+                                              "' holds");
+    }
+  }
   const auto meta_bytes = static_cast<std::uint32_t>(encoded_meta.size());
   while (true) {
     auto room = co_await core_.journal->make_room_for_batch(meta.payload_blocks, meta_bytes);
@@ -36,60 +91,17 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
     }
     TM_CO_TRY(co_await core_.wait_for_space());
   }
-  const LogId first = meta.first;
-  const index::EpochInfo* known = core_.state.epochs().find(first.epoch());
-  const bool opens = known == nullptr && first.sequence() == 1;
-  const bool continues = known != nullptr && known->identity == meta.epoch_identity &&
-                         first == known->last.next() && first.epoch() == core_.live_epoch;
-  if (meta.group != identity() || (!opens && !continues)) {
-    co_return fail(ErrorCode::kInvalid, "a batch from log:" + first.to_string() +
-                                            " does not continue what group '" + core_.name() +
-                                            "' holds up to log:" + core_.head().to_string());
-  }
-  if (opens) {
-    // The peer went back to a point that this node no longer keeps.
-    if (meta.entries.empty() || meta.entries.front().kind != format::EntryKind::kControl) {
-      co_return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
-    }
-    auto record = format::decode_control(meta.entries.front().body);
-    if (!record.ok()) co_return std::move(record).error();
-    const auto* opened = std::get_if<format::EpochOpened>(&*record);
-    if (opened == nullptr) {
-      co_return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
-    }
-    if (!core_.state.epochs().is_ancestor(core_.local.floor, opened->parent)) {
-      co_return fail(ErrorCode::kExpired,
-                     "the peer restored to log:" + opened->parent.to_string() +
-                         ", which is below the floor here, log:" + core_.local.floor.to_string());
-    }
-  }
-  // Bodies are checked before anything is appended: a batch is taken whole or not at all.
-  for (const format::Entry& entry : meta.entries) {
-    if (entry.kind == format::EntryKind::kMark) {
-      auto mark = format::decode_mark(entry.body);
-      if (!mark.ok()) co_return std::move(mark).error();
-    } else if (entry.kind == format::EntryKind::kControl) {
-      auto record = format::decode_control(entry.body);
-      if (!record.ok()) co_return std::move(record).error();
-    } else if (entry.kind == format::EntryKind::kWrite) {
-      for (std::size_t i = 0; i < entry.checksums.size(); ++i) {
-        const Bytes block =
-            Bytes(payload).subspan((entry.payload_block + i) * kBlockSizeBytes, kBlockSizeBytes);
-        if (crc32c(block) != entry.checksums[i]) {
-          co_return fail(ErrorCode::kDamaged,
-                         "a block of the batch from log:" + first.to_string() + " was damaged on its way");
-        }
-      }
-    }
-  }
+  // The floor may have risen while room was made. Nothing is awaited from here to the switch.
+  TM_CO_TRY(check_received(meta));
   std::vector<Buffer> pieces;
   if (!payload.empty()) pieces.push_back(std::move(payload));
   const journal::Appended appended =
       core_.journal->append_batch(meta, std::move(encoded_meta), std::move(pieces));
+  const bool opens = core_.state.epochs().find(meta.first.epoch()) == nullptr;
   TM_CO_TRY(core_.state.apply(meta));
   index_batch(meta, appended.place);
   if (opens) {
-    core_.live_epoch = first.epoch();
+    core_.live_epoch = meta.first.epoch();
     core_.update_live_path();
   }
   const bool shape_may_have_changed =
