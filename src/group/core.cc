@@ -3,10 +3,23 @@
 namespace tidemark::group {
 namespace {
 
-// A branch of the order has 2^40 names; a new epoch is opened well before they run out.
-constexpr std::uint64_t kSequenceSoftMax = kSequenceMax - (1ull << 20);
+// Whether the entry lets space be freed: a journal that is full must still take it.
+bool lets_go(const GroupState& state, const format::ControlRecord& record) {
+  if (const auto* released = std::get_if<format::BranchReleased>(&record)) {
+    const index::EpochInfo* info = state.epochs().find(released->epoch);
+    return info != nullptr && !info->released;
+  }
+  const auto* changed = std::get_if<format::MarkChanged>(&record);
+  if (changed == nullptr || changed->action == format::MarkAction::kHold) return false;
+  const Mark* mark = state.find_mark(changed->id);
+  return mark != nullptr && mark->held;
+}
 
 }  // namespace
+
+journal::NewEntry entry_with_body(format::EntryKind kind, std::vector<std::byte> body) {
+  return {.kind = kind, .body = std::move(body)};
+}
 
 Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal)
     : context(std::move(group_context)),
@@ -18,7 +31,8 @@ Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_
       reads_ended(context.environment.scheduler),
       phase_mutex(context.environment.scheduler),
       command_mutex(context.environment.scheduler),
-      settle_mutex(context.environment.scheduler) {}
+      settle_mutex(context.environment.scheduler),
+      base_mutex(context.environment.scheduler) {}
 
 io::Task<void> Core::flip_phase() {
   auto guard = co_await phase_mutex.lock();
@@ -154,13 +168,18 @@ io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32
   }
 }
 
+bool Core::peer_is_behind() const {
+  return peer_gives_way && local.role == Role::kPrimary && !local.peer_has.is_none() &&
+         local.settings.on_full == OnFull::kDropHistory && local.peer_has != journal->durable();
+}
+
 io::Task<Result<void>> Core::wait_for_space() {
   // Two passes of the destager that freed nothing mean that nothing can be.
   const std::uint64_t pass = destage_passes;
   ++waiting_for_space;
   floor_wanted.wake_all();
-  while (destage_passes < pass + 2 && !(destage_passes > pass && last_pass_freed) && !failure.has_value() &&
-         !closing) {
+  while ((destage_passes < pass + 2 || peer_is_behind()) && !(destage_passes > pass && last_pass_freed) &&
+         !failure.has_value() && !closing) {
     co_await space_freed.wait();
   }
   --waiting_for_space;
@@ -175,9 +194,10 @@ io::Task<Result<void>> Core::wait_for_space() {
 
 io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord record) {
   std::vector<std::byte> body = format::encode_control(record);
-  TM_CO_TRY(co_await make_room(0, static_cast<std::uint32_t>(body.size()), journal::Purpose::kControl));
-  journal::Appended appended =
-      journal->append({.kind = format::EntryKind::kControl, .body = std::move(body)});
+  const auto purpose = lets_go(state, record) ? journal::Purpose::kRelease : journal::Purpose::kControl;
+  TM_CO_TRY(co_await make_room(0, static_cast<std::uint32_t>(body.size()), purpose));
+  journal::NewEntry entry = entry_with_body(format::EntryKind::kControl, std::move(body));
+  journal::Appended appended = journal->append(std::move(entry));
   auto applied = state.apply(appended.id, appended.timer, record);
   TM_ASSERT(applied.ok());
   state.epochs().extend(appended.id, appended.timer);
@@ -185,11 +205,23 @@ io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord r
   co_return appended;
 }
 
+io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
+  auto batch = co_await journal->find(id);
+  if (batch.ok() || batch.error().code != ErrorCode::kNotFound) co_return batch;
+  // Appended and not durable yet? What the journal cannot keep it does not show.
+  auto durable = co_await journal->wait_durable(journal->last_ticket());
+  if (!durable.ok()) {
+    stop(durable.error());
+    co_return std::move(durable).error();
+  }
+  co_return co_await journal->find(id);
+}
+
 io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   if (id.sequence() == 0) co_return std::uint32_t{0};
   if (id == local.destaged) co_return local.destaged_checksum;
   if (id == journal->last_appended()) co_return journal->checksum_of_last();
-  auto batch = co_await journal->find(id);
+  auto batch = co_await find_batch(id);
   if (!batch.ok()) co_return std::move(batch).error();
   co_return batch->checksum;
 }
@@ -213,8 +245,8 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
     co_return co_await open_epoch(head(), reason);
   }
   journal->begin_epoch(record.identity, LogId(*number, 1), parent_checksum, timer_min);
-  journal::Appended appended =
-      journal->append({.kind = format::EntryKind::kControl, .body = std::move(body)});
+  journal::NewEntry entry = entry_with_body(format::EntryKind::kControl, std::move(body));
+  journal::Appended appended = journal->append(std::move(entry));
   TM_ASSERT(appended.id == LogId(*number, 1));
   auto applied = state.apply(appended.id, appended.timer, record);
   TM_ASSERT(applied.ok());
@@ -222,6 +254,16 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   update_live_path();
   changed.wake_all();
   co_return appended;
+}
+
+io::Task<Result<void>> Core::renew_epoch() {
+  auto guard = co_await command_mutex.lock();
+  // Somebody else may have done it while this one waited.
+  if (!sequence_is_exhausted()) co_return Result<void>{};
+  TM_CO_TRY(check_accepting());
+  auto opened = co_await open_epoch(head(), format::EpochReason::kSequenceExhausted);
+  if (!opened.ok()) co_return std::move(opened).error();
+  co_return Result<void>{};
 }
 
 }  // namespace tidemark::group

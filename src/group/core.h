@@ -30,6 +30,8 @@ struct GroupContext {
   BlockCache& cache;
   IndexFactory make_index;
   journal::JournalOptions journal_options{};
+  // A branch has 2^40 names for its entries; a new one is opened well before they run out. Less in tests.
+  std::uint64_t sequence_soft_max = kSequenceMax - (1ull << 24);
 };
 
 // Counted per request piece since the node started. A read is a hit when every block came from memory; a
@@ -53,6 +55,9 @@ struct Volume {
   AccessCounters counters;
   std::map<std::uint64_t, std::uint64_t> appended_bytes;  // by segment generation, while above destaged
 };
+
+// An entry of a body alone: a mark or a change of the state.
+journal::NewEntry entry_with_body(format::EntryKind kind, std::vector<std::byte> body);
 
 // Keeps a point readable: the floor does not pass it while the pin lives.
 class PointPin;
@@ -135,6 +140,13 @@ struct Core {
   // Opens an epoch that continues after `parent`, and makes it the live one: the single entry of a restore.
   // The caller holds command_mutex.
   io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason);
+  bool sequence_is_exhausted() const {
+    return journal->last_appended().sequence() >= context.sequence_soft_max;
+  }
+  // Goes on in a new epoch when the names of the live one run out.
+  io::Task<Result<void>> renew_epoch();
+  // The batch that holds `id`; waits until it is durable.
+  io::Task<Result<journal::StoredBatch>> find_batch(LogId id);
   // Checksum of the batch that holds `id`; 0 for the root.
   io::Task<Result<std::uint32_t>> checksum_at(LogId id);
   // Serialises entries that change the state, so that a check and its append are one.
@@ -149,6 +161,11 @@ struct Core {
   std::uint64_t destage_passes = 0;
   bool last_pass_freed = false;
   std::uint32_t waiting_for_space = 0;
+  // Set by the replication layer while it sends: when what the peer lacks is all that stands in the way,
+  // writes wait until the peer has it or is given up, rather than fail.
+  bool peer_gives_way = false;
+  bool peer_is_behind() const;
+  io::Mutex base_mutex;  // of the first copy and the destager: one writes to an extent at a time
 };
 
 class [[nodiscard]] PointPin {

@@ -37,8 +37,8 @@ void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
 bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& data) {
   if (!is_block_aligned(offset, data.size())) return false;
   const BlockRange blocks = covering(offset, data.size());
-  if (blocks.count() > core_.journal->entry_blocks_max() || !volume.lock.is_free(blocks) ||
-      !volume.base->is_reserved(blocks) || !core_.check_accepting().ok() ||
+  if (blocks.count() > core_.journal->entry_blocks_max() || core_.sequence_is_exhausted() ||
+      !volume.lock.is_free(blocks) || !volume.base->is_reserved(blocks) || !core_.check_accepting().ok() ||
       !core_.journal->has_room(static_cast<std::uint32_t>(blocks.count()), 0, journal::Purpose::kData)) {
     return false;
   }
@@ -49,6 +49,7 @@ bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& dat
 
 io::Task<Result<Volume*>> DataPath::writable(VolumeId id) {
   TM_CO_TRY(core_.check_accepting());
+  if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
   Volume* volume = core_.find_volume(id);
   if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
   co_return volume;
@@ -138,10 +139,11 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
       TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
       TM_CO_TRY(core_.check_accepting());
     } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
-    const journal::Appended appended =
-        core_.journal->append({.kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero,
-                               .volume = volume->id,
-                               .blocks = whole});
+    journal::NewEntry entry;
+    entry.kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero;
+    entry.volume = volume->id;
+    entry.blocks = whole;
+    const journal::Appended appended = core_.journal->append(std::move(entry));
     core_.index->insert_zero(volume->id, whole, appended.id, appended.place);
     core_.state.epochs().extend(appended.id, appended.timer);
     ++volume->counters.write_hits;

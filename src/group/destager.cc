@@ -16,6 +16,8 @@ constexpr std::size_t kExtentsInFlightMax = 32;
 constexpr std::size_t kPiecesPerPageMax = 16'384;
 // How often the state of the journal is looked at when nobody asks for space.
 constexpr Duration kPassInterval = Duration::seconds(1);
+// The same while writes wait for space that the peer's progress will free.
+constexpr Duration kPeerInterval = Duration::milliseconds(20);
 // Blocks written to the base at once: 1 MiB.
 constexpr std::uint64_t kRunBlocksMax = 256;
 
@@ -111,10 +113,11 @@ LogId Destager::limit_by_space() const {
   const std::size_t step = std::max<std::size_t>(1, core_.journal->status().segments_total / 4);
   for (std::size_t i = std::min(step, segments.size() - 1); i < segments.size(); ++i) {
     const LogId first = segments[i].first;
-    if (first.is_none() || epochs.find(first.epoch()) == nullptr) continue;
-    if (!epochs.is_ancestor(first, core_.head())) return epochs.common_ancestor(first, core_.head());
-    if (first.sequence() > 1) return first.previous();
-    return epochs.find(first.epoch())->parent;
+    // What begins on a dead branch gives no point to stop at; the next segment may.
+    const index::EpochInfo* info = epochs.find(first.epoch());
+    if (info == nullptr || !epochs.is_ancestor(first, core_.head())) continue;
+    const LogId before = first.sequence() > 1 ? first.previous() : info->parent;
+    if (!epochs.is_ancestor(before, core_.local.floor)) return before;
   }
   return core_.head();
 }
@@ -143,27 +146,27 @@ io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
 }
 
 io::Task<Result<bool>> Destager::step(bool short_of_space) {
+  auto guard = co_await mutex_.lock();
   LogId target = older(limit_by_space(), limit_by_pins(short_of_space));
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) co_return false;
   if (!short_of_space || core_.local.settings.on_full == OnFull::kStopWrites) {
     TM_CO_TRY_ASSIGN(target, co_await limit_by_retention(target));
   }
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) target = core_.local.floor;
-  if (target == core_.local.destaged) {
-    // Nothing to move; segments may still be left over from a step that a crash cut short.
-    const std::uint32_t free_before = core_.journal->status().segments_free;
-    TM_CO_TRY(co_await free_segments());
-    co_return core_.journal->status().segments_free > free_before;
-  }
-  TM_CO_TRY(co_await raise_floor(target));
+  // Nothing to move? Segments may still be left over from a step that a crash cut short.
+  if (target == core_.local.destaged) co_return co_await free_segments();
+  TM_CO_TRY_ASSIGN(const bool raised, co_await raise_floor(target, short_of_space));
+  if (!raised) co_return false;
   TM_CO_TRY(co_await free_segments());
   co_return true;
 }
 
-io::Task<Result<void>> Destager::raise_floor(LogId floor) {
+io::Task<Result<bool>> Destager::raise_floor(LogId floor, bool short_of_space) {
   TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(floor));
   auto timer = co_await Points(core_).timer_at(floor);
   if (!timer.ok()) co_return std::move(timer).error();
+  // A view may have been opened, or the head moved to another branch, while the above was awaited.
+  if (!core_.state.epochs().is_ancestor(floor, limit_by_pins(short_of_space))) co_return false;
   // 1. The promise first: from here on nobody may ask for an older point.
   core_.local.floor = floor;
   TM_CO_TRY(co_await core_.save_local());
@@ -173,6 +176,7 @@ io::Task<Result<void>> Destager::raise_floor(LogId floor) {
   std::vector<VolumeId> ids;
   for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
   for (const VolumeId id : ids) {
+    auto guard = co_await core_.base_mutex.lock();
     Volume* volume = core_.find_volume(id);
     if (volume != nullptr) TM_CO_TRY(co_await destage_volume(volume, path));
   }
@@ -181,10 +185,11 @@ io::Task<Result<void>> Destager::raise_floor(LogId floor) {
   core_.local.destaged_checksum = checksum;
   core_.local.destaged_timer = timer.value();
   core_.update_live_path();
-  co_return Result<void>{};
+  TM_CO_TRY(co_await core_.save_local());
+  co_return true;
 }
 
-io::Task<Result<void>> Destager::free_segments() {
+io::Task<Result<bool>> Destager::free_segments() {
   Place bound = core_.journal->oldest();
   const LogId destaged = core_.local.destaged;
   if (destaged.sequence() > 0) {
@@ -195,16 +200,26 @@ io::Task<Result<void>> Destager::free_segments() {
       co_return std::move(batch).error();
     }
   }
-  auto saved = co_await core_.save_snapshot();
-  if (!saved.ok()) co_return saved;
+  // A snapshot takes space itself: none is written when no segment would be freed by it.
+  const std::uint64_t oldest = core_.journal->oldest().generation();
+  if (bound.generation() <= oldest) co_return false;
   co_await core_.flip_phase();
   core_.index->drop_before(bound);
   for (auto& [id, volume] : core_.volumes) {
     volume->appended_bytes.erase(volume->appended_bytes.begin(),
                                  volume->appended_bytes.lower_bound(bound.generation()));
   }
+  // What the snapshot before allows goes first: a full journal may have no room for a new one until then.
   TM_CO_TRY(co_await core_.journal->free_before(bound));
-  co_return co_await core_.settle_volumes(true);
+  if (bound.generation() > core_.journal->oldest().generation()) {
+    auto saved = co_await core_.save_snapshot();
+    const bool freed_some = core_.journal->oldest().generation() > oldest;
+    if (!saved.ok() && !(freed_some && saved.error().code == ErrorCode::kNoSpace))
+      co_return std::move(saved).error();
+    TM_CO_TRY(co_await core_.journal->free_before(bound));
+  }
+  TM_CO_TRY(co_await core_.settle_volumes(true));
+  co_return core_.journal->oldest().generation() > oldest;
 }
 
 io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
@@ -239,7 +254,8 @@ io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece
   std::size_t i = 0;
   while (i < pieces.size() && outcome->ok()) {
     BlockRange blocks = pieces[i].blocks;
-    std::vector<index::Piece> run{pieces[i++]};
+    std::vector<index::Piece> run;
+    run.push_back(pieces[i++]);
     if (run.front().kind == index::Piece::Kind::kZero) {
       auto zeroed = co_await destage_zero(volume, blocks);
       if (!zeroed.ok()) *outcome = zeroed;
@@ -310,6 +326,11 @@ io::Task<void> Destager::run() {
     ++core_.destage_passes;
     core_.space_freed.wake_all();
     if (freed && core_.waiting_for_space == 0) continue;
+    // The peer is waited for; the next pass comes when it has more, or was given up.
+    if (core_.waiting_for_space > 0 && !freed && core_.peer_is_behind()) {
+      co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPeerInterval);
+      continue;
+    }
     if (core_.waiting_for_space > 0) {
       // A waiter needs two fruitless passes before it gives up; let it look first.
       co_await core_.scheduler().yield();

@@ -20,7 +20,7 @@ namespace tidemark::group {
 // the unpinned window goes first (if the group's policy lets it), then expired-but-kept dead branches.
 class Destager {
  public:
-  Destager(Core& core, DataPath& data) : core_(core), data_(data) {}
+  Destager(Core& core, DataPath& data) : core_(core), data_(data), mutex_(core.scheduler()) {}
 
   // Runs until the group closes or stops.
   io::Task<void> run();
@@ -42,8 +42,9 @@ class Destager {
   LogId limit_by_space() const;
   io::Task<Result<LogId>> limit_by_retention(LogId limit);
   bool branch_may_go(const index::EpochInfo& info, bool short_of_space) const;
-  io::Task<Result<void>> raise_floor(LogId floor);
-  io::Task<Result<void>> free_segments();
+  io::Task<Result<bool>> raise_floor(LogId floor, bool short_of_space);
+  // True when it freed any.
+  io::Task<Result<bool>> free_segments();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
   io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
   io::Task<Result<void>> destage_zero(Volume* volume, BlockRange blocks);
@@ -51,6 +52,7 @@ class Destager {
 
   Core& core_;
   DataPath& data_;
+  io::Mutex mutex_;  // one step at a time
 };
 
 }  // namespace tidemark::group

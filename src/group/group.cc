@@ -26,6 +26,17 @@ Result<void> validate_volume_size(std::uint64_t size_bytes) {
   return {};
 }
 
+// Built outside of the coroutines that append them: see CONTRIBUTING.md on aggregates in coroutines.
+format::ControlRecord record_of(const VolumeShape& created) {
+  return format::VolumeCreated{created.id, created.name, created.size_bytes};
+}
+format::ControlRecord record_of(format::MarkRecord mark, LogId target) {
+  return format::PointNamed{std::move(mark), target};
+}
+format::ControlRecord record_of(const std::string& mark_id, format::MarkAction action) {
+  return format::MarkChanged{mark_id, action};
+}
+
 }  // namespace
 
 Group::Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume)
@@ -51,10 +62,19 @@ io::Task<Result<void>> Group::close() {
   core_.space_freed.wake_all();
   core_.changed.wake_all();
   co_await tasks_.join();
-  if (!core_.failure.has_value()) TM_CO_TRY(co_await core_.save_snapshot());
+  if (!core_.failure.has_value()) {
+    // It shortens the next start; a journal that is too full for it is replayed from the one before.
+    auto saved = co_await core_.save_snapshot();
+    if (!saved.ok() && saved.error().code != ErrorCode::kNoSpace) co_return saved;
+  }
   auto closed = co_await core_.journal->close();
   co_await core_.index->close();
   co_return closed;
+}
+
+io::Task<Result<void>> Group::mark_dropped() {
+  core_.local.dropped = true;
+  co_return co_await core_.save_local();
 }
 
 io::Task<Result<void>> Group::destroy(pool::Pool& pool, GroupIdentity group) {
@@ -84,7 +104,10 @@ io::Task<void> Group::persist_index() {
       auto persisted = co_await core_.index->persist(resume, std::move(until_durable));
       if (!persisted.ok()) core_.alarm = "the index could not be written: " + persisted.error().message;
     }
-    if (status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 && core_.local.window_open) {
+    // A snapshot shortens the next start; the last segments are for those that free something.
+    const bool has_space = status.segments_free * 4 >= status.segments_total;
+    if (has_space && status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 &&
+        core_.local.window_open) {
       snapshot_at_bytes = status.written_bytes;
       auto saved = co_await core_.save_snapshot();
       if (!saved.ok()) core_.alarm = saved.error().message;
@@ -125,8 +148,11 @@ io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64
     co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kVolumesMax) +
                                             " volumes, which is the most");
   }
-  const VolumeShape shape{core_.state.next_volume_id(), name, size_bytes};
-  format::ControlRecord record = format::VolumeCreated{shape.id, shape.name, shape.size_bytes};
+  VolumeShape shape;
+  shape.id = core_.state.next_volume_id();
+  shape.name = name;
+  shape.size_bytes = size_bytes;
+  format::ControlRecord record = record_of(shape);
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   TM_CO_TRY(co_await core_.settle_volumes(false));
   TM_CO_TRY(co_await wait_durable(appended.ticket));
@@ -203,8 +229,8 @@ io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
     co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kMarksMax) +
                                             " marks, which is the most; delete some");
   }
-  const journal::Appended appended =
-      core_.journal->append({.kind = format::EntryKind::kMark, .body = std::move(body)});
+  journal::NewEntry entry = entry_with_body(format::EntryKind::kMark, std::move(body));
+  const journal::Appended appended = core_.journal->append(std::move(entry));
   auto applied = core_.state.apply_mark(appended.id, appended.timer, mark);
   TM_ASSERT(applied.ok());
   core_.state.epochs().extend(appended.id, appended.timer);
@@ -217,7 +243,9 @@ io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
 io::Task<Result<Mark>> Group::record_mark(format::ControlRecord record, std::string id) {
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   const Mark* mark = core_.state.find_mark(id);
-  const Mark recorded = mark == nullptr ? Mark{.id = id} : *mark;
+  Mark recorded;
+  recorded.id = id;
+  if (mark != nullptr) recorded = *mark;
   TM_CO_TRY(co_await wait_durable(appended.ticket));
   co_return recorded;
 }
@@ -233,7 +261,7 @@ io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string po
                                            "' before; ids are used once, choose another");
   }
   const std::string id = mark.id;
-  format::ControlRecord record = format::PointNamed{std::move(mark), resolved->at};
+  format::ControlRecord record = record_of(std::move(mark), resolved->at);
   co_return co_await record_mark(std::move(record), id);
 }
 
@@ -245,8 +273,13 @@ io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction act
     co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no mark '" + printable(id, 140) +
                                              "'; " + points_.hint());
   }
-  if (action == format::MarkAction::kHold) TM_CO_TRY(core_.check_readable(mark->at));
-  format::ControlRecord record = format::MarkChanged{id, action};
+  // The floor stays below the mark while the entry that holds it waits for room.
+  PointPin pin;
+  if (action == format::MarkAction::kHold) {
+    TM_CO_TRY(core_.check_readable(mark->at));
+    pin = PointPin(&core_, mark->at);
+  }
+  format::ControlRecord record = record_of(id, action);
   co_return co_await record_mark(std::move(record), id);
 }
 

@@ -54,7 +54,8 @@ class Group {
   static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, std::string name,
                                                          GroupSettings settings,
                                                          std::uint64_t journal_size_bytes);
-  // The group whose log volume this is: replays what the snapshot and the index do not hold.
+  // The group whose log volume this is: replays what the snapshot and the index do not hold. kNotFound when
+  // its deletion had begun: destroy() finishes that.
   static io::Task<Result<std::unique_ptr<Group>>> open(GroupContext context, LuNumber log_volume);
   // An empty secondary of the group `state` describes, whose entries go on after `start`. Nothing is readable
   // until the first copy has been applied and open_window() called.
@@ -68,6 +69,8 @@ class Group {
 
   // Ends the destager, writes a snapshot and a seal.
   io::Task<Result<void>> close();
+  // Before destroy(): from here on a start finds a group that is to be destroyed, whatever is left of it.
+  io::Task<Result<void>> mark_dropped();
   // Gives every logical unit of the group back. The group was closed.
   static io::Task<Result<void>> destroy(pool::Pool& pool, GroupIdentity group);
 
@@ -136,6 +139,9 @@ class Group {
   io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
   void hold_back(std::optional<Error> reason);
+  // While true, a write that finds the journal full of what the peer lacks waits instead of failing.
+  void set_peer_gives_way(bool gives_way);
+  bool waits_for_space() const { return core_.waiting_for_space > 0; }
   // Appends a batch that the other node wrote. kInvalid when it does not continue the order held here.
   io::Task<Result<void>> append_received(format::BatchMeta meta, std::vector<std::byte> encoded_meta,
                                          Buffer payload);

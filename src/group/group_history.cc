@@ -56,12 +56,8 @@ io::Task<Result<std::vector<ShownEntry>>> Group::show_entries(LogId after, std::
     while (sequence <= step.last_sequence && out.size() < entries_max) {
       journal::StoredBatch stored;
       if (at.is_none()) {
-        auto found = co_await core_.journal->find(LogId(step.epoch, sequence));
-        if (!found.ok()) {
-          // Appended and not durable yet: the journal shows only what it can keep.
-          if (found.error().code == ErrorCode::kNotFound && !out.empty()) co_return out;
-          co_return std::move(found).error();
-        }
+        auto found = co_await core_.find_batch(LogId(step.epoch, sequence));
+        if (!found.ok()) co_return std::move(found).error();
         stored = std::move(found).value();
       } else {
         auto scanned = co_await core_.journal->scan(at);
@@ -75,7 +71,10 @@ io::Task<Result<std::vector<ShownEntry>>> Group::show_entries(LogId after, std::
         const LogId id = LogId::from_raw(stored.meta.first.raw() + i);
         if (id.sequence() < sequence || id.sequence() > step.last_sequence) continue;
         const Place payload = stored.payload_place.plus(stored.meta.entries[i].payload_block);
-        out.push_back({id, stored.meta.entries[i], payload});
+        ShownEntry& shown = out.emplace_back();
+        shown.id = id;
+        shown.entry = stored.meta.entries[i];
+        shown.payload_place = payload;
         sequence = id.sequence() + 1;
       }
     }

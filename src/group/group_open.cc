@@ -54,8 +54,8 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, std
   TM_CO_TRY(co_await core.journal->make_room(0, static_cast<std::uint32_t>(body.size()),
                                              journal::Purpose::kControl));
   core.journal->begin_epoch(record.identity, root.next(), 0, WallTime{});
-  const journal::Appended appended =
-      core.journal->append({.kind = format::EntryKind::kControl, .body = std::move(body)});
+  journal::NewEntry entry = entry_with_body(format::EntryKind::kControl, std::move(body));
+  const journal::Appended appended = core.journal->append(std::move(entry));
   TM_CO_TRY(core.state.apply(appended.id, appended.timer, record));
   core.live_epoch = first;
   core.update_live_path();
@@ -110,6 +110,9 @@ io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNum
 
 io::Task<Result<void>> Group::replay() {
   TM_CO_TRY_ASSIGN(core_.local, LocalRecord::decode(core_.journal->local_record()));
+  if (core_.local.dropped) {
+    co_return fail(ErrorCode::kNotFound, "group '" + core_.local.name + "' was being deleted");
+  }
   TM_CO_TRY_ASSIGN(core_.state, GroupState::decode(core_.journal->snapshot(), &core_.live_epoch));
   auto index = co_await core_.context.make_index(core_.journal->group());
   if (!index.ok()) co_return std::move(index).error();

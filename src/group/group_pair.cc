@@ -76,7 +76,7 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
     const LogId last = known->last;
     TM_CO_TRY_ASSIGN(const std::uint32_t expected, co_await core_.checksum_at(last));
     if (expected != meta.parent_checksum) {
-      co_return fail(ErrorCode::kDamaged, "the batch from log:" + meta.first.to_string() +
+      co_return fail(ErrorCode::kInvalid, "the batch from log:" + meta.first.to_string() +
                                               " follows another history than group '" + core_.name() +
                                               "' holds");
     }
@@ -112,12 +112,18 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
   co_return Result<void>{};
 }
 
+void Group::set_peer_gives_way(bool gives_way) {
+  core_.peer_gives_way = gives_way;
+  core_.floor_wanted.wake_all();
+}
+
 io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer data) {
   Volume* volume = core_.find_volume(id);
   if (volume == nullptr || blocks.end > volume->base->record().size_bytes / kBlockSizeBytes) {
     co_return fail(ErrorCode::kInvalid,
                    "a copied range lies outside the volumes of group '" + core_.name() + "'");
   }
+  auto guard = co_await core_.base_mutex.lock();
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
   if (data.empty()) co_return co_await volume->base->discard(blocks);
   TM_CO_TRY(co_await volume->base->reserve(blocks));
@@ -134,7 +140,10 @@ io::Task<Result<void>> Group::open_window(LogId point) {
     co_return fail(ErrorCode::kInvalid,
                    "the copy ended at log:" + point.to_string() + ", which is not held here");
   }
-  for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
+  {
+    auto base_guard = co_await core_.base_mutex.lock();
+    for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
+  }
   // Below this point the base mixes the moments at which its chunks were read.
   core_.local.floor = point;
   core_.local.window_open = true;

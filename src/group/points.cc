@@ -66,8 +66,12 @@ io::Task<Result<ResolvedPoint>> Points::resolve(std::string text, bool before) {
     co_return fail(readable.error().code,
                    "'" + printable(text, 140) + "': " + readable.error().message + "; " + hint());
   }
-  TM_CO_TRY_ASSIGN(const WallTime timer, co_await timer_at(at));
-  co_return ResolvedPoint{at, timer};
+  auto timer = co_await timer_at(at);
+  // It may have expired while its entry was looked for.
+  readable = core_.check_readable(at);
+  if (!readable.ok()) co_return fail(readable.error().code, readable.error().message + "; " + hint());
+  if (!timer.ok()) co_return std::move(timer).error();
+  co_return ResolvedPoint{at, timer.value()};
 }
 
 io::Task<Result<WallTime>> Points::timer_at(LogId point) {
@@ -77,7 +81,7 @@ io::Task<Result<WallTime>> Points::timer_at(LogId point) {
   if (point == info->last) co_return info->last_timer;
   if (point == core_.local.destaged && point.sequence() > 0) co_return core_.local.destaged_timer;
   if (point.sequence() <= 1) co_return info->opened;
-  auto batch = co_await core_.journal->find(point);
+  auto batch = co_await core_.find_batch(point);
   if (!batch.ok()) co_return std::move(batch).error();
   co_return batch->meta.entries[point.raw() - batch->meta.first.raw()].timer;
 }

@@ -97,6 +97,7 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     if (at == marks_.end()) return {};
     if (changed->action == format::MarkAction::kDelete) {
       marks_.erase(at);
+      if (changed->id == last_mark_id_) find_last_mark();
     } else {
       at->second.held = changed->action == format::MarkAction::kHold;
     }
@@ -143,15 +144,25 @@ bool GroupState::volume_may_be_read(VolumeId volume, LogId floor) const {
     if (shape.id == volume) return true;
   }
   return std::any_of(shape_changes_.begin(), shape_changes_.end(), [&](const ShapeChange& change) {
-    const index::EpochInfo* info = epochs_.find(change.id.epoch());
-    return change.volume.id == volume && !change.deleted && info != nullptr && !info->released &&
-           !epochs_.is_ancestor(change.id, floor);
+    if (change.volume.id != volume || change.deleted || epochs_.is_ancestor(change.id, floor)) return false;
+    // A released epoch may still be part of the way to one that is not.
+    return std::any_of(epochs_.all().begin(), epochs_.all().end(), [&](const auto& epoch) {
+      return !epoch.second.released && epochs_.is_ancestor(change.id, epoch.second.last);
+    });
   });
 }
 
 const Mark* GroupState::find_mark(const std::string& id) const {
   const auto at = marks_.find(id);
   return at == marks_.end() ? nullptr : &at->second;
+}
+
+void GroupState::find_last_mark() {
+  const Mark* last = nullptr;
+  for (const auto& [id, mark] : marks_) {
+    if (last == nullptr || last->timer < mark.timer) last = &mark;
+  }
+  last_mark_id_ = last == nullptr ? std::string() : last->id;
 }
 
 std::optional<Mark> GroupState::last_mark() const {

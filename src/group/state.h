@@ -81,6 +81,8 @@ class GroupState {
     VolumeShape volume{};
     bool deleted = false;
   };
+  void find_last_mark();
+
   index::EpochTree epochs_;
   std::vector<ShapeChange> shape_changes_;  // in append order
   std::map<std::string, Mark> marks_;

@@ -209,6 +209,10 @@ void State::close_open() {
               batch.frame, batch.ticket, open.meta.last(), timer);
 }
 
+void State::queue_seal() {
+  queue_frame(format::FrameKind::kSeal, {}, {}, 0, tail, next_ticket++, LogId{}, WallTime{});
+}
+
 io::Task<void> State::pump() {
   while (!failed.has_value()) {
     // Everything that is ready in this pass gets into the batch before it closes.
@@ -228,7 +232,7 @@ io::Task<void> State::pump() {
     }
     // Idle: soon say on disk how far it is durable, unless work comes first.
     if (!co_await pump_wanted.wait_until(environment.scheduler.now() + kSealDelay) && seal_is_due()) {
-      queue_frame(format::FrameKind::kSeal, {}, {}, 0, tail, next_ticket++, LogId{}, WallTime{});
+      queue_seal();
     }
   }
 }

@@ -83,7 +83,8 @@ struct JournalStatus {
 // Why the space is wanted: the last segments are kept back for what a full journal must still do.
 enum class Purpose {
   kData,     // host writes; may be made to wait or be refused
-  kControl,  // marks, epochs, holds: may use the segments kept back
+  kControl,  // marks, epochs, holds: may use segments kept back
+  kRelease,  // what lets space be freed: may use everything
 };
 
 // The log of a group on one log volume: segments, written in append order and recycled in place.

@@ -31,7 +31,9 @@ io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, P
   const std::uint32_t stable = limit.generation() > place.generation() ? count
                                : limit <= place                        ? 0
                                                 : std::min(count, limit.block() - place.block());
-  window = {place, stable, bytes};
+  window.begin = place;
+  window.blocks = stable;
+  window.bytes = bytes;
   co_return bytes.slice(0, blocks * kBlockSizeBytes);
 }
 
@@ -39,7 +41,8 @@ io::Task<Result<Frame>> State::read_frame(Place place, Place limit) {
   TM_CO_TRY_ASSIGN(const Buffer first, co_await read_blocks(place, 1, limit));
   auto header = format::decode_frame_header(first, superblock.group, place);
   if (!header.ok()) co_return std::move(header).error();
-  Frame frame{.header = *header, .meta = {}};
+  Frame frame;
+  frame.header = *header;
   if (place.block() + frame.header.blocks() > segment_blocks()) {
     co_return tidemark::fail(ErrorCode::kInvalid, "a frame is longer than its segment");
   }
@@ -101,7 +104,8 @@ io::Task<Result<std::optional<StoredBatch>>> State::scan(Place from) {
       continue;
     }
     if (at >= durable_end) co_return std::optional<StoredBatch>{};
-    StoredBatch stored{.place = at};
+    StoredBatch stored;
+    stored.place = at;
     if (const RecentBatch* batch = recent.find_frame(at); batch != nullptr && batch->frame_blocks != 0) {
       stored.encoded_meta = batch->encoded_meta;
       stored.next = at.plus(batch->frame_blocks);
@@ -164,7 +168,7 @@ io::Task<Result<std::optional<StoredBatch>>> Journal::scan(Place from) {
 }
 
 io::Task<Result<Buffer>> Journal::read_payload(const StoredBatch& batch) {
-  if (batch.meta.payload_blocks == 0) co_return Buffer{};
+  if (batch.meta.payload_blocks == 0) co_return Buffer();
   std::vector<std::uint32_t> checksums(batch.meta.payload_blocks);
   for (const format::Entry& entry : batch.meta.entries) {
     std::copy(entry.checksums.begin(), entry.checksums.end(), checksums.begin() + entry.payload_block);
@@ -188,6 +192,11 @@ io::Task<Result<StoredBatch>> Journal::find(LogId id) {
   }
   while (true) {
     auto batch = co_await state.scan(at);
+    if (!batch.ok() && batch.error().code == ErrorCode::kExpired && at < oldest()) {
+      // Segments were freed meanwhile; the entry may lie behind them.
+      at = oldest();
+      continue;
+    }
     if (!batch.ok()) co_return std::move(batch).error();
     if (!batch->has_value()) co_return missing;
     StoredBatch& found = **batch;
@@ -202,23 +211,44 @@ io::Task<Result<StoredBatch>> Journal::find(LogId id) {
 io::Task<Result<std::optional<StoredBatch>>> Journal::find_time(Epoch epoch, std::uint64_t first,
                                                                 std::uint64_t last, WallTime time) {
   State& state = *state_;
-  Place at = oldest();
-  for (auto point = state.directory.rbegin(); point != state.directory.rend(); ++point) {
-    if (point->place < at) break;
-    if (point->first.epoch() == epoch && point->first.sequence() <= last && point->timer <= time) {
-      at = point->place;
-      break;
+  // The last point of the directory before `bound` from which the batch may be found; the oldest place when
+  // there is none.
+  const auto start_before = [&](Place bound) {
+    for (auto point = state.directory.rbegin(); point != state.directory.rend() && point->place > oldest();
+         ++point) {
+      if (point->place < bound && point->first.epoch() == epoch && point->first.sequence() <= last &&
+          point->timer <= time) {
+        return point->place;
+      }
     }
-  }
+    return oldest();
+  };
+  Place start = start_before(Place::from_raw(UINT64_MAX));
+  Place at = start;
   std::optional<StoredBatch> best;
+  bool began = false;  // some batch of the epoch seen on this walk began by then
   while (true) {
     auto batch = co_await state.scan(at);
+    if (!batch.ok() && batch.error().code == ErrorCode::kExpired && at < oldest()) {
+      // Segments were freed meanwhile; the entry may lie behind them.
+      at = start = oldest();
+      continue;
+    }
     if (!batch.ok()) co_return std::move(batch).error();
-    if (!batch->has_value()) break;
+    const bool over =
+        !batch->has_value() ||
+        ((*batch)->meta.first.epoch() == epoch &&
+         ((*batch)->meta.first.sequence() > last || (*batch)->meta.entries.front().timer > time));
+    if (over) {
+      // A segment may have begun by then and its first batch later: what is wanted lies before it.
+      if (began || start <= oldest()) break;
+      at = start = start_before(start);
+      continue;
+    }
     StoredBatch& found = **batch;
     at = found.next;
     if (found.meta.first.epoch() != epoch) continue;
-    if (found.meta.first.sequence() > last || found.meta.entries.front().timer > time) break;
+    began = true;
     if (found.meta.last().sequence() >= first) best = std::move(found);
   }
   co_return best;

@@ -235,7 +235,8 @@ io::Task<Result<void>> State::recover() {
     if (at == directory.end() || at->place != first)
       directory.insert(at, {first, segment.first, segment.first_timer});
   }
-  window = {};
+  window.blocks = 0;
+  window.bytes = Buffer();
   TM_CO_TRY(co_await load_snapshot());
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
   co_return co_await disk.flush();

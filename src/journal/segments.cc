@@ -85,7 +85,8 @@ io::Task<Result<void>> State::prepare_one(std::uint32_t index) {
   std::memset(zeroes.data(), 0, zeroes.size());
   for (std::uint64_t done = 0; done < superblock.segment_size_bytes; done += zeroes.size()) {
     const std::uint64_t step = std::min<std::uint64_t>(zeroes.size(), superblock.segment_size_bytes - done);
-    std::vector<Buffer> pieces{zeroes.slice(0, step)};
+    std::vector<Buffer> pieces;
+    pieces.push_back(zeroes.slice(0, step));
     TM_CO_TRY(co_await disk.write(DiskOffset{begin + done}, std::move(pieces), io::Durability::kVolatile));
   }
   co_return co_await disk.flush();
@@ -101,7 +102,8 @@ io::Task<Result<void>> State::write_superblock() {
   if (failed.has_value()) co_return *failed;
   ++superblock.sequence;
   superblock.durable_end = durable_end;
-  std::vector<Buffer> pieces{format::encode_journal_superblock(superblock)};
+  std::vector<Buffer> pieces;
+  pieces.push_back(format::encode_journal_superblock(superblock));
   const DiskOffset offset{(superblock.sequence % 2) * kBlockSizeBytes};
   const std::uint64_t bound = snapshot_needs();
   auto written = co_await disk.write(offset, std::move(pieces), io::Durability::kDurable);

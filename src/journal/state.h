@@ -21,6 +21,7 @@ inline constexpr std::uint32_t kSegmentsMin = 8;
 // Free segments that host data may not take, and of those the ones that marks and epochs may not take either:
 // a full journal must still be able to write the snapshot that lets it free something.
 inline constexpr std::uint32_t kReservedForSnapshot = 1;
+inline constexpr std::uint32_t kReservedForRelease = 1;
 inline constexpr std::uint32_t kReservedForControl = 1;
 // Appended and not durable: beyond this, appends wait for the disk. Bounds memory.
 inline constexpr std::uint64_t kPendingBytesMax = 32 << 20;
@@ -164,6 +165,7 @@ struct State {
                    std::uint32_t payload_blocks, Place place, std::uint64_t ticket, LogId last,
                    WallTime timer);
   void add_directory_point(Place place, LogId first, WallTime timer);
+  void queue_seal();
   io::Task<void> pump();
   io::Task<void> write_item(WriteItem* item);
   void advance_durable();

@@ -302,6 +302,13 @@ TEST(Journal, AFullJournalRefusesDataAndStillTakesControlAndASnapshot) {
   Bench bench(12, 5);
   while (bench.append_one()) {
   }
+  while (bench.world.run(bench.journal->make_room(1, 0, Purpose::kData)).ok()) {
+    const ModelEntry expected{.kind = format::EntryKind::kZero, .volume = VolumeId{1}, .blocks = {0, 1}};
+    appended(
+        bench.model, expected,
+        bench.journal->append({.kind = expected.kind, .volume = expected.volume, .blocks = expected.blocks}));
+    bench.settle();
+  }
   EXPECT_FALSE(bench.journal->has_room(1, 0, Purpose::kData));
   const auto room = bench.world.run(bench.journal->make_room(6, 0, Purpose::kData));
   ASSERT_FALSE(room.ok());
@@ -316,6 +323,7 @@ TEST(Journal, AFullJournalRefusesDataAndStillTakesControlAndASnapshot) {
     ++marks;
   }
   EXPECT_GE(marks, 10u) << "each in a batch of its own";
+  EXPECT_TRUE(bench.journal->has_room(0, 100, Purpose::kRelease)) << "what frees space still goes in";
   const std::vector<std::byte> state(20'000, std::byte{7});
   ASSERT_TRUE(bench.world.run(bench.journal->save_snapshot(state)).ok());
   ASSERT_TRUE(bench.world.run(bench.journal->free_before(bench.model.entries.back().place)).ok());
