@@ -11,14 +11,25 @@ std::string optional_size(const std::optional<std::uint64_t>& bytes) {
   return bytes ? format_size(*bytes) : "-";
 }
 
+std::string counted(std::uint64_t count, const char* one, const char* many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
 void show_changes(const control::RestoreReply& reply) {
   if (reply.volumes.empty()) return;
   std::printf("\n");
-  Table table({"VOLUME", ">SIZE NOW", ">SIZE THEN", ">BLOCKS DIFFERING", ">BYTES DIFFERING"});
+  // Only a dry run looks for what differs.
+  std::vector<std::string> columns{"VOLUME", ">SIZE NOW", ">SIZE THEN"};
+  if (reply.dry_run) columns.insert(columns.end(), {">BLOCKS DIFFERING", ">BYTES DIFFERING"});
+  Table table(columns);
   for (const control::VolumeChange& change : reply.volumes) {
-    table.row({change.volume, optional_size(change.size_bytes_now), optional_size(change.size_bytes_target),
-               change.blocks_differing ? std::to_string(*change.blocks_differing) : "-",
-               optional_size(change.bytes_differing)});
+    std::vector<std::string> row{change.volume, optional_size(change.size_bytes_now),
+                                 optional_size(change.size_bytes_target)};
+    if (reply.dry_run) {
+      row.push_back(change.blocks_differing ? std::to_string(*change.blocks_differing) : "-");
+      row.push_back(optional_size(change.bytes_differing));
+    }
+    table.row(std::move(row));
   }
   table.print();
 }
@@ -30,14 +41,15 @@ void show_restore(const control::RestoreRequest& request, const control::Restore
   facts.add("point", point_text(reply.target));
   facts.add("leaves", point_text(reply.from));
   if (reply.new_epoch) facts.add("new epoch", std::to_string(*reply.new_epoch));
-  facts.add("left on the old branch",
-            std::to_string(reply.entries_left) + " entries, " + std::to_string(reply.marks_left) + " marks");
+  facts.add("left on the old branch", counted(reply.entries_left, "entry", "entries") + ", " +
+                                          counted(reply.marks_left, "mark", "marks"));
   std::string marks;
   for (const std::string& id : reply.marks_left_ids) marks += (marks.empty() ? "" : ", ") + id;
   facts.add_known("marks left", marks);
   for (const std::string& writer : reply.writers) facts.add("connected writer", writer);
   facts.print();
   show_changes(reply);
+  std::fflush(stdout);  // what follows on standard error comes after it
   const std::string group = printable(request.group);
   if (reply.dry_run) {
     std::fprintf(stderr, "nothing was changed%s\n",
