@@ -8,14 +8,12 @@ namespace tidemark::cli {
 namespace {
 
 void show_branches(const control::BranchListReply& reply) {
-  Table table(
-      {">EPOCH", "STATE", "ORIGIN", ">PARENT", ">LAST", "UNTIL", ">ENTRIES", ">DATA", ">MARKS", "HELD"});
+  Table table({">EPOCH", "STATE", "ORIGIN", ">PARENT", ">LAST", "UNTIL", ">ENTRIES", ">MARKS", "HELD"});
   for (const control::BranchInfo& branch : reply.branches) {
     table.row({std::to_string(branch.epoch), branch.live ? "live" : "dead",
                std::string(control::word(branch.origin)), branch.parent ? branch.parent->to_string() : "-",
                branch.last.log_id.to_string(), branch.live ? "now" : short_time(branch.last.timer),
-               std::to_string(branch.entries), format_size(branch.data_bytes), std::to_string(branch.marks),
-               yes_no(branch.held)});
+               std::to_string(branch.entries), std::to_string(branch.marks), yes_no(branch.held)});
   }
   table.print();
 }
@@ -30,7 +28,7 @@ void show_branch(const control::BranchInfo& branch) {
   facts.add("first", point_text(branch.first));
   facts.add("last", point_text(branch.last));
   if (branch.left) facts.add("left", format_time(*branch.left));
-  facts.add("entries", std::to_string(branch.entries) + ", " + format_size(branch.data_bytes));
+  facts.add("entries", std::to_string(branch.entries));
   facts.add("marks", std::to_string(branch.marks));
   facts.add("held", yes_no(branch.held));
   facts.print();

@@ -11,6 +11,23 @@ std::string export_name(const VolumeTarget& target) {
   return target.group + "/" + target.volume + (target.point.empty() ? "" : "@" + target.point);
 }
 
+// Says what is wrong with the volume or the point in the node's words, which an NBD client would not show.
+Result<void> check_target(Cli& cli, const VolumeTarget& target) {
+  if (target.point.empty()) {
+    control::VolumeShowRequest request{target.group, target.volume};
+    TM_TRY(cli.call(request));
+    return Result<void>{};
+  }
+  control::DiffRequest request;
+  request.group = target.group;
+  request.volume = target.volume;
+  request.from = target.point;
+  request.to = target.point;
+  request.limit = 1;
+  TM_TRY(cli.call(request));
+  return Result<void>{};
+}
+
 void add_export(CLI::App& app, Cli& cli) {
   struct Options {
     VolumeTarget target;
@@ -32,6 +49,7 @@ void add_export(CLI::App& app, Cli& cli) {
       ->type_name("raw|qcow2");
   command->add_flag("--force", options->force, "Write over an existing file, or onto a block device");
   on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    TM_TRY(check_target(cli, options->target));
     TM_TRY_ASSIGN(const control::NodeStatus status, cli.call(control::NodeStatusRequest{}));
     TM_TRY_ASSIGN(const std::string uri, nbd_uri(status, export_name(options->target)));
     TM_TRY(export_image(uri, options->file, options->format, options->force));
@@ -64,6 +82,7 @@ void add_uri(CLI::App& app, Cli& cli) {
     if (options->writable && options->target.point.empty()) {
       return cli.usage_error("--rw needs a point: GROUP/VOLUME@POINT; the live volume is writable anyway");
     }
+    TM_TRY(check_target(cli, options->target));
     TM_TRY_ASSIGN(const control::NodeStatus status, cli.call(control::NodeStatusRequest{}));
     const std::vector<std::string> uris =
         nbd_uris(status, export_name(options->target) + (options->writable ? "+rw" : ""));

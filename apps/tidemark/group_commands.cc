@@ -80,19 +80,6 @@ void add_open(CLI::App& family, Cli& cli) {
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
 }
 
-void add_serve(CLI::App& family, Cli& cli) {
-  auto request = std::make_shared<control::GroupServeRequest>();
-  CLI::App* command =
-      add_command(family, "serve", "Let a waiting primary accept writes",
-                  "A primary that has restarted waits until it has heard its peer, which may have taken "
-                  "over meanwhile. With --alone it serves without having heard it; should the peer have "
-                  "gone on too, nothing is lost, but one side's writes become a branch.",
-                  "tidemark group serve app --alone");
-  add_group(command, request->group);
-  command->add_flag("--alone", request->alone, "Even without having heard the peer");
-  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
-}
-
 void add_delete(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::GroupDeleteRequest>();
   CLI::App* command =
@@ -114,7 +101,6 @@ void add_group_commands(CLI::App& app, Cli& cli) {
   add_show(*family, cli);
   add_set(*family, cli);
   add_open(*family, cli);
-  add_serve(*family, cli);
   add_delete(*family, cli);
 }
 

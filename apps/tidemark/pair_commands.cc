@@ -8,29 +8,22 @@ namespace tidemark::cli {
 namespace {
 
 void add_create(CLI::App& family, Cli& cli) {
-  struct Options {
-    control::PairCreateRequest request;
-    std::optional<control::PairMode> mode;
-  };
-  auto options = std::make_shared<Options>();
+  auto request = std::make_shared<control::PairCreateRequest>();
   CLI::App* command = add_command(
       family, "create", "Pair a group with a peer",
       "Makes this node the primary of the group and the peer its secondary, and begins the initial copy "
-      "while hosts go on "
-      "writing. With --mode sync, FLUSH and FUA also wait until the secondary has received what they cover.",
-      "tidemark pair create app --peer tcp:backup.example:7083");
-  add_group(command, options->request.group);
-  command->add_option("--peer", options->request.peer_address, "The peer's replication address")
+      "while hosts go on writing. The link is not encrypted in this version, so only unix sockets and "
+      "loopback addresses are accepted; a tunnel (for example ssh -L) reaches another machine.",
+      "tidemark pair create app --peer unix:/var/lib/tidemark-osaka/replication.sock");
+  add_group(command, request->group);
+  command->add_option("--peer", request->peer_address, "The peer's replication address")
       ->required()
       ->type_name("ADDRESS");
-  command->add_option("--peer-group", options->request.peer_group, "The group's name there (the same)");
-  add_word(command, "--mode", options->mode, "Whether a flush waits for the secondary (async)");
-  on_chosen(cli, command, [&cli, options]() -> Result<void> {
-    const Result<control::ControlAddress> peer =
-        control::parse_control_address(options->request.peer_address);
+  command->add_option("--peer-group", request->peer_group, "The group's name there (the same)");
+  on_chosen(cli, command, [&cli, request]() -> Result<void> {
+    const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
     if (!peer.ok()) return cli.usage_error(peer.error().message);
-    options->request.mode = options->mode.value_or(control::PairMode::kAsync);
-    return cli.ask(options->request, show_pair);
+    return cli.ask(*request, show_pair);
   });
 }
 
@@ -45,48 +38,17 @@ void add_simple(CLI::App& family, Cli& cli, const char* name, const char* summar
 
 void add_resync(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairResyncRequest>();
-  auto swap = std::make_shared<bool>(false);
-  CLI::App* command = add_command(family, "resync", "Join a suspended pair again",
-                                  "Sends what the other side lacks and joins the pair again. Without --swap "
-                                  "the primary's branch continues; with it the "
-                                  "secondary's does, and the roles change. The branch that does not continue "
-                                  "is kept until it is released. If the copy "
-                                  "does not fit beside the secondary's readable window it stops; "
-                                  "--give-up-window lets it write over the window.",
-                                  "tidemark pair resync app --swap");
+  CLI::App* command = add_command(
+      family, "resync", "Join a suspended pair again",
+      "Run on the primary: sends what the secondary lacks and joins the pair again. The primary's "
+      "branch continues; what the secondary wrote alone stays readable there as a branch. When "
+      "the journal no longer holds what the secondary lacks, resync is refused; "
+      "--give-up-window then copies the volumes anew, and the secondary's past points go.",
+      "tidemark pair resync app");
   add_group(command, request->group);
-  command->add_flag("--swap", *swap, "Let the secondary's branch continue, and swap the roles");
   command->add_flag("--give-up-window", request->give_up_window,
-                    "Let the secondary's past points go if need be");
-  on_chosen(cli, command, [&cli, request, swap] {
-    request->from = *swap ? control::ResyncFrom::kSecondary : control::ResyncFrom::kPrimary;
-    return cli.ask(*request, show_pair);
-  });
-}
-
-void show_takeover(const control::PairTakeoverReply& reply) {
-  Facts facts;
-  facts.add("new epoch", std::to_string(reply.new_epoch));
-  facts.add("continues at", point_text(reply.point));
-  std::string behind = reply.may_be_behind ? "maybe" : "no";
-  if (reply.may_be_behind && reply.behind_since) behind += ", since " + format_time(*reply.behind_since);
-  facts.add("behind the primary", behind);
-  facts.print();
-  std::printf("\n");
-  show_pair(reply.pair);
-}
-
-void add_takeover(CLI::App& family, Cli& cli) {
-  auto request = std::make_shared<control::PairTakeoverRequest>();
-  CLI::App* command = add_command(family, "takeover", "Let the secondary serve",
-                                  "Run on the secondary when the primary is lost: it continues at the last "
-                                  "entry it holds and accepts writes. It says "
-                                  "whether, and since when, it may be behind. What the old primary wrote "
-                                  "alone becomes a branch there, not lost.",
-                                  "tidemark --node tcp:127.0.0.1:7081 pair takeover app");
-  add_group(command, request->group);
-  command->add_flag("--force", request->force, "Even while the primary is connected");
-  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_takeover); });
+                    "Copy the volumes anew, and let the secondary's past points go");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 
 void add_delete(CLI::App& family, Cli& cli) {
@@ -115,7 +77,6 @@ void add_pair_commands(CLI::App& app, Cli& cli) {
       "and remembers what it owes.",
       "tidemark pair suspend app");
   add_resync(*family, cli);
-  add_takeover(*family, cli);
   add_delete(*family, cli);
 }
 

@@ -104,8 +104,11 @@ void show_volume(const control::VolumeInfo& volume) {
 
 std::string pair_line(const control::PairStatus& pair) {
   std::string line = std::string(word(pair.state)) + ", " + std::string(word(pair.role));
-  line += " with " + pair.peer_address + ", link " + (pair.link_up ? "up" : "down");
-  if (pair.copy_total_bytes != 0) line += ", copied " + percent(pair.copy_done_bytes, pair.copy_total_bytes);
+  // The secondary is called by its primary and knows no address of it.
+  line += " with " + (pair.peer_node.empty() ? pair.peer_address : pair.peer_node) + ", link " +
+          (pair.link_up ? "up" : "down");
+  if (pair.state == control::PairState::kCopy && pair.copy_total_bytes != 0)
+    line += ", copied " + percent(pair.copy_done_bytes, pair.copy_total_bytes);
   if (pair.lag_entries != 0) {
     line += ", " + std::to_string(pair.lag_entries) + " entries (" + format_size(pair.lag_bytes) + ", " +
             seconds_text(pair.lag_seconds) + ") behind";
@@ -120,14 +123,14 @@ void show_pair(const control::PairStatus& pair) {
   facts.add("state", with_reason(word(pair.state), pair.state_reason));
   if (pair.state_since) facts.add("since", format_time(*pair.state_since));
   facts.add("mode", std::string(word(pair.mode)));
-  facts.add("peer", pair.peer_address);
+  facts.add_known("peer", pair.peer_address);
   facts.add_known("peer node", pair.peer_node);
   facts.add_known("peer group", pair.peer_group);
   facts.add("link", std::string(pair.link_up ? "up" : "down") +
                         (pair.link_since ? " since " + format_time(*pair.link_since) : ""));
   if (pair.duplex_suspended_since)
     facts.add("duplex suspended since", pair.duplex_suspended_since->to_string());
-  if (pair.copy_total_bytes != 0) {
+  if (pair.state == control::PairState::kCopy && pair.copy_total_bytes != 0) {
     facts.add("copied", format_size(pair.copy_done_bytes) + " of " + format_size(pair.copy_total_bytes) +
                             " (" + percent(pair.copy_done_bytes, pair.copy_total_bytes) + ")");
   }

@@ -95,7 +95,7 @@ void show_sessions(const control::SessionsReply& reply) {
 void add_sessions(CLI::App& app, Cli& cli) {
   CLI::App* command =
       add_command(app, "sessions", "Who is connected",
-                  "Lists the connections to the node: hosts on exports and views, peers, and what each "
+                  "Lists the connections to the node: hosts on exports and views, and what each "
                   "may do. A restore waits for writers to leave.",
                   "tidemark sessions");
   on_chosen(cli, command, [&cli] { return cli.ask(control::SessionsRequest{}, show_sessions); });
