@@ -24,6 +24,7 @@ bool carries_blocks(EntryKind kind) {
 
 void encode_entry(Encoder& out, const Entry& entry) {
   TM_ASSERT(entry.body.size() <= kEntryBodyBytesMax);
+  TM_ASSERT(entry.blocks.count() <= UINT32_MAX);
   out.u8(static_cast<std::uint8_t>(entry.kind));
   out.u8(entry.kind == EntryKind::kMark ? kMarkFlag : 0);
   out.u16(static_cast<std::uint16_t>(entry.body.size()));

@@ -20,8 +20,9 @@ enum class EntryKind : std::uint8_t {
   kControl = 5,  // body: a ControlRecord (format/records.h): shape, epochs, names for past points, holds
 };
 
-inline constexpr std::uint32_t kEntryBlocksMax = 256;        // 1 MiB of payload; larger writes are split
-inline constexpr std::uint32_t kEntryBodyBytesMax = 60'000;  // fits 16 bits with room to spare
+inline constexpr std::uint32_t kEntryBlocksMax = 256;  // 1 MiB of payload; larger writes are split
+inline constexpr std::uint64_t kEntryRangeBlocksMax = 1ull << 31;  // 8 TiB of zeroes; longer ranges are split
+inline constexpr std::uint32_t kEntryBodyBytesMax = 60'000;        // fits 16 bits with room to spare
 inline constexpr std::uint32_t kBatchEntriesMax = 4096;
 inline constexpr std::uint32_t kBatchPayloadBlocksMax = 512;  // 2 MiB; see Journal for what is usual
 

@@ -113,6 +113,26 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
   co_return co_await write_whole(volume, blocks, whole);
 }
 
+io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind) {
+  const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
+  for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += format::kEntryRangeBlocksMax) {
+    const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryRangeBlocksMax)};
+    do {
+      TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
+      TM_CO_TRY(core_.check_accepting());
+    } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
+    journal::NewEntry entry;
+    entry.kind = kind;
+    entry.volume = volume->id;
+    entry.blocks = part;
+    const journal::Appended appended = core_.journal->append(std::move(entry));
+    core_.index->insert_zero(volume->id, part, appended.id, appended.place);
+    core_.state.epochs().extend(appended.id, appended.timer);
+  }
+  ++volume->counters.write_hits;
+  co_return Result<void>{};
+}
+
 io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::uint64_t length, bool discard,
                                       bool fua) {
   TM_CO_TRY_ASSIGN(Volume* const volume, co_await writable(id));
@@ -134,19 +154,8 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
     }
   }
   if (!whole.empty()) {
-    const RangeLock::Guard guard = co_await volume->lock.lock(whole);
-    do {
-      TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
-      TM_CO_TRY(core_.check_accepting());
-    } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
-    journal::NewEntry entry;
-    entry.kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero;
-    entry.volume = volume->id;
-    entry.blocks = whole;
-    const journal::Appended appended = core_.journal->append(std::move(entry));
-    core_.index->insert_zero(volume->id, whole, appended.id, appended.place);
-    core_.state.epochs().extend(appended.id, appended.timer);
-    ++volume->counters.write_hits;
+    const format::EntryKind kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero;
+    TM_CO_TRY(co_await zero_whole(volume, whole, kind));
   }
   if (fua) co_return co_await flush();
   co_return Result<void>{};

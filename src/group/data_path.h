@@ -52,6 +52,7 @@ class DataPath {
  private:
   void append_write(Volume& volume, BlockRange blocks, Buffer data);
   io::Task<Result<void>> write_whole(Volume* volume, BlockRange blocks, Buffer data);
+  io::Task<Result<void>> zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind);
   io::Task<Result<void>> write_partial(Volume* volume, std::uint64_t offset, Buffer data);
   io::Task<Result<void>> read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,
                                      BlockRange blocks, Buffer out, bool* hit);

@@ -15,6 +15,15 @@ Error no_such_volume(const std::string& group, const std::string& volume) {
                                         "'; see `tidemark volume list " + group + "`");
 }
 
+// What a node refuses to read back it must not write: a replay stops at a record out of bounds.
+Result<void> validate_mark(const format::MarkRecord& mark) {
+  TM_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
+  if (mark.note.size() > format::kMarkNoteBytesMax || mark.host.size() > format::kHostNameBytesMax) {
+    return fail(ErrorCode::kInvalid, "the note or the host name of mark '" + mark.id + "' is too long");
+  }
+  return {};
+}
+
 Result<void> validate_volume_size(std::uint64_t size_bytes) {
   constexpr std::uint64_t kVolumeSizeBytesMax = 1ull << 56;
   if (size_bytes == 0 || size_bytes % kBlockSizeBytes != 0 || size_bytes > kVolumeSizeBytesMax) {
@@ -212,10 +221,7 @@ io::Task<Result<std::unique_ptr<View>>> Group::open_view(std::string volume, std
 // ---- Marks ----
 
 io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
-  TM_CO_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
-  if (mark.note.size() > format::kMarkNoteBytesMax || mark.host.size() > format::kHostNameBytesMax) {
-    co_return fail(ErrorCode::kInvalid, "the note or the host name of mark '" + mark.id + "' is too long");
-  }
+  TM_CO_TRY(validate_mark(mark));
   std::vector<std::byte> body = format::encode_mark(mark);
   TM_CO_TRY(core_.check_accepting());
   const auto body_bytes = static_cast<std::uint32_t>(body.size());
@@ -251,7 +257,7 @@ io::Task<Result<Mark>> Group::record_mark(format::ControlRecord record, std::str
 }
 
 io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string point) {
-  TM_CO_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
+  TM_CO_TRY(validate_mark(mark));
   auto guard = co_await core_.command_mutex.lock();
   TM_CO_TRY(core_.check_accepting());
   auto resolved = co_await points_.resolve(point, false);
