@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "control/http_server.h"
 #include "node/node.h"
@@ -20,9 +21,13 @@
 #include "os/process.h"
 #include "os/reactor.h"
 #include "os/signals.h"
+#include "os/space_reserve.h"
 
 namespace tidemark {
 namespace {
+
+constexpr Duration kDiskReleaseTimeout = Duration::seconds(20);
+constexpr Duration kDiskRetryInterval = Duration::milliseconds(20);
 
 void log_line(const std::string& event, const std::string& text) {
   const os::SystemClock clock;
@@ -75,6 +80,25 @@ Result<std::unique_ptr<catalog::Catalog>> open_catalog(const std::string& path) 
   return opened;
 }
 
+// The disk is a thin file: its file system can be full when the disk is not.
+std::string space_alarm(const std::string& folder) {
+  constexpr std::uint64_t kFreeBytesMin = 256ull << 20;
+  const std::optional<std::uint64_t> free_bytes = os::free_bytes_at(folder);
+  if (!free_bytes.has_value() || *free_bytes >= kFreeBytesMin) return {};
+  return "the file system of " + folder + " has " + format_size(*free_bytes) +
+         " free; when it is full, writes fail with ENOSPC until there is space again";
+}
+
+// Opening an index takes some space. On a full file system the reserve is what it takes, and nothing that
+// takes more comes in between.
+io::Task<Result<index::OpenedIndex>> open_index(io::Environment environment, std::string folder,
+                                                index::RocksIndexOptions options, os::SpaceReserve* reserve) {
+  reserve->release();
+  auto opened = co_await index::open_rocks_index(environment, std::move(folder), options);
+  (void)reserve->renew();
+  co_return opened;
+}
+
 struct Machine {
   os::Reactor& reactor;
   io::Environment environment;
@@ -111,15 +135,34 @@ std::vector<std::string> addresses_of(const std::vector<std::unique_ptr<io::List
   return out;
 }
 
+// A process that was killed holds its disk until the kernel has ended the writes it had in flight, which may
+// be a while after the process itself is gone. The lock on the folder is ours: nobody else can mean to keep
+// it.
+io::Task<Result<std::unique_ptr<os::FileDisk>>> open_disk(Machine* machine, std::string path,
+                                                          os::FileDiskOptions disk_options) {
+  const MonotonicTime patience = machine->reactor.now() + kDiskReleaseTimeout;
+  while (true) {
+    auto disk = os::FileDisk::open(machine->reactor, path, disk_options);
+    const bool held = !disk.ok() && disk.error().code == ErrorCode::kBusy;
+    if (!held || machine->reactor.now() >= patience) co_return disk;
+    co_await machine->reactor.sleep_for(kDiskRetryInterval);
+  }
+}
+
 io::Task<Result<void>> serve(Machine* machine) {
   const DaemonOptions& options = machine->options;
   const os::DataFolder& folder = machine->folder;
   TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
+  // The index is made after the first disk was formatted; from then on a disk that is missing or empty is a
+  // loss to be told, not a new one to be made.
+  const std::string index_folder = folder.file("index");
+  const bool had_disk = std::filesystem::exists(index_folder);
   os::FileDiskOptions disk_options;
-  disk_options.open = os::FileDiskOptions::Open::kEither;
+  disk_options.open = had_disk ? os::FileDiskOptions::Open::kExisting : os::FileDiskOptions::Open::kEither;
   disk_options.create_size_bytes = options.disk_size_bytes;
+  const std::string disk_path = folder.file("disk");
   TM_CO_TRY_ASSIGN(const std::unique_ptr<os::FileDisk> disk,
-                   os::FileDisk::open(machine->reactor, folder.file("disk"), disk_options));
+                   co_await open_disk(machine, disk_path, disk_options));
   log_line("disk", disk->description());
 
   // The network first: an address that is taken is told before anything is recovered.
@@ -137,11 +180,11 @@ io::Task<Result<void>> serve(Machine* machine) {
       .block_cache_bytes = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20),
       .head_map_bytes_max = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20)};
   const io::Environment environment = machine->environment;
-  const std::string index_folder = folder.file("index");
-  std::error_code made;
-  std::filesystem::create_directories(index_folder, made);
-  const group::IndexFactory make_index = [environment, index_folder, index_options](GroupIdentity group) {
-    return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);
+  os::SpaceReserve reserve(folder.file("reserve"));
+  (void)reserve.renew();
+  const group::IndexFactory make_index = [environment, index_folder, index_options,
+                                          &reserve](GroupIdentity group) {
+    return open_index(environment, index_folder + "/" + group.to_string(), index_options, &reserve);
   };
   const std::string catalogue = folder.file("catalogue.sqlite");
   node::NodeConfiguration configuration;
@@ -149,19 +192,27 @@ io::Task<Result<void>> serve(Machine* machine) {
   configuration.name = options.name;
   configuration.version = kVersion;
   configuration.cache_size_bytes = cache;
+  configuration.may_format_disk = !had_disk;
+  configuration.machine_alarm = [path = folder.path()] { return space_alarm(path); };
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
   auto started = co_await node::Node::start(environment, *disk, std::move(configuration), make_index,
                                             std::move(make_catalogue), std::move(log));
-  if (!started.ok()) co_return std::move(started).error();
+  if (!started.ok()) {
+    if (started.error().code == ErrorCode::kInvalid) co_return std::move(started).error();
+    co_return fail(started.error().code, folder.file("disk") + ": " + started.error().message);
+  }
   const std::unique_ptr<node::Node> node = std::move(started).value();
+  std::error_code made;
+  std::filesystem::create_directories(index_folder, made);
 
   os::Reactor& reactor = machine->reactor;
   control::ApiServerOptions api_options;
   api_options.addresses = options.control;
-  auto api = control::ApiServer::start(
-      *node, [&reactor](std::function<void()> work) { reactor.post_from_thread(std::move(work)); },
-      api_options);
+  control::PostToReactor post = [&reactor](std::function<void()> work) {
+    reactor.post_from_thread(std::move(work));
+  };
+  auto api = control::ApiServer::start(*node, std::move(post), api_options);
   if (!api.ok()) co_return std::move(api).error();
 
   node->set_addresses(addresses_of(*nbd), (*api)->addresses(), addresses_of(*replication));

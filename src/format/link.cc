@@ -11,7 +11,8 @@ constexpr std::uint32_t kLinkMagic = 0x314c4d54;  // "TML1"
 constexpr std::size_t kMessageTextBytesMax = 4096;
 
 Error malformed(const char* what) {
-  return fail(ErrorCode::kInvalid, std::string("a ") + what + " message is cut off or has a field out of bounds");
+  return fail(ErrorCode::kInvalid,
+              std::string("a ") + what + " message is cut off or has a field out of bounds");
 }
 
 }  // namespace
@@ -116,14 +117,15 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
 Result<Welcome> decode_welcome(Bytes bytes) {
   Decoder in(bytes);
   Welcome welcome;
-  welcome.accepted = in.u8() != 0;
+  const std::uint8_t accepted = in.u8();
+  welcome.accepted = accepted != 0;
   welcome.error_code = in.u16();
   welcome.error_message = in.text(kMessageTextBytesMax);
   welcome.node.bytes = in.array<16>();
   welcome.node_name = in.text(kNameLengthMax);
   welcome.received = LogId::from_raw(in.u64());
   welcome.floor = LogId::from_raw(in.u64());
-  if (!in.done() || welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
+  if (!in.done() || accepted > 1 || welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
     return malformed("welcome");
   }
   return welcome;
@@ -160,9 +162,27 @@ Result<Ack> decode_ack(Bytes bytes) {
   Ack ack;
   ack.durable = LogId::from_raw(in.u64());
   ack.floor = LogId::from_raw(in.u64());
-  ack.window_open = in.u8() != 0;
-  if (!in.done()) return malformed("acknowledgement");
+  const std::uint8_t window_open = in.u8();
+  ack.window_open = window_open != 0;
+  if (!in.done() || window_open > 1) return malformed("acknowledgement");
   return ack;
+}
+
+std::vector<std::byte> encode_suspend(const Suspend& suspend) {
+  Encoder out;
+  out.u8(suspend.by_error ? 1 : 0);
+  out.text(std::string_view(suspend.reason).substr(0, kMessageTextBytesMax));
+  return out.take();
+}
+
+Result<Suspend> decode_suspend(Bytes bytes) {
+  Decoder in(bytes);
+  Suspend suspend;
+  const std::uint8_t by_error = in.u8();
+  suspend.by_error = by_error != 0;
+  suspend.reason = in.text(kMessageTextBytesMax);
+  if (!in.done() || by_error > 1) return malformed("suspension");
+  return suspend;
 }
 
 std::vector<std::byte> encode_log_id(LogId id) {

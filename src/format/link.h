@@ -15,19 +15,19 @@ namespace tidemark::format {
 // header, a body of encoded fields, and for batches and chunks a payload of whole blocks.
 
 enum class LinkMessage : std::uint16_t {
-  kHello = 1,    // primary → secondary, first: who and what
-  kWelcome = 2,  // its answer
-  kBatch = 3,    // primary → secondary: body is an encoded BatchMeta, payload its payload
-  kChunk = 4,    // primary → secondary: blocks of the first copy
-  kCopyDone = 5, // primary → secondary: the copy is complete as of a log id
-  kPing = 6,     // primary → secondary when idle
-  kAck = 7,      // secondary → primary: what it holds
-  kSuspend = 8,  // either way: the pair is suspended by an operator
-  kDelete = 9,   // either way: the pair is dissolved
+  kHello = 1,     // primary → secondary, first: who and what
+  kWelcome = 2,   // its answer
+  kBatch = 3,     // primary → secondary: body is an encoded BatchMeta, payload its payload
+  kChunk = 4,     // primary → secondary: blocks of the first copy
+  kCopyDone = 5,  // primary → secondary: the copy is complete as of a log id
+  kPing = 6,      // primary → secondary when idle
+  kAck = 7,       // secondary → primary: what it holds
+  kSuspend = 8,   // either way: the pair is suspended, by an operator or by an error
+  kDelete = 9,    // either way: the pair is dissolved
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;
-inline constexpr std::uint32_t kLinkBodyBytesMax = 256u << 20;    // a group's state with its marks
+inline constexpr std::uint32_t kLinkBodyBytesMax = 256u << 20;  // a group's state with its marks
 inline constexpr std::uint32_t kLinkPayloadBytesMax = 4u << 20;
 inline constexpr std::uint32_t kLinkVersion = 1;
 
@@ -53,12 +53,12 @@ struct Hello {
   NodeIdentity node{};
   std::string node_name{};
   GroupIdentity group{};
-  std::string group_name{};      // as the secondary is to call it
-  std::string primary_group{};   // as the primary calls it
+  std::string group_name{};     // as the secondary is to call it
+  std::string primary_group{};  // as the primary calls it
   // kCreate, kReplace:
-  LogId start{};                 // the state is of this point; batches after it follow
+  LogId start{};  // the state is of this point; batches after it follow
   std::uint32_t start_checksum = 0;
-  std::uint32_t parity = 0;      // of the epoch numbers that the secondary draws
+  std::uint32_t parity = 0;  // of the epoch numbers that the secondary draws
   std::uint64_t journal_size_bytes = 0;
   std::int64_t retain_ns = 0;
   std::vector<std::byte> state{};
@@ -72,7 +72,7 @@ struct Welcome {
   std::string error_message{};
   NodeIdentity node{};
   std::string node_name{};
-  LogId received{};              // newest entry of the primary's order held there
+  LogId received{};  // newest entry of the primary's order held there
   LogId floor{};
 };
 std::vector<std::byte> encode_welcome(const Welcome& welcome);
@@ -81,7 +81,7 @@ Result<Welcome> decode_welcome(Bytes bytes);
 struct Chunk {
   VolumeId volume{};
   std::uint64_t begin_block = 0;
-  std::uint32_t checksum = 0;    // CRC32C of the payload
+  std::uint32_t checksum = 0;  // CRC32C of the payload
 };
 std::vector<std::byte> encode_chunk(const Chunk& chunk);
 Result<Chunk> decode_chunk(Bytes bytes);
@@ -93,6 +93,13 @@ struct Ack {
 };
 std::vector<std::byte> encode_ack(const Ack& ack);
 Result<Ack> decode_ack(Bytes bytes);
+
+struct Suspend {
+  bool by_error = false;  // else by an operator
+  std::string reason{};
+};
+std::vector<std::byte> encode_suspend(const Suspend& suspend);
+Result<Suspend> decode_suspend(Bytes bytes);
 
 // Body of kCopyDone and kPing: a log id (the point of the copy; the primary's durable head).
 std::vector<std::byte> encode_log_id(LogId id);

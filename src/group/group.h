@@ -78,6 +78,9 @@ class Group {
   const std::string& name() const { return core_.local.name; }
   GroupIdentity identity() const { return core_.journal->group(); }
   LuNumber log_volume() const { return log_volume_; }
+  std::uint64_t log_volume_size_bytes() const {
+    return core_.context.pool.log_volume(log_volume_)->size_bytes();
+  }
   const LocalRecord& local() const { return core_.local; }
   const GroupState& state() const { return core_.state; }
   LogId head() const { return core_.head(); }

@@ -50,6 +50,19 @@ Error error_of(const rocksdb::Status& status, const std::string& what, const std
   return fail(code, "version index " + path + ": " + what + ": " + status.ToString() + "; " + advice);
 }
 
+// RocksDB may end the process when a file it writes finds no space (an assertion in Debian's build), so it is
+// not asked to write where there is little.
+Result<void> check_space(const std::string& folder, std::uint64_t bytes) {
+  constexpr std::uint64_t kFreeBytesMin = 8 << 20;
+  std::uint64_t free_bytes = 0;
+  const rocksdb::Status status = rocksdb::Env::Default()->GetFreeSpace(folder, &free_bytes);
+  if (!status.ok() || free_bytes >= bytes + kFreeBytesMin) return {};
+  return fail(ErrorCode::kNoSpace, "version index " + folder + ": its file system has only " +
+                                       std::to_string(free_bytes >> 20) + " MiB free, and " +
+                                       std::to_string((bytes + kFreeBytesMin) >> 20) +
+                                       " are needed; free space on it");
+}
+
 bool supports(rocksdb::CompressionType wanted) {
   const auto types = rocksdb::GetSupportedCompressions();
   return std::find(types.begin(), types.end(), wanted) != types.end();
@@ -233,6 +246,7 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
   rocksdb::Env& files = *rocksdb::Env::Default();
   rocksdb::Status status = make_folders(files, folder);
   if (!status.ok()) return error_of(status, "the folder cannot be made", folder);
+  TM_TRY(check_space(folder, 0));
   std::vector<std::string> names;
   status = files.GetChildren(folder, &names);
   if (!status.ok()) return error_of(status, "the folder cannot be listed", folder);
@@ -256,6 +270,8 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
         opened.meta = *meta;
         numbers.erase(number);
       }
+    } else if (runs.error().code == ErrorCode::kNoSpace) {
+      return std::move(runs).error();  // the runs are good; they only cannot be opened now
     }
     if (opened.runs == nullptr) {
       opened.rebuilt = true;
@@ -275,6 +291,7 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
 }
 
 Result<std::shared_ptr<Runs>> Runs::replace(const std::shared_ptr<Runs>& old) {
+  TM_TRY(check_space(old->folder_, 0));
   TM_TRY_ASSIGN(auto runs, open_numbered(old->folder_, old->number_ + 1, old->options_));
   runs->drop_before(Place::from_raw(old->settings_->filter.bound()));
   old->destroy_when_closed_.store(true);
@@ -346,6 +363,9 @@ Result<void> Runs::write_run(const std::vector<std::shared_ptr<const MemoryTable
     rocksdb::Env::Default()->DeleteFile(file).PermitUncheckedError();
     return error;
   };
+  std::uint64_t bytes_max = 0;
+  for (const auto& table : tables) bytes_max += table->memory_bytes();
+  TM_TRY(check_space(folder_, bytes_max));
   rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), settings_->options);
   rocksdb::Status status = writer.Open(file);
   if (!status.ok()) return give_up(error_of(status, "a run cannot be made", file));

@@ -42,6 +42,50 @@ control::EntryKind control_entry_kind(const format::ControlRecord& record) {
   return control::EntryKind::kOther;
 }
 
+const char* action_word(format::MarkAction action) {
+  switch (action) {
+    case format::MarkAction::kHold:
+      return "hold";
+    case format::MarkAction::kRelease:
+      return "release";
+    case format::MarkAction::kDelete:
+      return "delete";
+  }
+  return "?";
+}
+
+std::string name_at(const group::Group& group, VolumeId volume, LogId point) {
+  for (const group::VolumeShape& shape : group.state().shape_at(point)) {
+    if (shape.id == volume) return shape.name;
+  }
+  return {};
+}
+
+// The members of an entry that changes the group's shape, marks or branches.
+void describe_record(const group::Group& group, LogId id, const format::ControlRecord& record,
+                     control::JournalEntry& info) {
+  if (const auto* opened = std::get_if<format::EpochOpened>(&record)) {
+    if (opened->reason != format::EpochReason::kCreate)
+      info.note = "continues after log:" + opened->parent.to_string();
+  } else if (const auto* created = std::get_if<format::VolumeCreated>(&record)) {
+    info.volume = created->name;
+    info.note = "size " + format_size(created->size_bytes);
+  } else if (const auto* resized = std::get_if<format::VolumeResized>(&record)) {
+    info.volume = name_at(group, resized->volume, id);
+    info.note = "size " + format_size(resized->size_bytes);
+  } else if (const auto* deleted = std::get_if<format::VolumeDeleted>(&record)) {
+    info.volume = name_at(group, deleted->volume, id.previous());
+  } else if (const auto* named = std::get_if<format::PointNamed>(&record)) {
+    info.mark_id = named->mark.id;
+    info.note = named->mark.note;
+  } else if (const auto* changed = std::get_if<format::MarkChanged>(&record)) {
+    info.mark_id = changed->id;
+    info.note = action_word(changed->action);
+  } else if (const auto* released = std::get_if<format::BranchReleased>(&record)) {
+    info.note = "branch " + std::to_string(released->epoch.value) + " released";
+  }
+}
+
 control::GroupRole role_of(const group::Group& group, const std::optional<control::PairStatus>& pair) {
   if (!pair.has_value()) return control::GroupRole::kAlone;
   return group.local().role == group::Role::kSecondary ? control::GroupRole::kSecondary
@@ -195,6 +239,11 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .copy_done_bytes = status->copy.done_bytes,
                            .copy_total_bytes = status->copy.total_bytes};
   if (info.state_reason.empty() && !status->link_up) info.state_reason = status->link_error;
+  if (status->link_since.ns == 0) info.link_since.reset();
+  // What was sent and not received when the link ended counts for nothing.
+  info.sent = std::max(info.sent, info.received);
+  // A journal that has taken no entry yet begins after the head.
+  if (info.durable.raw() == 0) info.durable = group.head();
   return info;
 }
 
@@ -261,17 +310,11 @@ control::JournalEntry Node::entry_info(const group::Group& group, const group::S
       auto record = format::decode_control(shown.entry.body);
       if (!record.ok()) return info;
       info.kind = control_entry_kind(*record);
-      if (const auto* named = std::get_if<format::PointNamed>(&*record)) info.mark_id = named->mark.id;
-      if (const auto* created = std::get_if<format::VolumeCreated>(&*record)) info.volume = created->name;
-      if (const auto* opened = std::get_if<format::EpochOpened>(&*record)) {
-        info.note = "continues after log:" + opened->parent.to_string();
-      }
+      describe_record(group, shown.id, *record, info);
       return info;
     }
   }
-  for (const group::VolumeShape& shape : group.state().shape_at(shown.id)) {
-    if (shape.id == shown.entry.volume) info.volume = shape.name;
-  }
+  info.volume = name_at(group, shown.entry.volume, shown.id);
   info.offset_bytes = shown.entry.blocks.begin * kBlockSizeBytes;
   info.length_bytes = shown.entry.blocks.count() * kBlockSizeBytes;
   return info;
@@ -285,6 +328,10 @@ std::vector<control::Problem> Node::problems() const {
                    .since = broken.since,
                    .action = {}});
   }
+  if (configuration_.machine_alarm) {
+    const std::string alarm = configuration_.machine_alarm();
+    if (!alarm.empty()) out.push_back({{}, alarm, std::nullopt, {}});
+  }
   for (const auto& [name, group] : groups_) {
     if (group->failure().has_value()) {
       out.push_back({name, "stopped: " + group->failure()->message, std::nullopt, "restart the node"});
@@ -296,12 +343,17 @@ std::vector<control::Problem> Node::problems() const {
       out.push_back({name, *group->alarm(), std::nullopt, "tidemark journal status " + name});
     const std::optional<control::PairStatus> pair = pair_info(*group);
     if (!pair.has_value()) continue;
-    const std::string resync = "tidemark pair resync " + name;
+    const bool primary = pair->role == control::GroupRole::kPrimary;
+    const std::string resync =
+        (primary ? std::string() : "on " + pair->peer_node + ": ") + "tidemark pair resync " + name;
     if (pair->state == control::PairState::kPsue) {
       out.push_back(
           {name, "the pair is suspended by an error: " + pair->state_reason, pair->state_since, resync});
     } else if (pair->state == control::PairState::kPsus) {
       out.push_back({name, "the pair is suspended", pair->state_since, resync});
+    } else if (pair->state == control::PairState::kSsws) {
+      out.push_back(
+          {name, "this secondary goes on by itself; the pair is suspended", pair->state_since, resync});
     } else if (pair->state == control::PairState::kPair && !pair->link_up) {
       out.push_back({name,
                      "the link to " + pair->peer_node + " is down; streaming resumes by itself",

@@ -65,12 +65,13 @@ std::vector<nbd::AllocationExtent> to_extents(const std::vector<group::Allocatio
 // A live volume. A restore or a change of role ends its connections before the state changes under them.
 class LiveTarget final : public nbd::BlockTarget {
  public:
-  LiveTarget(Node& node, group::Group& group, group::VolumeShape shape, nbd::ExportInfo info,
+  LiveTarget(Node& node, GroupHandle group, group::VolumeShape shape, nbd::ExportInfo info,
              std::string client)
-      : group_(group),
+      : handle_(std::move(group)),
+        group_(*handle_),
         shape_(std::move(shape)),
         info_(std::move(info)),
-        registration_(node, {group.name(), shape_.name, std::move(client), !info_.read_only, false}) {}
+        registration_(node, {group_.name(), shape_.name, std::move(client), !info_.read_only, false}) {}
 
   const nbd::ExportInfo& info() const override { return info_; }
 
@@ -109,11 +110,18 @@ class LiveTarget final : public nbd::BlockTarget {
   }
 
  private:
+  GroupHandle handle_;
   group::Group& group_;
   group::VolumeShape shape_;
   nbd::ExportInfo info_;
   ExportRegistration registration_;
 };
+
+// The group stays until the view has gone: `group` is kept for nothing else.
+io::Task<void> close_view(std::shared_ptr<group::View> view, GroupHandle) {
+  co_await view->close();
+  view = nullptr;
+}
 
 class ViewTarget final : public nbd::BlockTarget {
  public:
@@ -156,6 +164,13 @@ class ViewTarget final : public nbd::BlockTarget {
   std::function<void(std::shared_ptr<group::View>)> release_;
 };
 
+// While the first copy runs, the base mixes the moments at which its chunks were read.
+Result<void> check_live(const group::Group& group) {
+  if (group.local().window_open) return {};
+  return fail(ErrorCode::kBusy, "the first copy of group '" + group.name() +
+                                    "' is not complete; see `tidemark pair status " + group.name() + "`");
+}
+
 nbd::ExportInfo live_info(const group::Group& group, const group::VolumeShape& shape) {
   const bool secondary = group.local().role == group::Role::kSecondary;
   return {.name = group.name() + "/" + shape.name,
@@ -163,6 +178,14 @@ nbd::ExportInfo live_info(const group::Group& group, const group::VolumeShape& s
           .size_bytes = shape.size_bytes,
           .read_only = secondary || group.failure().has_value(),
           .multi_conn = true};
+}
+
+nbd::ExportInfo view_info(const group::View& view, const std::string& name, bool writable) {
+  return {.name = name,
+          .description = "as of " + format_time(view.point().timer),
+          .size_bytes = view.shape().size_bytes,
+          .read_only = !writable,
+          .multi_conn = !writable};
 }
 
 }  // namespace
@@ -177,25 +200,23 @@ io::Task<Result<std::vector<std::string>>> Node::list() {
 
 io::Task<Result<nbd::ExportInfo>> Node::describe(std::string text) {
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(name.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
   if (name.point.empty()) {
+    TM_CO_TRY(check_live(*group));
     TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
     co_return live_info(*group, shape);
   }
   auto view = co_await group->open_view(name.volume, name.point);
   if (!view.ok()) co_return std::move(view).error();
-  co_return nbd::ExportInfo{.name = text,
-                            .description = "as of " + format_time((*view)->point().timer),
-                            .size_bytes = (*view)->shape().size_bytes,
-                            .read_only = !name.writable_view,
-                            .multi_conn = !name.writable_view};
+  co_return view_info(**view, text, name.writable_view);
 }
 
 io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text, std::string client) {
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(name.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   if (name.point.empty()) {
+    TM_CO_TRY(check_live(*group));
     if (group->local().exports_closed) {
       co_return fail(ErrorCode::kRefused, "the exports of group '" + name.group +
                                               "' are closed after a forced restore; `tidemark group open " +
@@ -203,23 +224,18 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
     }
     TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
     std::unique_ptr<nbd::BlockTarget> target =
-        std::make_unique<LiveTarget>(*this, *group, shape, live_info(*group, shape), client);
+        std::make_unique<LiveTarget>(*this, group, shape, live_info(*group, shape), client);
     co_return target;
   }
   auto opened = co_await group->open_view(name.volume, name.point);
   if (!opened.ok()) co_return std::move(opened).error();
   std::shared_ptr<group::View> view = std::move(opened).value();
   if (name.writable_view) TM_CO_TRY(co_await view->make_writable());
-  nbd::ExportInfo info{.name = text,
-                       .description = "as of " + format_time(view->point().timer),
-                       .size_bytes = view->shape().size_bytes,
-                       .read_only = !name.writable_view,
-                       .multi_conn = !name.writable_view};
+  nbd::ExportInfo info = view_info(*view, text, name.writable_view);
   // The scratch unit of a view is given back after its connection has ended.
-  auto release = [this](std::shared_ptr<group::View> gone) {
-    if (gone == nullptr || !gone->writable()) return;
-    tasks_.spawn(
-        [](std::shared_ptr<group::View> closing) -> io::Task<void> { co_await closing->close(); }(gone));
+  std::function<void(std::shared_ptr<group::View>)> release = [this,
+                                                               group](std::shared_ptr<group::View> gone) {
+    if (gone != nullptr && gone->writable()) tasks_.spawn(close_view(std::move(gone), group));
   };
   std::unique_ptr<nbd::BlockTarget> target =
       std::make_unique<ViewTarget>(*this, name.group, std::move(view), std::move(info), client, release);

@@ -44,10 +44,11 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
                                             " are needed");
   }
   const NodeIdentity identity = configuration.identity;
+  const bool may_format_disk = configuration.may_format_disk;
   std::unique_ptr<Node> node(
       new Node(environment, std::move(configuration), std::move(make_index), std::move(log)));
   auto pool = co_await pool::Pool::open(environment, disk, identity);
-  if (!pool.ok() && pool.error().code == ErrorCode::kNotFound) {
+  if (!pool.ok() && pool.error().code == ErrorCode::kNotFound && may_format_disk) {
     TM_CO_TRY(co_await pool::Pool::format(environment, disk, identity));
     pool = co_await pool::Pool::open(environment, disk, identity);
   }
@@ -117,12 +118,24 @@ io::Task<void> Node::remove_scratch_units() {
 }
 
 io::Task<void> Node::open_groups() {
-  for (const pool::LuRecord& unit : pool_->units()) {
+  const std::vector<pool::LuRecord> units = pool_->units();
+  for (const pool::LuRecord& unit : units) {
     if (unit.kind != pool::LuKind::kLog) continue;
-    auto group = co_await group::Group::open(group_context(), unit.number);
+    const group::GroupContext context = group_context();
+    auto group = co_await group::Group::open(context, unit.number);
+    if (!group.ok() && group.error().code == ErrorCode::kNotFound) {
+      auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
+      log_("group-delete", group.error().message + (destroyed.ok() ? "" : ": " + destroyed.error().message));
+      continue;
+    }
     if (!group.ok()) {
       log_("group-broken", unit.group.to_string() + ": " + group.error().message);
-      broken_.push_back({unit.group, unit.number, group.error().message, environment_.clock.now()});
+      BrokenGroup broken;
+      broken.identity = unit.group;
+      broken.log_volume = unit.number;
+      broken.reason = group.error().message;
+      broken.since = environment_.clock.now();
+      broken_.push_back(std::move(broken));
       continue;
     }
     const std::string name = (*group)->name();
@@ -138,9 +151,9 @@ group::Group* Node::find_group(const std::string& name) {
   return at == groups_.end() ? nullptr : at->second.get();
 }
 
-Result<group::Group*> Node::require_group(const std::string& name) {
+Result<GroupHandle> Node::require_group(const std::string& name) {
   TM_TRY(validate_name("group name", name));
-  if (group::Group* group = find_group(name)) return group;
+  if (const auto at = groups_.find(name); at != groups_.end()) return at->second;
   return fail(ErrorCode::kNotFound,
               "there is no group '" + name + "' on " + configuration_.name + "; see `tidemark group list`");
 }
@@ -174,7 +187,8 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
     }
   }
   const group::GroupSettings settings{.retain = Duration{hello.retain_ns}};
-  auto made = co_await group::Group::create_secondary(group_context(), hello.group_name, settings,
+  const group::GroupContext context = group_context();
+  auto made = co_await group::Group::create_secondary(context, hello.group_name, settings,
                                                       hello.journal_size_bytes, hello.group, std::move(state),
                                                       hello.start, hello.start_checksum, hello.parity);
   if (!made.ok()) {
@@ -188,22 +202,35 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
 }
 
 io::Task<Result<void>> Node::drop_group(std::string name) {
-  co_await disconnect_exports(name);
-  const std::string prefix = name + "/";
+  GroupHandle group = unregister_group(name);
+  if (group == nullptr) co_return Result<void>{};
+  co_return co_await destroy_group(std::move(group));
+}
+
+// Nobody finds it any more; who has it at hand goes on until its handle goes.
+GroupHandle Node::unregister_group(const std::string& name) {
+  const auto at = groups_.find(name);
+  if (at == groups_.end()) return nullptr;
+  GroupHandle group = std::move(at->second);
+  groups_.erase(at);
+  projected_.erase(name);
+  return group;
+}
+
+io::Task<Result<void>> Node::destroy_group(GroupHandle group) {
+  auto marked = co_await group->mark_dropped();
+  const std::string prefix = group->name() + "/";
   std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
     return export_name.starts_with(prefix);
   };
   co_await nbd_server_->disconnect(std::move(matches));
-  auto guard = co_await registry_mutex_.lock();
-  const auto at = groups_.find(name);
-  if (at == groups_.end()) co_return Result<void>{};
-  // Out of the registry first: nobody finds a group that is going.
-  std::unique_ptr<group::Group> group = std::move(at->second);
-  groups_.erase(at);
-  projected_.erase(name);
   const GroupIdentity identity = group->identity();
   (void)co_await group->close();
+  // Operations under way end by themselves now that the group is closed.
+  constexpr Duration kHandleInterval = Duration::milliseconds(5);
+  while (group.use_count() > 1) co_await environment_.scheduler.sleep_for(kHandleInterval);
   group = nullptr;
+  TM_CO_TRY(marked);
   co_return co_await group::Group::destroy(*pool_, identity);
 }
 

@@ -22,6 +22,11 @@ struct NodeConfiguration {
   std::string name{};
   std::string version{};
   std::uint64_t cache_size_bytes = 512ull << 20;
+  // A disk without a label is new. Not so on a node that has had one: there it is a disk that lost its
+  // content.
+  bool may_format_disk = true;
+  // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
+  std::function<std::string()> machine_alarm{};
   std::vector<std::string> nbd_addresses{};
   std::vector<std::string> control_addresses{};
   std::vector<std::string> replication_addresses{};
@@ -34,6 +39,10 @@ using Log = std::function<void(const std::string& event, const std::string& text
 // The catalogue, made where the node is wired: a file, or memory in simulation. May be empty: then there is
 // none.
 using OpenCatalog = std::function<Result<std::unique_ptr<catalog::Catalog>>()>;
+
+// An operation that has one keeps its group from going under it; a group that is deleted goes when the last
+// has gone.
+using GroupHandle = std::shared_ptr<group::Group>;
 
 // One export that a client has open.
 struct OpenExport {
@@ -135,7 +144,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   group::GroupContext group_context();
   io::Task<void> open_groups();
   io::Task<void> remove_scratch_units();
-  Result<group::Group*> require_group(const std::string& name);
+  Result<GroupHandle> require_group(const std::string& name);
+  GroupHandle unregister_group(const std::string& name);
+  io::Task<Result<void>> destroy_group(GroupHandle group);
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
   std::vector<std::string> writers_of(const std::string& group) const;
 
@@ -148,6 +159,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::optional<control::PairStatus> pair_info(const group::Group& group) const;
   control::JournalEntry entry_info(const group::Group& group, const group::ShownEntry& shown) const;
   std::vector<control::Problem> problems() const;
+  control::NodeStatus node_info() const;
+  control::SessionsReply sessions_info() const;
   control::PointInfo point_info(const group::Group& group, LogId id) const;
 
   // projection.cc: the catalogue
@@ -162,7 +175,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   WallTime started_{};
   std::unique_ptr<pool::Pool> pool_;
   std::unique_ptr<group::BlockCache> cache_;
-  std::map<std::string, std::unique_ptr<group::Group>> groups_;
+  std::map<std::string, GroupHandle> groups_;
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
   std::unique_ptr<replication::Pairs> pairs_;

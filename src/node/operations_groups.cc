@@ -7,7 +7,9 @@
 
 namespace tidemark::node {
 
-io::Task<Result<control::NodeStatus>> Node::node_status(control::NodeStatusRequest) {
+// What is built of many parts is built in plain functions: see CONTRIBUTING.md on aggregates in coroutines.
+
+control::NodeStatus Node::node_info() const {
   const pool::PoolStatus pool = pool_->status();
   control::NodeStatus status{.node = configuration_.name,
                              .identity = configuration_.identity.to_string(),
@@ -23,10 +25,10 @@ io::Task<Result<control::NodeStatus>> Node::node_status(control::NodeStatusReque
                              .problems = problems(),
                              .groups = {}};
   for (const auto& [name, group] : groups_) status.groups.push_back(group_info(*group));
-  co_return status;
+  return status;
 }
 
-io::Task<Result<control::SessionsReply>> Node::sessions(control::SessionsRequest) {
+control::SessionsReply Node::sessions_info() const {
   control::SessionsReply reply;
   for (const nbd::SessionStatus& session : nbd_server_->sessions()) {
     const bool view = session.export_name.find('@') != std::string::npos;
@@ -39,7 +41,15 @@ io::Task<Result<control::SessionsReply>> Node::sessions(control::SessionsRequest
                               .read_bytes = session.counters.bytes_read,
                               .written_bytes = session.counters.bytes_written});
   }
-  co_return reply;
+  return reply;
+}
+
+io::Task<Result<control::NodeStatus>> Node::node_status(control::NodeStatusRequest) {
+  co_return node_info();
+}
+
+io::Task<Result<control::SessionsReply>> Node::sessions(control::SessionsRequest) {
+  co_return sessions_info();
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequest request) {
@@ -53,12 +63,13 @@ io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequ
   if (request.retain.has_value()) settings.retain = *request.retain;
   if (request.on_full == control::OnFull::kStopWrites) settings.on_full = group::OnFull::kStopWrites;
   const std::uint64_t journal_size_bytes = request.journal_size_bytes.value_or(kJournalSizeBytesDefault);
-  auto group = co_await group::Group::create(group_context(), request.group, settings, journal_size_bytes);
+  const group::GroupContext context = group_context();
+  auto group = co_await group::Group::create(context, request.group, settings, journal_size_bytes);
   if (!group.ok()) co_return std::move(group).error();
-  const group::Group& created = **group;
-  groups_[request.group] = std::move(group).value();
+  GroupHandle created = std::move(group).value();
+  groups_[request.group] = created;
   log_("group-create", request.group);
-  co_return group_info(created);
+  co_return group_info(*created);
 }
 
 io::Task<Result<control::GroupListReply>> Node::group_list(control::GroupListRequest) {
@@ -68,12 +79,12 @@ io::Task<Result<control::GroupListReply>> Node::group_list(control::GroupListReq
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_show(control::GroupShowRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   co_return group_info(*group);
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_set(control::GroupSetRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (request.journal_size_bytes.has_value()) {
     co_return fail(ErrorCode::kUnsupported, "the size of a journal cannot be changed in this version");
   }
@@ -88,20 +99,20 @@ io::Task<Result<control::GroupInfo>> Node::group_set(control::GroupSetRequest re
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_open(control::GroupOpenRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (group->local().exports_closed) TM_CO_TRY(co_await group->set_exports_closed(false));
   co_return group_info(*group);
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_serve(control::GroupServeRequest request) {
   // A primary of this version never waits for its peer, so there is nothing to let go on.
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(group->check_accepting());
   co_return group_info(*group);
 }
 
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   if (!group->volumes().empty() && !request.force) {
     co_return fail(ErrorCode::kRefused,
                    "group '" + request.group +
@@ -118,15 +129,18 @@ io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest r
                                               request.group + "` first");
     }
     (void)co_await pairs_->dissolve(request.group);
-    co_await pairs_->forget(request.group);
   }
-  TM_CO_TRY(co_await drop_group(request.group));
+  GroupHandle gone = unregister_group(request.group);
+  if (gone == nullptr) co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' is gone already");
+  group = nullptr;
+  co_await pairs_->forget(request.group);
+  TM_CO_TRY(co_await destroy_group(std::move(gone)));
   log_("group-delete", request.group);
-  co_return control::Done{};
+  co_return control::Done();
 }
 
 io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto created = co_await group->create_volume(request.volume, request.size_bytes);
   if (!created.ok()) co_return std::move(created).error();
   co_return volume_info(*group, *created);
@@ -135,7 +149,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateR
 io::Task<Result<control::VolumeListReply>> Node::volume_list(control::VolumeListRequest request) {
   control::VolumeListReply reply;
   if (!request.group.empty()) {
-    TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+    TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
     for (const group::VolumeShape& shape : group->volumes())
       reply.volumes.push_back(volume_info(*group, shape));
     co_return reply;
@@ -148,13 +162,13 @@ io::Task<Result<control::VolumeListReply>> Node::volume_list(control::VolumeList
 }
 
 io::Task<Result<control::VolumeInfo>> Node::volume_show(control::VolumeShowRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   co_return volume_info(*group, shape);
 }
 
 io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   if (request.size_bytes < shape.size_bytes) {
     if (!request.shrink) {
@@ -175,7 +189,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeR
 }
 
 io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   const control::VolumeInfo info = volume_info(*group, shape);
   if (info.writers_connected > 0 && !request.force) {
@@ -188,7 +202,9 @@ io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest
   };
   co_await nbd_server_->disconnect(std::move(matches));
   TM_CO_TRY(co_await group->delete_volume(request.volume));
-  co_return control::Done{.note = "its past can be read until it expires"};
+  control::Done done;
+  done.note = "its past can be read until it expires";
+  co_return done;
 }
 
 }  // namespace tidemark::node

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string_view>
+#include <tuple>
 
 #include "base/names.h"
 #include "node/node.h"
@@ -20,47 +22,76 @@ std::string generate_mark_id(WallTime now, std::uint64_t random) {
   return "m-" + digits.substr(0, 8) + "-" + digits.substr(8) + "-" + tail;
 }
 
+// The order in which marks were recorded, whatever branch they are on.
+bool recorded_before(const group::Mark* a, const group::Mark* b) {
+  return std::tuple(a->timer, a->entry.raw(), std::string_view(a->id)) <
+         std::tuple(b->timer, b->entry.raw(), std::string_view(b->id));
+}
+
+// The first marks recorded after `after` (null: of all), at most `count_max` of them, in order. Marks are
+// kept by id; one walk and a small heap find a page.
+std::vector<const group::Mark*> marks_after(const group::GroupState& state, const group::Mark* after,
+                                            std::size_t count_max) {
+  std::vector<const group::Mark*> heap;
+  for (const auto& [id, mark] : state.marks()) {
+    if (after != nullptr && !recorded_before(after, &mark)) continue;
+    if (heap.size() == count_max) {
+      if (!recorded_before(&mark, heap.front())) continue;
+      std::pop_heap(heap.begin(), heap.end(), recorded_before);
+      heap.pop_back();
+    }
+    heap.push_back(&mark);
+    std::push_heap(heap.begin(), heap.end(), recorded_before);
+  }
+  std::sort_heap(heap.begin(), heap.end(), recorded_before);
+  return heap;
+}
+
 }  // namespace
 
 io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (group->local().role == group::Role::kSecondary) {
     co_return fail(
         ErrorCode::kRefused,
         "group '" + request.group + "' is the secondary of its pair here; make the mark on the primary");
   }
-  const format::MarkRecord record{
-      .id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next())),
-      .host_time = request.host_time.value_or(WallTime{}),
-      .host = request.host,
-      .note = request.note};
+  format::MarkRecord record;
+  record.id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next()));
+  record.host_time = request.host_time.value_or(WallTime{});
+  record.host = request.host;
+  record.note = request.note;
   auto mark = co_await group->create_mark(record);
   if (!mark.ok()) co_return std::move(mark).error();
   if (request.wait == control::WaitFor::kPeer) {
     TM_CO_TRY(co_await pairs_->wait_received(request.group, mark->entry));
-    group::Group* const still = find_group(request.group);
-    if (still == nullptr) co_return fail(ErrorCode::kNotFound, "the group is gone");
-    co_return mark_info(*still, *mark);
   }
   co_return mark_info(*group, *mark);
 }
 
 io::Task<Result<control::MarkListReply>> Node::mark_list(control::MarkListRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   control::MarkListReply reply;
-  const auto& marks = group->state().marks();
-  for (auto at = marks.upper_bound(request.after); at != marks.end(); ++at) {
+  const group::Mark* after = nullptr;
+  if (!request.after.empty()) {
+    after = group->state().find_mark(request.after);
+    if (after == nullptr) {
+      co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' has no mark '" +
+                                               printable(request.after, 140) + "' to list after");
+    }
+  }
+  for (const group::Mark* mark : marks_after(group->state(), after, std::size_t{request.limit} + 1)) {
     if (reply.marks.size() == request.limit) {
       reply.next = reply.marks.back().id;
       break;
     }
-    reply.marks.push_back(mark_info(*group, at->second));
+    reply.marks.push_back(mark_info(*group, *mark));
   }
   co_return reply;
 }
 
 io::Task<Result<control::MarkInfo>> Node::mark_show(control::MarkShowRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   const group::Mark* mark = group->state().find_mark(request.id);
   if (mark == nullptr) {
     co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' has no mark '" +
@@ -70,48 +101,51 @@ io::Task<Result<control::MarkInfo>> Node::mark_show(control::MarkShowRequest req
 }
 
 io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
-  const format::MarkRecord record{.id = request.id, .host_time = {}, .host = {}, .note = request.note};
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  format::MarkRecord record;
+  record.id = request.id;
+  record.note = request.note;
   auto mark = co_await group->name_point(record, request.point);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
 }
 
 io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kHold);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
 }
 
 io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kRelease);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
 }
 
 io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kDelete);
   if (!mark.ok()) co_return std::move(mark).error();
-  co_return control::Done{};
+  co_return control::Done();
 }
 
 io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto planned = co_await group->plan_restore(request.point, request.before);
   if (!planned.ok()) co_return std::move(planned).error();
   const group::RestorePlan& plan = *planned;
-  control::RestoreReply reply{.dry_run = request.dry_run,
-                              .from = {.log_id = plan.from.at, .timer = plan.from.timer},
-                              .target = {.log_id = plan.target.at, .timer = plan.target.timer},
-                              .new_epoch = {},
-                              .volumes = {},
-                              .entries_left = plan.entries_left,
-                              .marks_left = plan.marks_left.size(),
-                              .marks_left_ids = plan.marks_left,
-                              .writers = writers_of(request.group)};
+  control::RestoreReply reply;
+  reply.dry_run = request.dry_run;
+  reply.from.log_id = plan.from.at;
+  reply.from.timer = plan.from.timer;
+  reply.target.log_id = plan.target.at;
+  reply.target.timer = plan.target.timer;
+  reply.entries_left = plan.entries_left;
+  reply.marks_left = plan.marks_left.size();
+  reply.marks_left_ids = plan.marks_left;
+  reply.writers = writers_of(request.group);
   if (reply.marks_left_ids.size() > control::kPageLimitDefault) {
     reply.marks_left_ids.erase(reply.marks_left_ids.begin(),
                                reply.marks_left_ids.end() - control::kPageLimitDefault);
@@ -152,8 +186,7 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
     reply.exports_closed = true;
   }
   co_await disconnect_exports(request.group);
-  TM_CO_TRY(co_await pairs_->before_own_epoch(request.group));
-  auto restored = co_await group->restore(plan, format::EpochReason::kRestore);
+  auto restored = co_await pairs_->restore(request.group, plan);
   if (!restored.ok()) co_return std::move(restored).error();
   reply.new_epoch = restored->id.epoch().value;
   log_("restore", "group=" + request.group + " to=" + plan.target.at.to_string() +
@@ -162,7 +195,7 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
 }
 
 io::Task<Result<control::BranchListReply>> Node::branch_list(control::BranchListRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   control::BranchListReply reply;
   for (const auto& [number, info] : group->state().epochs().all()) {
     const bool live = number == group->live_epoch();
@@ -173,7 +206,7 @@ io::Task<Result<control::BranchListReply>> Node::branch_list(control::BranchList
 }
 
 io::Task<Result<control::BranchInfo>> Node::branch_show(control::BranchShowRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   const index::EpochInfo* info = group->state().epochs().find(Epoch{request.epoch});
   if (info == nullptr) {
     co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' has no branch " +
@@ -184,13 +217,13 @@ io::Task<Result<control::BranchInfo>> Node::branch_show(control::BranchShowReque
 }
 
 io::Task<Result<control::Done>> Node::branch_release(control::BranchReleaseRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(co_await group->release_branch(Epoch{request.epoch}));
-  co_return control::Done{};
+  co_return control::Done();
 }
 
 io::Task<Result<control::JournalStatus>> Node::journal_status(control::JournalStatusRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   control::JournalStatus info = journal_info(*group);
   auto floor = co_await group->points().timer_at(info.floor.log_id);
   if (floor.ok()) info.floor.timer = *floor;
@@ -198,7 +231,7 @@ io::Task<Result<control::JournalStatus>> Node::journal_status(control::JournalSt
 }
 
 io::Task<Result<control::JournalShowReply>> Node::journal_show(control::JournalShowRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto from = co_await group->points().resolve(request.from, false);
   if (!from.ok()) co_return std::move(from).error();
   auto entries = co_await group->show_entries(from->at, request.limit);
@@ -212,17 +245,19 @@ io::Task<Result<control::JournalShowReply>> Node::journal_show(control::JournalS
 }
 
 io::Task<Result<control::JournalDataReply>> Node::journal_data(control::JournalDataRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto batch = co_await group->journal().find(request.log_id);
   if (!batch.ok()) {
     co_return fail(batch.error().code, "log:" + request.log_id.to_string() +
                                            " is not in the journal of group '" + request.group + "'; " +
                                            group->points().hint());
   }
-  const group::ShownEntry shown{request.log_id,
-                                batch->meta.entries[request.log_id.raw() - batch->meta.first.raw()], Place{}};
-  control::JournalDataReply reply{
-      .entry = entry_info(*group, shown), .offset_bytes = request.offset_bytes, .data = {}, .next = {}};
+  group::ShownEntry shown;
+  shown.id = request.log_id;
+  shown.entry = batch->meta.entries[request.log_id.raw() - batch->meta.first.raw()];
+  control::JournalDataReply reply;
+  reply.entry = entry_info(*group, shown);
+  reply.offset_bytes = request.offset_bytes;
   const std::uint64_t length = reply.entry.length_bytes;
   if (length == 0) {
     co_return fail(ErrorCode::kInvalid,
@@ -245,7 +280,7 @@ io::Task<Result<control::JournalDataReply>> Node::journal_data(control::JournalD
 }
 
 io::Task<Result<control::DiffReply>> Node::diff(control::DiffRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(validate_name("volume name", request.volume));
   auto from = co_await group->points().resolve(request.from, false);
   if (!from.ok()) co_return std::move(from).error();
@@ -258,12 +293,13 @@ io::Task<Result<control::DiffReply>> Node::diff(control::DiffRequest request) {
                    "group '" + request.group + "' had no volume '" + request.volume + "' at either point");
   }
   const VolumeId id = shape_to.has_value() ? shape_to->id : shape_from->id;
-  control::DiffReply reply{.from = {.log_id = from->at, .timer = from->timer},
-                           .to = {.log_id = to->at, .timer = to->timer},
-                           .size_bytes_from = shape_from.has_value() ? shape_from->size_bytes : 0,
-                           .size_bytes_to = shape_to.has_value() ? shape_to->size_bytes : 0,
-                           .runs = {},
-                           .next = {}};
+  control::DiffReply reply;
+  reply.from.log_id = from->at;
+  reply.from.timer = from->timer;
+  reply.to.log_id = to->at;
+  reply.to.timer = to->timer;
+  reply.size_bytes_from = shape_from.has_value() ? shape_from->size_bytes : 0;
+  reply.size_bytes_to = shape_to.has_value() ? shape_to->size_bytes : 0;
   const std::uint64_t end = std::max(reply.size_bytes_from, reply.size_bytes_to) / kBlockSizeBytes;
   const BlockRange blocks{std::min(request.offset_bytes / kBlockSizeBytes, end), end};
   auto runs = co_await group->diff(id, from->at, to->at, blocks, request.limit);

@@ -14,7 +14,7 @@ control::PairStatus no_pair(const std::string& group) {
 }  // namespace
 
 io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (request.mode == control::PairMode::kSync) {
     co_return fail(ErrorCode::kUnsupported, "only --mode async is built in this version");
   }
@@ -24,20 +24,20 @@ io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateReque
 }
 
 io::Task<Result<control::PairStatus>> Node::pair_status(control::PairStatusRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   std::optional<control::PairStatus> info = pair_info(*group);
   if (!info.has_value()) co_return no_pair(request.group);
   co_return *info;
 }
 
 io::Task<Result<control::PairStatus>> Node::pair_suspend(control::PairSuspendRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(co_await pairs_->suspend(request.group));
   co_return pair_info(*group).value_or(no_pair(request.group));
 }
 
 io::Task<Result<control::PairStatus>> Node::pair_resync(control::PairResyncRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (request.from == control::ResyncFrom::kSecondary) {
     co_return fail(ErrorCode::kUnsupported,
                    "resync --swap is not built in this version; resync continues the "
@@ -48,7 +48,7 @@ io::Task<Result<control::PairStatus>> Node::pair_resync(control::PairResyncReque
 }
 
 io::Task<Result<control::PairTakeoverReply>> Node::pair_takeover(control::PairTakeoverRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   (void)group;
   co_return fail(ErrorCode::kUnsupported,
                  "takeover is not built in this version; suspend the pair and restore to "
@@ -56,11 +56,11 @@ io::Task<Result<control::PairTakeoverReply>> Node::pair_takeover(control::PairTa
 }
 
 io::Task<Result<control::Done>> Node::pair_delete(control::PairDeleteRequest request) {
-  TM_CO_TRY_ASSIGN(group::Group* const group, require_group(request.group));
-  (void)group;
-  co_await disconnect_exports(request.group);
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  // A secondary turns into a volume to write to; what was opened read-only does not follow that.
+  if (group->local().role == group::Role::kSecondary) co_await disconnect_exports(request.group);
   TM_CO_TRY(co_await pairs_->dissolve(request.group));
-  co_return control::Done{};
+  co_return control::Done();
 }
 
 }  // namespace tidemark::node

@@ -21,12 +21,38 @@ std::string mark_state(const control::MarkInfo& info) {
   return info.live ? "live" : "branch";
 }
 
+catalog::Change log_id_row(const std::string& group, const format::BatchMeta& meta) {
+  return catalog::LogIdRow{group, meta.first, meta.last(), meta.entries.front().timer,
+                           meta.entries.back().timer};
+}
+
+catalog::Change trim_log_ids(const std::string& group, LogId floor) {
+  return catalog::TrimLogIds{group, floor};
+}
+
+catalog::Query plain_query(const control::TableRequest& request) {
+  return {.table = request.name,
+          .group = request.group,
+          .log_id = {},
+          .mark_id = {},
+          .time = {},
+          .after = request.after,
+          .limit = request.limit};
+}
+
+control::TableReply table_reply(catalog::Table table) {
+  return {std::move(table.name), std::move(table.columns), std::move(table.rows), table.next};
+}
+
 }  // namespace
 
 io::Task<void> Node::project() {
+  std::string told;  // the same trouble is told once, not every second
   while (!stopping_) {
     auto written = co_await write_rows();
-    if (!written.ok()) log_("catalogue", written.error().message);
+    const std::string trouble = written.ok() ? std::string() : written.error().message;
+    if (!trouble.empty() && trouble != told) log_("catalogue", trouble);
+    told = trouble;
     (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kProjectInterval);
   }
 }
@@ -109,21 +135,21 @@ io::Task<Result<void>> Node::write_rows() {
   for (const std::string& name : names) {
     std::size_t batches = 0;
     while (batches < kBatchesPerRoundMax) {
-      group::Group* group = find_group(name);
-      if (group == nullptr) break;
+      const auto at = groups_.find(name);
+      if (at == groups_.end()) break;
+      const GroupHandle group = at->second;
       Place& from = projected_[name];
       from = std::max(from, group->journal().oldest());
       auto batch = co_await group->journal().scan(from);
       if (!batch.ok() || !batch->has_value()) break;
       const format::BatchMeta& meta = (*batch)->meta;
-      rows->push_back(catalog::LogIdRow{name, meta.first, meta.last(), meta.entries.front().timer,
-                                        meta.entries.back().timer});
+      rows->push_back(log_id_row(name, meta));
       projected_[name] = (*batch)->next;
       ++batches;
     }
     if (group::Group* group = find_group(name)) {
       const LogId floor = group->local().floor;
-      if (floor.sequence() > 0) rows->push_back(catalog::TrimLogIds{name, floor});
+      if (floor.sequence() > 0) rows->push_back(trim_log_ids(name, floor));
     }
   }
   auto outcome = std::make_shared<Result<void>>();
@@ -139,13 +165,7 @@ io::Task<Result<control::TableReply>> Node::table(control::TableRequest request)
   }
   // What was acknowledged before the question is in the answer.
   TM_CO_TRY(co_await write_rows());
-  catalog::Query query{.table = request.name,
-                       .group = request.group,
-                       .log_id = {},
-                       .mark_id = {},
-                       .time = {},
-                       .after = request.after,
-                       .limit = request.limit};
+  catalog::Query query = plain_query(request);
   if (!request.id.empty()) {
     if (request.name == "log_id") {
       TM_CO_TRY_ASSIGN(query.log_id, group::parse_log_id(request.id.starts_with("log:") ? request.id.substr(4)
@@ -163,9 +183,7 @@ io::Task<Result<control::TableReply>> Node::table(control::TableRequest request)
   std::function<void()> work = [catalog, query, answer] { *answer = catalog->query(query); };
   co_await environment_.offload.run(std::move(work));
   if (!answer->ok()) co_return std::move(*answer).error();
-  catalog::Table& table = answer->value();
-  co_return control::TableReply{std::move(table.name), std::move(table.columns), std::move(table.rows),
-                                table.next};
+  co_return table_reply(std::move(*answer).value());
 }
 
 }  // namespace tidemark::node

@@ -50,8 +50,9 @@ Result<DataFolder> DataFolder::open(const std::string& path) {
                                       "; stop it, or give another folder with --data");
   }
   const std::string holder = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
+  // Written over, then cut: on a full file system there may be no space for a file that was emptied first.
+  if (::pwrite(lock.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size()) ||
+      ::ftruncate(lock.get(), static_cast<off_t>(holder.size())) != 0) {
     return folder_failure(path, "could not be marked as in use", errno);
   }
   return DataFolder(path, std::move(lock));

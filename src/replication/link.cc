@@ -1,8 +1,16 @@
 #include "replication/link.h"
 
+#include <algorithm>
+
 #include "base/crc32c.h"
 
 namespace tidemark::replication {
+namespace {
+
+constexpr std::size_t kBodyStepBytes = 1 << 20;
+constexpr Duration kLastMessageTime = Duration::seconds(1);
+
+}  // namespace
 
 io::Task<Result<void>> Link::send(format::LinkMessage type, std::vector<std::byte> body, Buffer payload) {
   const format::LinkHeader header{.type = type,
@@ -19,6 +27,8 @@ io::Task<Result<void>> Link::send(format::LinkMessage type, std::vector<std::byt
 }
 
 io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
+  listening_ = true;
+  heard_ = scheduler_.now();
   Buffer head = Buffer::allocate(format::kLinkHeaderBytes);
   TM_CO_TRY(co_await io::read_exactly(*stream_, head));
   TM_CO_TRY_ASSIGN(const format::LinkHeader header, format::decode_link_header(head));
@@ -26,11 +36,15 @@ io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
     co_return fail(ErrorCode::kInvalid,
                    "a message of " + std::to_string(header.body_bytes) + " bytes is too long here");
   }
-  Message message{.type = header.type, .body = {}, .payload = {}};
+  Message message;
+  message.type = header.type;
   if (header.body_bytes > 0) {
-    Buffer body = Buffer::allocate(header.body_bytes);
-    TM_CO_TRY(co_await io::read_exactly(*stream_, body));
-    message.body.assign(body.data(), body.data() + body.size());
+    while (message.body.size() < header.body_bytes) {
+      Buffer part = Buffer::allocate(std::min(kBodyStepBytes, header.body_bytes - message.body.size()));
+      TM_CO_TRY(co_await io::read_exactly(*stream_, part));
+      message.body.insert(message.body.end(), part.data(), part.data() + part.size());
+      heard_ = scheduler_.now();
+    }
   }
   if (crc32c(Bytes(message.body)) != header.body_checksum) {
     co_return fail(ErrorCode::kDamaged, "a message does not match its checksum");
@@ -39,7 +53,34 @@ io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
     message.payload = Buffer::allocate(header.payload_bytes);
     TM_CO_TRY(co_await io::read_exactly(*stream_, message.payload));
   }
+  listening_ = false;
   co_return message;
+}
+
+io::Task<void> Link::close_after(Duration limit) {
+  co_await scheduler_.sleep_for(limit);
+  close();
+}
+
+io::Task<Result<Message>> Link::receive_within(Duration limit, std::size_t body_bytes_max) {
+  io::TaskScope timer(scheduler_);
+  timer.spawn(close_after(limit));
+  auto message = co_await receive(body_bytes_max);
+  co_return message;
+}
+
+io::Task<void> Link::send_last(format::LinkMessage type, std::vector<std::byte> body) {
+  io::TaskScope timer(scheduler_);
+  timer.spawn(close_after(kLastMessageTime));
+  (void)co_await send(type, std::move(body));
+  close();
+}
+
+io::Task<void> Link::watch_silence() {
+  while (!listening_ || scheduler_.now() - heard_ < kSilenceMax) {
+    co_await scheduler_.sleep_for(kHeartbeatInterval);
+  }
+  close();
 }
 
 }  // namespace tidemark::replication

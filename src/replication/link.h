@@ -15,22 +15,38 @@ struct Message {
   Buffer payload{};
 };
 
+// Both sides say something at least this often; who is not heard for the longer time is taken for lost.
+inline constexpr Duration kHeartbeatInterval = Duration::seconds(1);
+inline constexpr Duration kSilenceMax = Duration::seconds(10);
+
 // One connection between two nodes, as messages. One coroutine receives; several may send, whole messages one
 // after the other. A message that does not check out is kInvalid or kDamaged, after which the link is of no
 // use.
 class Link {
  public:
   Link(io::Scheduler& scheduler, std::unique_ptr<io::Stream> stream)
-      : stream_(std::move(stream)), sending_(scheduler) {}
+      : scheduler_(scheduler), stream_(std::move(stream)), heard_(scheduler.now()), sending_(scheduler) {}
 
   io::Task<Result<void>> send(format::LinkMessage type, std::vector<std::byte> body, Buffer payload = {});
-  // The next message. `body_bytes_max` bounds what is taken into memory before the peer is known.
+  // The next message. `body_bytes_max` bounds what is taken into memory; it is taken as it arrives, so that a
+  // length alone costs nothing.
   io::Task<Result<Message>> receive(std::size_t body_bytes_max = format::kLinkBodyBytesMax);
+  // The same; the link is closed when it has not come within `limit`.
+  io::Task<Result<Message>> receive_within(Duration limit, std::size_t body_bytes_max);
+  // Sends a last message, if that can be done without waiting long for the peer, and closes the link.
+  io::Task<void> send_last(format::LinkMessage type, std::vector<std::byte> body);
+  // Closes the link when the peer falls silent. Runs as long as its user lets it.
+  io::Task<void> watch_silence();
   void close() { stream_->close(); }
   std::string peer_name() const { return stream_->peer_name(); }
 
  private:
+  io::Task<void> close_after(Duration limit);
+
+  io::Scheduler& scheduler_;
   std::unique_ptr<io::Stream> stream_;
+  MonotonicTime heard_;
+  bool listening_ = false;  // a silence while nobody listens is not the peer's
   io::Mutex sending_;
 };
 

@@ -16,11 +16,7 @@ Error no_pair(const std::string& group) {
 }  // namespace
 
 Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
-    : environment_(environment),
-      self_(std::move(self)),
-      host_(host),
-      commands_(environment.scheduler),
-      tasks_(environment.scheduler) {
+    : environment_(environment), self_(std::move(self)), host_(host), tasks_(environment.scheduler) {
   tasks_.spawn(watch_space());
 }
 
@@ -39,11 +35,18 @@ const Pairs::Entry* Pairs::find(const std::string& group) const {
 }
 
 io::Task<Result<void>> Pairs::save(Entry* entry, PairState state, std::string reason, LogId peer_has) {
+  const bool takes_writes = entry->record.side == Side::kPrimary || state == PairState::kSsws;
+  const group::Role role = takes_writes ? group::Role::kPrimary : group::Role::kSecondary;
+  co_return co_await save_as(entry, state, std::move(reason), peer_has, role);
+}
+
+io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string reason, LogId peer_has,
+                                      group::Role role) {
   if (entry->record.state != state) entry->record.since = environment_.clock.now();
   entry->record.state = state;
   entry->record.reason = std::move(reason);
-  const bool takes_writes = entry->record.side == Side::kPrimary || state == PairState::kSsws;
-  const group::Role role = takes_writes ? group::Role::kPrimary : group::Role::kSecondary;
+  // A full journal waits for this pair to give way, rather than refuse a write.
+  entry->group->set_peer_gives_way(entry->record.side == Side::kPrimary);
   std::vector<std::byte> bytes = entry->record.encode();
   host_.log("pair-state", entry->name,
             std::string(pair_state_name(state)) +
@@ -51,10 +54,19 @@ io::Task<Result<void>> Pairs::save(Entry* entry, PairState state, std::string re
   co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
 }
 
-Sender::Report Pairs::report_for(const std::string& group) {
-  return [this, group](Sender::Outcome outcome, std::string reason) {
-    tasks_.spawn(handle(group, outcome, std::move(reason)));
+io::Task<io::Mutex::Guard> Pairs::lock(std::string group) {
+  std::unique_ptr<io::Mutex>& mutex = locks_[group];
+  if (mutex == nullptr) mutex = std::make_unique<io::Mutex>(environment_.scheduler);
+  co_return co_await mutex->lock();
+}
+
+std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord& record) {
+  const std::uint64_t number = ++senders_made_;
+  const std::string name = group.name();
+  Sender::Report report = [this, name, number](Sender::Outcome outcome, std::string reason) {
+    tasks_.spawn(handle(name, number, outcome, std::move(reason)));
   };
+  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(report));
 }
 
 void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
@@ -70,59 +82,69 @@ io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessag
   entry->sender = nullptr;
 }
 
-io::Task<void> Pairs::handle(std::string group, Sender::Outcome outcome, std::string reason) {
-  auto guard = co_await commands_.lock();
+io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Outcome outcome,
+                             std::string reason) {
+  auto guard = co_await lock(group);
   Entry* entry = find(group);
-  if (entry == nullptr || entry->sender == nullptr || stopping_) co_return;
+  if (entry == nullptr || entry->sender == nullptr || entry->sender->number() != sender || stopping_)
+    co_return;
+  const LogId acked = entry->sender->acked();
+  if (outcome == Sender::Outcome::kCopied) {
+    (void)co_await save(entry, PairState::kPair, std::string(), acked);
+    co_return;
+  }
+  co_await stop_sender(entry, std::nullopt);
   switch (outcome) {
     case Sender::Outcome::kCopied:
-      (void)co_await save(entry, PairState::kPair, std::string(), entry->sender->acked());
       break;
-    case Sender::Outcome::kSuspendedThere: {
-      const LogId acked = entry->sender->acked();
-      co_await stop_sender(entry, std::nullopt);
+    case Sender::Outcome::kSuspendedThere:
       (void)co_await save(entry, PairState::kPsus, reason, acked);
       break;
-    }
-    case Sender::Outcome::kRefused: {
-      const LogId acked = entry->sender->acked();
-      co_await stop_sender(entry, std::nullopt);
-      (void)co_await save(entry, PairState::kPsue, reason, acked);
+    case Sender::Outcome::kRefused:
+      // A copy that was cut off begins anew; until then the peer has nothing that entries could follow.
+      if (entry->record.state == PairState::kCopy) entry->record.needs_copy = true;
+      (void)co_await save(entry, PairState::kPsue, reason, entry->record.needs_copy ? LogId() : acked);
       break;
-    }
     case Sender::Outcome::kNeedsCopy:
-      co_await stop_sender(entry, std::nullopt);
       entry->record.needs_copy = true;
-      (void)co_await save(entry, PairState::kPsue, reason, LogId{});
+      (void)co_await save(entry, PairState::kPsue, reason, LogId());
       break;
     case Sender::Outcome::kDeletedThere:
-      co_await stop_sender(entry, std::nullopt);
-      (void)co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
+      (void)co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
       entries_.erase(group);
       break;
   }
 }
 
+// What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes before
+// the peer: the pair is suspended and says that it needs a copy.
 io::Task<void> Pairs::watch_space() {
-  // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes
-  // before the peer: the pair is suspended and says that it needs a copy.
   while (!stopping_) {
     co_await environment_.scheduler.sleep_for(kSpaceCheckInterval);
-    auto guard = co_await commands_.lock();
-    for (auto& [name, entry] : entries_) {
-      if (entry->record.side != Side::kPrimary || entry->record.needs_copy) continue;
-      const bool link_up = entry->sender != nullptr && entry->sender->link_up();
-      const journal::JournalStatus status = entry->group->journal().status();
-      if (link_up || status.segments_free * 8 > status.segments_total) continue;
-      if (entry->group->local().settings.on_full == group::OnFull::kStopWrites) continue;
-      co_await stop_sender(entry.get(), std::nullopt);
-      entry->record.needs_copy = true;
-      (void)co_await save(entry.get(), PairState::kPsue,
-                          "the journal filled up while the peer was away; `tidemark pair resync " + name +
-                              " --give-up-window` copies anew",
-                          LogId{});
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : entries_) {
+      if (entry->record.side == Side::kPrimary && !entry->record.needs_copy) names.push_back(name);
     }
+    for (const std::string& name : names) co_await suspend_for_space(name);
   }
+}
+
+io::Task<void> Pairs::suspend_for_space(std::string name) {
+  auto guard = co_await lock(name);
+  Entry* entry = find(name);
+  if (entry == nullptr || entry->record.side != Side::kPrimary || entry->record.needs_copy || stopping_)
+    co_return;
+  if (entry->group->local().settings.on_full == group::OnFull::kStopWrites) co_return;
+  // A peer that is there is waited for: the hosts go at its pace until it has caught up.
+  if (entry->sender != nullptr && entry->sender->link_up()) co_return;
+  const journal::JournalStatus status = entry->group->journal().status();
+  const bool full = entry->group->waits_for_space() || status.segments_free * 8 <= status.segments_total;
+  if (!full || entry->group->local().peer_has == entry->group->journal().durable()) co_return;
+  co_await stop_sender(entry, std::nullopt);
+  entry->record.needs_copy = true;
+  std::string reason = "the journal filled up while the peer was away; `tidemark pair resync " + name +
+                       " --give-up-window` copies anew";
+  (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
 }
 
 io::Task<Result<void>> Pairs::adopt(std::string name) {
@@ -135,30 +157,43 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   entry->link_since = environment_.clock.now();
   entry->durable =
       record.side == Side::kSecondary && record.state != PairState::kSsws ? group->head() : record.fork;
+  group->set_peer_gives_way(record.side == Side::kPrimary);
   Entry* adopted = entry.get();
   entries_[name] = std::move(entry);
-  if (record.side == Side::kSecondary && record.state == PairState::kSsws && group->head() == record.fork) {
-    // The stop came between the decision to take over and the epoch: nothing was written here yet.
-    co_return co_await save(adopted, PairState::kPsus, "suspended", record.fork);
+  if (record.side == Side::kSecondary && record.state == PairState::kSsws) {
+    // A stop between the decision to take writes and the epoch leaves a suspended pair, one between the epoch
+    // and the role leaves the role to be set.
+    const bool opened = group->head() != record.fork;
+    if (!opened) adopted->record.fork = LogId();
+    const std::string reason = opened ? record.reason : "suspended";
+    co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason, record.fork);
   }
   const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
   if (record.side == Side::kPrimary && streams) {
-    start_sender(adopted, std::make_unique<Sender>(environment_, self_, *group, record, report_for(name)));
+    start_sender(adopted, make_sender(*group, record));
   }
   co_return Result<void>{};
 }
 
 io::Task<void> Pairs::stop() {
   stopping_ = true;
+  std::vector<std::string> names;
   for (auto& [name, entry] : entries_) {
+    names.push_back(name);
     entry->sender_task.cancel_all();
     entry->sender = nullptr;
     if (entry->link != nullptr) entry->link->close();
   }
-  co_await tasks_.join();
+  for (const std::string& name : names) {
+    auto guard = co_await lock(name);
+    if (Entry* entry = find(name)) co_await end_receiver(entry);
+  }
+  // Those left wait for a timer or for a stranger's first message.
+  tasks_.cancel_all();
 }
 
 io::Task<void> Pairs::forget(std::string name) {
+  auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return;
   co_await stop_sender(entry, std::nullopt);
@@ -167,7 +202,7 @@ io::Task<void> Pairs::forget(std::string name) {
 }
 
 io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group) {
-  auto guard = co_await commands_.lock();
+  auto guard = co_await lock(name);
   group::Group* group = host_.find_group(name);
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
@@ -187,17 +222,15 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   }
   TM_CO_TRY(group->check_accepting());
   auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
-  entry->record = {.side = Side::kPrimary,
-                   .state = PairState::kSmpl,
-                   .peer_address = peer.to_string(),
-                   .peer_group = peer_group,
-                   .since = environment_.clock.now()};
-  auto record = entry->record;
+  entry->record.side = Side::kPrimary;
+  entry->record.peer_address = peer.to_string();
+  entry->record.peer_group = peer_group;
+  entry->record.since = environment_.clock.now();
+  PairRecord record = entry->record;
   record.state = PairState::kCopy;
-  auto sender = std::make_unique<Sender>(environment_, self_, *group, record, report_for(name));
+  auto sender = make_sender(*group, record);
   auto welcome = co_await sender->introduce(format::HelloIntent::kCreate);
   if (!welcome.ok() || !welcome->accepted) {
-    group->set_peer_has(LogId{});
     if (!welcome.ok()) {
       co_return fail(welcome.error().code,
                      "the peer at " + peer.to_string() + ": " + welcome.error().message);
@@ -215,11 +248,13 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
 }
 
 io::Task<Result<void>> Pairs::suspend(std::string name) {
-  auto guard = co_await commands_.lock();
+  auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
   const PairState state = entry->record.state;
   if (state == PairState::kPsus || state == PairState::kSsws) co_return Result<void>{};
+  // What suspended it stays to be read, and whether it needs a copy.
+  if (state == PairState::kPsue) co_return Result<void>{};
   if (state == PairState::kCopy) {
     co_return fail(ErrorCode::kRefused, "the first copy of group '" + name +
                                             "' is still running; wait for PAIR, or delete the pair");
@@ -229,14 +264,16 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
     co_await stop_sender(entry, format::LinkMessage::kSuspend);
     co_return co_await save(entry, PairState::kPsus, std::string(), acked);
   }
-  if (entry->link != nullptr)
-    (void)co_await entry->link->send(format::LinkMessage::kSuspend, std::vector<std::byte>());
+  if (const std::shared_ptr<Link> link = entry->link; link != nullptr) {
+    std::vector<std::byte> body = format::encode_suspend(format::Suspend());
+    co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
+  }
   co_await end_receiver(entry);
   co_return co_await save(entry, PairState::kPsus, std::string(), entry->group->head());
 }
 
 io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
-  auto guard = co_await commands_.lock();
+  auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
   if (entry->record.side == Side::kSecondary) {
@@ -255,7 +292,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
   const bool copies = entry->record.needs_copy || give_up_window;
   PairRecord record = entry->record;
   record.state = copies ? PairState::kCopy : PairState::kPair;
-  auto sender = std::make_unique<Sender>(environment_, self_, *entry->group, record, report_for(name));
+  auto sender = make_sender(*entry->group, record);
   auto welcome =
       co_await sender->introduce(copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync);
   if (!welcome.ok()) {
@@ -274,7 +311,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
 }
 
 io::Task<Result<void>> Pairs::dissolve(std::string name) {
-  auto guard = co_await commands_.lock();
+  auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
   if (entry->record.side == Side::kPrimary) {
@@ -283,8 +320,9 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
     entries_.erase(name);
     co_return saved;
   }
-  if (entry->link != nullptr)
-    (void)co_await entry->link->send(format::LinkMessage::kDelete, std::vector<std::byte>());
+  if (const std::shared_ptr<Link> link = entry->link; link != nullptr) {
+    co_await link->send_last(format::LinkMessage::kDelete, std::vector<std::byte>());
+  }
   co_await end_receiver(entry);
   auto alone = co_await become_alone(entry);
   entries_.erase(name);
@@ -313,13 +351,28 @@ Result<void> Pairs::check_restore(const group::Group& group, LogId target) const
   return {};
 }
 
-io::Task<Result<void>> Pairs::before_own_epoch(std::string name) {
+io::Task<Result<journal::Appended>> Pairs::restore(std::string name, group::RestorePlan plan) {
+  auto guard = co_await lock(name);
+  group::Group* group = host_.find_group(name);
+  if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
+  TM_CO_TRY(check_restore(*group, plan.target.at));
   Entry* entry = find(name);
   if (entry == nullptr || entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
-    co_return Result<void>{};
+    co_return co_await group->restore(std::move(plan), format::EpochReason::kRestore);
   }
-  entry->record.fork = entry->group->head();
-  co_return co_await save(entry, PairState::kSsws, "restored here", entry->record.fork);
+  // From the epoch on, and not before, it takes writes: those of now would be numbered as the primary's.
+  const PairRecord before = entry->record;
+  entry->record.fork = group->head();
+  TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "restored here", entry->record.fork,
+                             group::Role::kSecondary));
+  auto restored = co_await group->restore(std::move(plan), format::EpochReason::kRestore);
+  if (!restored.ok()) {
+    entry->record.fork = LogId();
+    (void)co_await save(entry, before.state, before.reason, group->head());
+    co_return restored;
+  }
+  TM_CO_TRY(co_await save(entry, PairState::kSsws, "restored here", entry->record.fork));
+  co_return restored;
 }
 
 io::Task<Result<void>> Pairs::wait_received(std::string name, LogId id) {

@@ -22,6 +22,7 @@ class PairHost {
   virtual io::Task<Result<void>> drop_group(std::string name) = 0;
   // Ends the connections to the group's exports, views excepted, before its live state changes under them.
   virtual io::Task<void> disconnect_exports(std::string name) = 0;
+  // A word for the node's log.
   virtual void log(const std::string& event, const std::string& group, const std::string& text) = 0;
 };
 
@@ -41,7 +42,8 @@ struct PairStatus {
 // The pairs of a node: their records, the senders of those it is primary of, the receivers of those it is
 // secondary of, and the commands on them. States and what moves them are in docs/pair-states.md.
 //
-// Owned by the node; reactor thread only. Every command answers when its effect is durable here.
+// Commands on one group wait for each other; commands on different groups do not. Owned by the node; reactor
+// thread only. Every command answers when its effect is durable here.
 class Pairs {
  public:
   Pairs(io::Environment environment, NodeName self, PairHost& host);
@@ -62,8 +64,9 @@ class Pairs {
   io::Task<Result<void>> dissolve(std::string group);
   // A restore here: refused in PAIR on the secondary; on the primary, when the secondary cannot follow.
   Result<void> check_restore(const group::Group& group, LogId target) const;
-  // On a suspended secondary, before its restore opens an epoch: from here on it takes writes.
-  io::Task<Result<void>> before_own_epoch(std::string group);
+  // The restore. On a suspended secondary it opens an epoch of its own there, which takes writes from then
+  // on.
+  io::Task<Result<journal::Appended>> restore(std::string group, group::RestorePlan plan);
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
@@ -76,18 +79,24 @@ class Pairs {
   Entry* find(const std::string& group);
   const Entry* find(const std::string& group) const;
   io::Task<Result<void>> save(Entry* entry, PairState state, std::string reason, LogId peer_has);
+  io::Task<Result<void>> save_as(Entry* entry, PairState state, std::string reason, LogId peer_has,
+                                 group::Role role);
   void start_sender(Entry* entry, std::unique_ptr<Sender> sender);
   io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
-  Sender::Report report_for(const std::string& group);
-  io::Task<void> handle(std::string group, Sender::Outcome outcome, std::string reason);
+  io::Task<io::Mutex::Guard> lock(std::string group);
+  std::unique_ptr<Sender> make_sender(group::Group& group, const PairRecord& record);
+  io::Task<void> handle(std::string group, std::uint64_t sender, Sender::Outcome outcome, std::string reason);
   io::Task<void> watch_space();
+  io::Task<void> suspend_for_space(std::string group);
   io::Task<void> receive(std::unique_ptr<io::Stream> stream);
   io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);
+  io::Task<Result<void>> give_way(Entry* entry);
   io::Task<Result<Entry*>> welcome_new(format::Hello hello);
   io::Task<Result<Entry*>> welcome_back(format::Hello hello);
   io::Task<void> end_receiver(Entry* entry);
   io::Task<Result<void>> become_alone(Entry* entry);
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
+  io::Task<std::string> apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted);
   io::Task<Result<void>> apply_message(Entry* entry, Message message);
   io::Task<void> acknowledge(std::shared_ptr<Link> link, Entry* entry);
 
@@ -95,7 +104,9 @@ class Pairs {
   NodeName self_;
   PairHost& host_;
   std::map<std::string, std::unique_ptr<Entry>> entries_;
-  io::Mutex commands_;
+  std::map<std::string, std::unique_ptr<io::Mutex>> locks_;  // by group; stay once made
+  std::uint64_t senders_made_ = 0;
+  std::uint64_t receivers_made_ = 0;
   bool stopping_ = false;
   io::TaskScope tasks_;
 };

@@ -28,8 +28,8 @@ struct Pairs::Entry {
   std::deque<Received> received;
   LogId durable{};
   LogId primary_head{};
-  bool window_opened = false;  // to be told in the next acknowledgement
   bool receiving = false;
+  std::uint64_t receivers = 0;  // the number of the latest connection
   io::WaitQueue receiver_moved;
 };
 

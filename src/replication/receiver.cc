@@ -2,6 +2,7 @@
 // came, its copy written to the base, and what is durable here acknowledged.
 
 #include "base/crc32c.h"
+#include "format/journal_frame.h"
 #include "replication/pairs.h"
 #include "replication/pairs_entry.h"
 
@@ -10,7 +11,6 @@ namespace {
 
 constexpr std::size_t kConnectionsMax = 64;
 constexpr Duration kHelloTimeout = Duration::seconds(10);
-constexpr Duration kAckInterval = Duration::milliseconds(500);
 
 format::Welcome refusal(const Error& error, const NodeName& self) {
   return {.accepted = false,
@@ -36,13 +36,7 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
   const std::string client = link->peer_name();
   // Whoever does not introduce itself in time is closed.
-  io::TaskScope timer(environment_.scheduler);
-  timer.spawn([](io::Scheduler& scheduler, std::shared_ptr<Link> guarded) -> io::Task<void> {
-    co_await scheduler.sleep_for(kHelloTimeout);
-    guarded->close();
-  }(environment_.scheduler, link));
-  auto first = co_await link->receive();
-  timer.cancel_all();
+  auto first = co_await link->receive_within(kHelloTimeout, format::kLinkBodyBytesMax);
   Result<format::Hello> hello = fail(ErrorCode::kInvalid, "the first message is not a hello");
   if (!first.ok()) {
     hello = first.error();
@@ -69,7 +63,8 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
 }
 
 io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, format::Hello hello) {
-  auto guard = co_await commands_.lock();
+  const std::string name = hello.group_name;
+  auto guard = co_await lock(name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   if (hello.node == self_.identity) {
     co_return fail(ErrorCode::kInvalid,
@@ -88,12 +83,14 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   taken->link = link;
   taken->link_since = environment_.clock.now();
   taken->receiving = true;
+  taken->receivers = ++receivers_made_;
   taken->received.clear();
-  const format::Welcome answer{.accepted = true,
-                               .node = self_.identity,
-                               .node_name = self_.name,
-                               .received = taken->durable,
-                               .floor = taken->group->local().floor};
+  format::Welcome answer;
+  answer.accepted = true;
+  answer.node = self_.identity;
+  answer.node_name = self_.name;
+  answer.received = taken->durable;
+  answer.floor = taken->group->local().floor;
   std::vector<std::byte> body = format::encode_welcome(answer);
   auto sent = co_await link->send(format::LinkMessage::kWelcome, std::move(body));
   if (!sent.ok()) {
@@ -112,26 +109,31 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   const std::string name = hello.group_name;
   if (group::Group* existing = host_.find_group(name)) {
     Entry* entry = find(name);
+    const bool complete = existing->local().window_open;
     const bool ours = entry != nullptr && entry->record.side == Side::kSecondary &&
                       entry->record.peer_node == hello.node && existing->identity() == hello.group;
-    if (hello.intent == format::HelloIntent::kCreate || !ours) {
+    // A copy that never became complete may be begun anew, even one whose record a stop prevented: nothing is
+    // readable there.
+    const bool began = entry == nullptr && !complete && existing->identity() == hello.group;
+    const bool makes_anew = hello.intent == format::HelloIntent::kReplace || !complete;
+    if (!began && !(ours && makes_anew)) {
       co_return fail(ErrorCode::kExists, "there is a group '" + name + "' on " + self_.name +
                                              " already; name another with --peer-group, or delete it there");
     }
-    if (entry->record.state == PairState::kSsws || entry->record.state == PairState::kPsus) {
+    if (complete) {
       host_.log("pair-window-given-up", name, "copied anew by " + hello.node_name);
     }
-    co_await end_receiver(entry);
+    if (entry != nullptr) co_await end_receiver(entry);
     entries_.erase(name);
     TM_CO_TRY(co_await host_.drop_group(name));
   }
-  PairRecord record{.side = Side::kSecondary,
-                    .state = PairState::kCopy,
-                    .peer_address = {},
-                    .peer_group = hello.primary_group,
-                    .peer_node = hello.node,
-                    .peer_name = hello.node_name,
-                    .since = environment_.clock.now()};
+  PairRecord record;
+  record.side = Side::kSecondary;
+  record.state = PairState::kCopy;
+  record.peer_group = hello.primary_group;
+  record.peer_node = hello.node;
+  record.peer_name = hello.node_name;
+  record.since = environment_.clock.now();
   const LogId start = hello.start;
   auto group = co_await host_.create_secondary(std::move(hello), std::move(state).value());
   if (!group.ok()) co_return std::move(group).error();
@@ -151,29 +153,38 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
     co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
                                              " is not the secondary of that pair");
   }
+  // A connection that was lost without our noticing gives way to the new one, and may change the state doing
+  // so.
+  co_await end_receiver(entry);
   const PairState state = entry->record.state;
-  if (state == PairState::kCopy) {
+  if (!entry->group->local().window_open) {
     co_return fail(ErrorCode::kInvalid, "the first copy of group '" + entry->name + "' was not finished");
   }
   if (hello.intent == format::HelloIntent::kContinue && state != PairState::kPair) {
-    co_return fail(ErrorCode::kRefused,
-                   std::string("the pair is ") + pair_state_name(state) + " on " + self_.name);
+    const bool by_error = state == PairState::kPsue;
+    co_return fail(by_error ? ErrorCode::kInvalid : ErrorCode::kRefused,
+                   std::string("the pair is ") + pair_state_name(state) + " on " + self_.name +
+                       (by_error ? ": " + entry->record.reason : ""));
   }
-  // A connection that was lost without our noticing gives way to the new one.
-  co_await end_receiver(entry);
-  if (state == PairState::kSsws) {
-    co_await host_.disconnect_exports(entry->name);
-    const LogId fork = entry->record.fork;
-    auto checksum = co_await entry->group->checksum_at(fork);
-    if (!checksum.ok()) co_return std::move(checksum).error();
-    TM_CO_TRY(co_await entry->group->continue_epoch(fork, *checksum, true));
-    entry->record.fork = LogId{};
-  }
+  if (state == PairState::kSsws) TM_CO_TRY(co_await give_way(entry));
   entry->durable = entry->group->head();
   TM_CO_TRY(co_await entry->group->journal().wait_durable(entry->group->journal().last_ticket()));
   if (state != PairState::kPair)
     TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), entry->durable));
   co_return entry;
+}
+
+// What was written here since the fork becomes a dead branch, and the group follows its primary again.
+io::Task<Result<void>> Pairs::give_way(Entry* entry) {
+  group::Group* group = entry->group;
+  const LogId fork = entry->record.fork;
+  // No more writes first; a stop before the end leaves the group taking them again.
+  TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "gives way", fork, group::Role::kSecondary));
+  co_await host_.disconnect_exports(entry->name);
+  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await group->checksum_at(fork));
+  TM_CO_TRY(co_await group->continue_epoch(fork, checksum, true));
+  entry->record.fork = LogId();
+  co_return co_await save(entry, PairState::kPair, std::string(), fork);
 }
 
 io::Task<void> Pairs::end_receiver(Entry* entry) {
@@ -194,52 +205,64 @@ io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
     auto opened = co_await group->restore(std::move(plan), format::EpochReason::kTakeover);
     if (!opened.ok()) co_return std::move(opened).error();
   }
-  co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
+  co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
 }
 
 io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
-  io::TaskScope acknowledging(environment_.scheduler);
-  acknowledging.spawn(acknowledge(link, entry));
-  std::string why = "the link ended";
+  const std::string name = entry->name;
   bool deleted = false;
-  while (true) {
-    auto message = co_await link->receive(1 << 20);
-    if (!message.ok()) {
-      why = message.error().message;
-      break;
-    }
-    if (message->type == format::LinkMessage::kSuspend) {
-      why = "suspended at the peer";
-      (void)co_await save(entry, PairState::kPsus, why, entry->group->head());
-      break;
-    }
-    if (message->type == format::LinkMessage::kDelete) {
-      deleted = true;
-      break;
-    }
-    auto applied = co_await apply_message(entry, std::move(*message));
-    if (!applied.ok()) {
-      why = applied.error().message;
-      host_.log("link-failed", entry->name, why);
-      if (applied.error().code == ErrorCode::kExpired) {
-        (void)co_await save(entry, PairState::kPsue, why, entry->group->head());
-      }
-      break;
-    }
+  {
+    io::TaskScope link_tasks(environment_.scheduler);
+    link_tasks.spawn(acknowledge(link, entry));
+    link_tasks.spawn(link->watch_silence());
+    const std::string why = co_await apply_messages(link, entry, &deleted);
+    if (!stopping_) host_.log("link-down", name, why);
+    link->close();
   }
-  link->close();
-  acknowledging.cancel_all();
   entry->link = nullptr;
   entry->link_since = environment_.clock.now();
+  const std::uint64_t receiver = entry->receivers;
   entry->receiving = false;
   entry->receiver_moved.wake_all();
-  if (deleted) {
-    auto guard = co_await commands_.lock();
-    const std::string name = entry->name;
-    if (find(name) != entry) co_return;
-    auto alone = co_await become_alone(entry);
-    host_.log("pair-deleted", name, alone.ok() ? "by the peer" : alone.error().message);
-    entries_.erase(name);
+  if (!deleted) co_return;
+  // From here on the entry may go at any moment.
+  auto guard = co_await lock(name);
+  Entry* still = find(name);
+  if (still == nullptr || still->receivers != receiver || stopping_) co_return;
+  auto alone = co_await become_alone(still);
+  host_.log("pair-deleted", name, alone.ok() ? "by the peer" : alone.error().message);
+  entries_.erase(name);
+}
+
+// Until the link ends; why it did.
+io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted) {
+  while (true) {
+    auto message = co_await link->receive(format::kFrameMetaBytesMax);
+    if (!message.ok()) co_return message.error().message;
+    if (message->type == format::LinkMessage::kDelete) {
+      *deleted = true;
+      co_return "the peer dissolved the pair";
+    }
+    if (message->type == format::LinkMessage::kSuspend) {
+      const std::string why = "suspended at the peer";
+      (void)co_await save(entry, PairState::kPsus, why, entry->group->head());
+      co_return why;
+    }
+    auto applied = co_await apply_message(entry, std::move(*message));
+    if (applied.ok()) continue;
+    const Error error = applied.error();
+    // What a new connection may cure is left to one. The rest would come again and again.
+    const bool passes = error.code == ErrorCode::kDamaged || error.code == ErrorCode::kShutdown ||
+                        error.code == ErrorCode::kIo || stopping_;
+    if (!passes) {
+      (void)co_await save(entry, PairState::kPsue, error.message, entry->group->head());
+      format::Suspend suspend;
+      suspend.by_error = true;
+      suspend.reason = error.message;
+      std::vector<std::byte> body = format::encode_suspend(suspend);
+      co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
+    }
+    co_return error.message;
   }
 }
 
@@ -263,7 +286,7 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       if (!chunk.ok()) co_return std::move(chunk).error();
       if (entry->record.state != PairState::kCopy || message.payload.empty() ||
           crc32c(message.payload) != chunk->checksum) {
-        co_return fail(ErrorCode::kInvalid, "a chunk of a copy came damaged or out of turn");
+        co_return fail(ErrorCode::kDamaged, "a chunk of a copy came damaged or out of turn");
       }
       const BlockRange blocks{chunk->begin_block,
                               chunk->begin_block + message.payload.size() / kBlockSizeBytes};
@@ -275,7 +298,6 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       if (entry->record.state != PairState::kCopy) co_return Result<void>{};
       TM_CO_TRY(co_await group->open_window(*point));
       TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), *point));
-      entry->window_opened = true;
       group->journal().durable_moved().wake_all();
       co_return Result<void>{};
     }
@@ -291,28 +313,30 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
 }
 
 io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
-  LogId told;
-  bool told_window = false;
+  format::Ack told;
+  MonotonicTime due = environment_.scheduler.now();
   while (true) {
-    const journal::Journal& journal = entry->group->journal();
+    journal::Journal& journal = entry->group->journal();
     while (!entry->received.empty() && journal.is_durable(entry->received.front().ticket)) {
       entry->durable = entry->received.front().last;
       entry->received.pop_front();
     }
-    if (entry->durable != told || entry->window_opened != told_window) {
-      told = entry->durable;
-      told_window = entry->window_opened;
+    format::Ack ack;
+    ack.durable = entry->durable;
+    ack.floor = entry->group->local().floor;
+    ack.window_open = entry->group->local().window_open;
+    const bool news =
+        ack.durable != told.durable || ack.floor != told.floor || ack.window_open != told.window_open;
+    if (news || environment_.scheduler.now() >= due) {
+      told = ack;
+      due = environment_.scheduler.now() + kHeartbeatInterval;
       entry->group->set_peer_has(entry->durable);
-      const format::Ack ack{.durable = told,
-                            .floor = entry->group->local().floor,
-                            .window_open = entry->group->local().window_open};
       std::vector<std::byte> body = format::encode_ack(ack);
       auto sent = co_await link->send(format::LinkMessage::kAck, std::move(body));
       if (!sent.ok()) co_return;
       continue;
     }
-    const MonotonicTime due = environment_.scheduler.now() + kAckInterval;
-    (void)co_await entry->group->journal().durable_moved().wait_until(due);
+    (void)co_await journal.durable_moved().wait_until(due);
   }
 }
 

@@ -10,7 +10,8 @@ namespace {
 constexpr Duration kConnectTimeout = Duration::seconds(5);
 constexpr Duration kRetryMin = Duration::milliseconds(100);
 constexpr Duration kRetryMax = Duration::seconds(2);
-constexpr Duration kPingInterval = Duration::seconds(1);
+// Making a group there, over an old one perhaps, takes its time.
+constexpr Duration kWelcomeTimeout = Duration::seconds(30);
 // Sent and not acknowledged: beyond this the sender waits, so that a slow peer costs no memory here.
 constexpr std::uint64_t kUnackedBytesMax = 32 << 20;
 constexpr std::uint64_t kChunkBytes = 1 << 20;
@@ -25,49 +26,62 @@ std::uint64_t distance_bytes(Place from, Place to, const journal::JournalStatus&
 }  // namespace
 
 Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
-               Report report)
+               std::uint64_t number, Report report)
     : environment_(environment),
       self_(std::move(self)),
       group_(group),
       record_(std::move(record)),
+      number_(number),
       report_(std::move(report)),
       acked_(group.local().peer_has),
-      moved_(environment.scheduler),
-      tasks_(environment.scheduler) {}
+      moved_(environment.scheduler) {}
 
 io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent) {
-  format::Hello hello{.intent = intent,
-                      .node = self_.identity,
-                      .node_name = self_.name,
-                      .group = group_.identity(),
-                      .group_name = record_.peer_group,
-                      .primary_group = group_.name()};
-  const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
-  if (copy) {
-    // State, point and checksum belong together: nothing is awaited between them.
-    hello.start_checksum = group_.journal().checksum_of_last();
-    hello.start = group_.head();
-    hello.state = group_.encode_state();
-    const std::uint64_t ticket = group_.journal().last_ticket();
-    group_.set_peer_has(hello.start);
-    hello.parity = group_.local().parity + 1;
-    hello.journal_size_bytes = group_.journal().status().size_bytes;
-    hello.retain_ns = group_.local().settings.retain.ns;
-    cursor_ = {group_.volumes(), 0, 0};
-    progress_ = {};
-    for (const group::VolumeShape& shape : cursor_.volumes) progress_.total_bytes += shape.size_bytes;
-    TM_CO_TRY(co_await group_.journal().wait_durable(ticket));
-  }
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(record_.peer_address));
   TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream,
                    co_await environment_.network.connect(address, kConnectTimeout));
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
+  // A copy begins at the head: it is pinned from there. One that does not come about pins what was pinned.
+  const LogId had = group_.local().peer_has;
+  auto welcome = co_await say_hello(std::move(link), intent);
+  if (!welcome.ok() || !welcome->accepted) group_.set_peer_has(had);
+  co_return welcome;
+}
+
+io::Task<Result<void>> Sender::prepare_copy(format::Hello* hello) {
+  // State, point and checksum belong together: nothing is awaited between them.
+  hello->start_checksum = group_.journal().checksum_of_last();
+  hello->start = group_.head();
+  hello->state = group_.encode_state();
+  const std::uint64_t ticket = group_.journal().last_ticket();
+  group_.set_peer_has(hello->start);
+  hello->parity = group_.local().parity + 1;
+  hello->journal_size_bytes = group_.log_volume_size_bytes();
+  hello->retain_ns = group_.local().settings.retain.ns;
+  cursor_.volumes = group_.volumes();
+  cursor_.volume = 0;
+  cursor_.offset = 0;
+  progress_ = CopyProgress();
+  for (const group::VolumeShape& shape : cursor_.volumes) progress_.total_bytes += shape.size_bytes;
+  co_return co_await group_.journal().wait_durable(ticket);
+}
+
+io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, format::HelloIntent intent) {
+  format::Hello hello;
+  hello.intent = intent;
+  hello.node = self_.identity;
+  hello.node_name = self_.name;
+  hello.group = group_.identity();
+  hello.group_name = record_.peer_group;
+  hello.primary_group = group_.name();
+  const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
+  if (copy) TM_CO_TRY(co_await prepare_copy(&hello));
   std::vector<std::byte> body = format::encode_hello(hello);
   if (body.size() > format::kLinkBodyBytesMax) {
     co_return fail(ErrorCode::kRefused, "the group has too many marks for a first copy by this version");
   }
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
-  TM_CO_TRY_ASSIGN(const Message answer, co_await link->receive(1 << 16));
+  TM_CO_TRY_ASSIGN(const Message answer, co_await link->receive_within(kWelcomeTimeout, 1 << 16));
   if (answer.type != format::LinkMessage::kWelcome) {
     co_return fail(ErrorCode::kInvalid, "the peer did not answer as a tidemarkd does");
   }
@@ -97,6 +111,7 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
     }
     co_return batch->next;
   }
+  if (batch.error().code != ErrorCode::kNotFound) co_return std::move(batch).error();
   // The batch of the floor itself may be freed; what follows it then begins the oldest segment.
   if (received == group_.local().destaged) co_return group_.journal().oldest();
   co_return fail(ErrorCode::kExpired, "what follows log:" + received.to_string() +
@@ -115,43 +130,54 @@ void Sender::link_lost(const std::string& why) {
   moved_.wake_all();
 }
 
-io::Task<void> Sender::run() {
+// True when the link is up. False when that is over: the outcome was reported.
+io::Task<bool> Sender::connected() {
   Duration retry = kRetryMin;
-  while (true) {
-    if (link_ == nullptr) {
-      const auto intent = copying_ || record_.state == PairState::kCopy ? format::HelloIntent::kReplace
-                                                                        : format::HelloIntent::kContinue;
-      auto welcome = co_await connect(intent);
-      if (welcome.ok() && !welcome->accepted) {
-        const auto code = static_cast<ErrorCode>(welcome->error_code);
+  while (link_ == nullptr) {
+    const auto intent = copying_ || record_.state == PairState::kCopy ? format::HelloIntent::kReplace
+                                                                      : format::HelloIntent::kContinue;
+    auto welcome = co_await connect(intent);
+    if (welcome.ok() && welcome->accepted) break;
+    if (welcome.ok()) {
+      const auto code = static_cast<ErrorCode>(welcome->error_code);
+      const bool passes = code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
+      if (!passes) {
         report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
                 welcome->error_message);
-        co_return;
+        co_return false;
       }
-      if (!welcome.ok()) {
-        if (welcome.error().code == ErrorCode::kExpired) {
-          report_(Outcome::kNeedsCopy, welcome.error().message);
-          co_return;
-        }
-        last_error_ = welcome.error().message;
-        co_await environment_.scheduler.sleep_for(retry);
-        retry = std::min(kRetryMax, Duration{retry.ns * 2});
-        continue;
-      }
+      last_error_ = welcome->error_message;
+    } else if (welcome.error().code == ErrorCode::kExpired) {
+      report_(Outcome::kNeedsCopy, welcome.error().message);
+      co_return false;
+    } else {
+      last_error_ = welcome.error().message;
     }
-    retry = kRetryMin;
+    co_await environment_.scheduler.sleep_for(retry);
+    retry = std::min(kRetryMax, Duration{retry.ns * 2});
+  }
+  co_return true;
+}
+
+io::Task<void> Sender::run() {
+  while (co_await connected()) {
     const std::shared_ptr<Link> link = link_;
-    tasks_.spawn(receive_acks(link));
-    auto streamed = co_await stream();
-    link->close();
-    co_await tasks_.join();
+    Result<void> streamed;
+    {
+      io::TaskScope link_tasks(environment_.scheduler);
+      link_tasks.spawn(receive_acks(link));
+      link_tasks.spawn(link->watch_silence());
+      streamed = co_await stream();
+      link->close();
+    }
+    const std::string why = streamed.ok() ? "the link ended" : streamed.error().message;
+    if (link_ != nullptr) link_lost(why);
     if (!streamed.ok() && streamed.error().code == ErrorCode::kExpired) {
-      link_lost(streamed.error().message);
-      report_(Outcome::kNeedsCopy, streamed.error().message);
+      report_(Outcome::kNeedsCopy, why);
       co_return;
     }
-    if (!streamed.ok() && streamed.error().code == ErrorCode::kShutdown) co_return;
-    link_lost(streamed.ok() ? "the link ended" : streamed.error().message);
+    // Whatever ended it is given a moment to pass.
+    co_await environment_.scheduler.sleep_for(kRetryMin);
   }
 }
 
@@ -159,24 +185,24 @@ io::Task<Result<void>> Sender::stream() {
   while (true) {
     if (link_ == nullptr)
       co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
-    if (unacked_bytes_ > kUnackedBytesMax) {
-      co_await moved_.wait();
-      continue;
-    }
-    TM_CO_TRY_ASSIGN(const bool sent_batch, co_await send_next_batch());
-    if (link_ == nullptr) continue;
-    bool sent_chunk = false;
-    if (copying_) {
-      TM_CO_TRY_ASSIGN(sent_chunk, co_await send_next_chunk());
-    }
-    if (sent_batch || sent_chunk || link_ == nullptr) continue;
     if (group_.journal().failed().has_value()) co_return *group_.journal().failed();
-    const MonotonicTime due = environment_.scheduler.now() + kPingInterval;
-    if (!co_await group_.journal().durable_moved().wait_until(due) && link_ != nullptr) {
-      const std::shared_ptr<Link> link = link_;
-      std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
-      TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
+    const bool peer_is_behind = unacked_bytes_ > kUnackedBytesMax;
+    if (!peer_is_behind) {
+      TM_CO_TRY_ASSIGN(const bool sent_batch, co_await send_next_batch());
+      if (link_ == nullptr) continue;
+      bool sent_chunk = false;
+      if (copying_) {
+        TM_CO_TRY_ASSIGN(sent_chunk, co_await send_next_chunk());
+      }
+      if (sent_batch || sent_chunk || link_ == nullptr) continue;
     }
+    io::WaitQueue& progress = peer_is_behind ? moved_ : group_.journal().durable_moved();
+    const MonotonicTime due = environment_.scheduler.now() + kHeartbeatInterval;
+    const bool moved = co_await progress.wait_until(due);
+    if (moved || link_ == nullptr) continue;
+    const std::shared_ptr<Link> link = link_;
+    std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
+    TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
   }
 }
 
@@ -239,51 +265,55 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
 
 io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
   std::string why;
-  while (true) {
+  while (why.empty()) {
     auto received = co_await link->receive(1 << 16);
     if (!received.ok()) {
       why = received.error().message;
-      break;
-    }
-    if (received->type == format::LinkMessage::kSuspend) {
-      report_(Outcome::kSuspendedThere, "suspended at the peer");
-      why = "suspended at the peer";
-      break;
-    }
-    if (received->type == format::LinkMessage::kDelete) {
-      report_(Outcome::kDeletedThere, "the peer has dissolved the pair");
+    } else if (received->type == format::LinkMessage::kSuspend) {
+      auto suspend = format::decode_suspend(received->body);
+      const bool by_error = suspend.ok() && suspend->by_error;
+      why = by_error ? "the peer: " + suspend->reason : std::string("suspended at the peer");
+      report_(by_error ? Outcome::kRefused : Outcome::kSuspendedThere, why);
+    } else if (received->type == format::LinkMessage::kDelete) {
       why = "the peer has dissolved the pair";
-      break;
+      report_(Outcome::kDeletedThere, why);
+    } else {
+      auto ack = format::decode_ack(received->body);
+      if (received->type == format::LinkMessage::kAck && ack.ok()) {
+        take_ack(*ack);
+      } else {
+        why = "the peer sent something else than an acknowledgement";
+      }
     }
-    auto ack = format::decode_ack(received->body);
-    if (received->type != format::LinkMessage::kAck || !ack.ok()) {
-      why = "the peer sent something else than an acknowledgement";
-      break;
-    }
-    while (!unacked_.empty() && unacked_.front().last.raw() <= ack->durable.raw()) {
-      acked_ = unacked_.front().last;
-      acked_place_ = unacked_.front().next;
-      unacked_bytes_ -= unacked_.front().bytes;
-      unacked_.pop_front();
-    }
-    peer_floor_ = ack->floor;
-    group_.set_peer_has(acked_);
-    if (ack->window_open && record_.state == PairState::kCopy) {
-      record_.state = PairState::kPair;
-      report_(Outcome::kCopied, {});
-    }
-    moved_.wake_all();
   }
+  link->close();
   if (link_ == link) link_lost(why);
   // Whoever waits for the journal to move looks at the link first when it wakes.
   group_.journal().durable_moved().wake_all();
 }
 
+void Sender::take_ack(const format::Ack& ack) {
+  while (!unacked_.empty() && unacked_.front().last.raw() <= ack.durable.raw()) {
+    acked_ = unacked_.front().last;
+    acked_place_ = unacked_.front().next;
+    unacked_bytes_ -= unacked_.front().bytes;
+    unacked_.pop_front();
+  }
+  peer_floor_ = ack.floor;
+  group_.set_peer_has(acked_);
+  if (ack.window_open && record_.state == PairState::kCopy) {
+    record_.state = PairState::kPair;
+    report_(Outcome::kCopied, std::string());
+  }
+  moved_.wake_all();
+}
+
 io::Task<void> Sender::say_goodbye(format::LinkMessage message) {
   const std::shared_ptr<Link> link = link_;
   if (link == nullptr) co_return;
-  (void)co_await link->send(message, std::vector<std::byte>());
-  link->close();
+  std::vector<std::byte> body;
+  if (message == format::LinkMessage::kSuspend) body = format::encode_suspend(format::Suspend());
+  co_await link->send_last(message, std::move(body));
 }
 
 std::uint64_t Sender::lag_entries() const {

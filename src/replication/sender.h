@@ -33,20 +33,23 @@ class Sender {
     kSuspendedThere,  // the peer is suspended
     kDeletedThere,    // the peer has dissolved the pair
     kCopied,          // the first copy is complete (run() goes on)
-    kRefused,         // the peer does not take this pair; `reason` says why
+    kRefused,         // the peer does not take this pair, or suspended it by an error; `reason` says why
     kNeedsCopy,       // entries that the peer lacks are no longer in the journal
   };
   // Called on events; must not await.
   using Report = std::function<void(Outcome, std::string reason)>;
 
-  Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record, Report report);
+  // `number` tells this sender's reports from those of one before it.
+  Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
+         std::uint64_t number, Report report);
+  std::uint64_t number() const { return number_; }
 
   // Makes the first connection of a new pair, so that its creation can say what is wrong. `intent` is
   // kCreate, kReplace or kResync.
   io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent);
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
-  // Sends a last message if the link is up, and closes it.
+  // Sends a last message if the link is up, without waiting long for it, and closes the link.
   io::Task<void> say_goodbye(format::LinkMessage message);
 
   bool link_up() const { return link_ != nullptr; }
@@ -76,17 +79,22 @@ class Sender {
     std::uint64_t offset = 0;
   };
   io::Task<Result<format::Welcome>> connect(format::HelloIntent intent);
+  io::Task<Result<format::Welcome>> say_hello(std::shared_ptr<Link> link, format::HelloIntent intent);
+  io::Task<Result<void>> prepare_copy(format::Hello* hello);
+  io::Task<bool> connected();
   io::Task<Result<void>> stream();
   io::Task<void> receive_acks(std::shared_ptr<Link> link);
   io::Task<Result<bool>> send_next_batch();
   io::Task<Result<bool>> send_next_chunk();
   io::Task<Result<Place>> place_after(LogId received);
+  void take_ack(const format::Ack& ack);
   void link_lost(const std::string& why);
 
   io::Environment environment_;
   NodeName self_;
   group::Group& group_;
   PairRecord record_;
+  std::uint64_t number_;
   Report report_;
   std::shared_ptr<Link> link_;
   WallTime link_since_{};
@@ -102,7 +110,6 @@ class Sender {
   std::deque<Unacked> unacked_;
   std::uint64_t unacked_bytes_ = 0;
   io::WaitQueue moved_;
-  io::TaskScope tasks_;
 };
 
 }  // namespace tidemark::replication

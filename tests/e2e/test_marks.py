@@ -81,13 +81,13 @@ class Marks(TidemarkTest):
         tokyo.write("app/db", 0, b"3" * BLOCK)
         entry = [entry for entry in tokyo.cli("journal", "show", "app", "--limit", "1000")["entries"]
                  if entry["kind"] == "write"][-1]["log_id"]
-        self.assertEqual(tokyo.read(f"app/db@time:{first['timer']}", 0, 1), b"1")
+        self.assertEqual(tokyo.read(f"app/db@time:{first['timer']['time']}", 0, 1), b"1")
         self.assertEqual(tokyo.read(f"app/db@log:{second['log_id']}", 0, 1), b"2")
         tokyo.cli("restore", "app", "--to", f"log:{entry}", "--before")
         self.assertEqual(tokyo.read("app/db", 0, 1), b"2")
         tokyo.cli("restore", "app", "--to", f"log:{entry}")
         self.assertEqual(tokyo.read("app/db", 0, 1), b"3")
-        tokyo.cli("restore", "app", "--to", f"time:{first['timer']}")
+        tokyo.cli("restore", "app", "--to", f"time:{first['timer']['time']}")
         self.assertEqual(tokyo.read("app/db", 0, 1), b"1")
 
     def test_a_dry_run_tells_the_plan_and_changes_nothing(self):
@@ -142,7 +142,8 @@ class Marks(TidemarkTest):
         self.assertEqual(marks[0]["note"], "order 4711 saved")
         shown = tokyo.cli("mark", "show", "app", "one")
         self.assertEqual(shown["log_id"], marks[0]["log_id"])
-        self.assertTrue(shown["timer"].startswith(before.strftime("%Y-%m-%d")), shown["timer"])
+        taken = datetime.datetime.fromtimestamp(shown["timer"]["ns"] / 1e9, datetime.timezone.utc)
+        self.assertTrue(before <= taken <= datetime.datetime.now(datetime.timezone.utc), shown["timer"])
 
     def test_names_for_past_points_and_holds(self):
         tokyo = self.group()

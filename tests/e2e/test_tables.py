@@ -26,7 +26,8 @@ class Tables(TidemarkTest):
         device = self.when(tokyo, "device_address", lambda rows: rows)[0]
         self.assertEqual((device["export"], device["lu_number"]), ("app/db", unit["lu_number"]))
         self.assertEqual(sum(row["length_bytes"] for row in self.rows(tokyo, "device_address")), 16 * MIB)
-        tokyo.write("app/db", 0, b"x" * MIB)
+        for _ in range(6):  # more than the journal holds: the oldest of it must go to the base
+            tokyo.write("app/db", 0, b"x" * (16 * MIB))
         pieces = self.when(tokyo, "raid_address", lambda rows: any(row["lu_number"] == unit["lu_number"] for row in rows))
         self.assertTrue(all(row["disk_address_bytes"] >= 0 and row["disk"] for row in pieces))
 
@@ -39,11 +40,11 @@ class Tables(TidemarkTest):
             marks.append(tokyo.mark("app", f"m{number}"))
         rows = self.when(tokyo, "mark_id", lambda rows: len(rows) == 3)
         self.assertEqual([(row["mark_id"], row["log_id"], row["timer"]) for row in rows],
-                         [(mark["id"], mark["log_id"], mark["timer"]) for mark in marks])
+                         [(mark["id"], mark["log_id"], mark["timer"]["time"]) for mark in marks])
         for mark in marks:
             found = self.rows(tokyo, "log_id", "--group", "app", "--id", mark["log_id"])
             self.assertEqual(len(found), 1, mark)
-            found = self.rows(tokyo, "log_id", "--group", "app", "--time", mark["timer"])
+            found = self.rows(tokyo, "log_id", "--group", "app", "--time", mark["timer"]["time"])
             self.assertEqual(len(found), 1, mark)
         self.assertTrue(self.rows(tokyo, "log_volume_group"))
 

@@ -87,6 +87,7 @@ class Node:
         self.name = name
         self.folder = folder
         self.log_path = folder + ".log"
+        self.out_path = folder + ".out"
         self.process = None
 
     # ---- Life
@@ -94,8 +95,7 @@ class Node:
     def start(self, *arguments, wait=True):
         assert self.process is None or self.process.poll() is not None, "already running"
         os.makedirs(self.folder, exist_ok=True)
-        out_path = self.folder + ".out"
-        with open(out_path, "wb") as out, open(self.log_path, "ab") as log:
+        with open(self.out_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [f"{PROGRAMS}/tidemarkd", "--data", self.folder, "--name", self.name, *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
@@ -104,7 +104,7 @@ class Node:
             return self
 
         def ready():
-            with open(out_path, encoding="utf-8", errors="replace") as said:
+            with open(self.out_path, encoding="utf-8", errors="replace") as said:
                 if any(line.split()[:1] == ["ready"] for line in said):
                     return True
             if self.process.poll() is not None:
@@ -312,7 +312,7 @@ class TidemarkTest(unittest.TestCase):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def node(self, name="tokyo", *arguments, start=True):
-        node = Node(os.path.join(self.folder, name), name)
+        node = Node(os.path.join(self.folder, name), os.path.basename(name))
         self.nodes.append(node)
         return node.start(*arguments) if start else node
 

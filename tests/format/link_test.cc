@@ -1,0 +1,233 @@
+#include "format/link.h"
+
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "damage.h"
+
+namespace tidemark::format {
+namespace {
+
+template <typename Identity>
+Identity identity_of(std::uint8_t first) {
+  Identity identity;
+  for (std::uint8_t& byte : identity.bytes) byte = first++;
+  return identity;
+}
+
+// The examples of docs/formats/link.md.
+Hello example_hello() {
+  Hello hello;
+  hello.intent = HelloIntent::kReplace;
+  hello.node = identity_of<NodeIdentity>(0x10);
+  hello.node_name = "kyoto";
+  hello.group = identity_of<GroupIdentity>(0x20);
+  hello.group_name = "app";
+  hello.primary_group = "app";
+  hello.start = LogId(Epoch{1}, 42);
+  hello.start_checksum = 0xdeadbeef;
+  hello.parity = 2;
+  hello.journal_size_bytes = 1 << 30;
+  hello.retain_ns = Duration::seconds(86400).ns;
+  hello.state = {std::byte{1}, std::byte{2}, std::byte{3}};
+  return hello;
+}
+
+Welcome example_welcome() {
+  Welcome welcome;
+  welcome.accepted = true;
+  welcome.node = identity_of<NodeIdentity>(0x30);
+  welcome.node_name = "osaka";
+  welcome.received = LogId(Epoch{1}, 42);
+  welcome.floor = LogId(Epoch{1}, 7);
+  return welcome;
+}
+
+Welcome example_refusal() {
+  Welcome welcome = example_welcome();
+  welcome.accepted = false;
+  welcome.error_code = static_cast<std::uint16_t>(ErrorCode::kRefused);
+  welcome.error_message = "no";
+  welcome.received = LogId();
+  welcome.floor = LogId();
+  return welcome;
+}
+
+Chunk example_chunk() {
+  return {.volume = VolumeId{3}, .begin_block = 256, .checksum = 0xcafef00d};
+}
+
+Ack example_ack() {
+  return {.durable = LogId(Epoch{1}, 42), .floor = LogId(Epoch{1}, 7), .window_open = true};
+}
+
+Suspend example_suspend() {
+  return {.by_error = true, .reason = "full"};
+}
+
+LinkHeader header_of(LinkMessage type, Bytes body, std::uint32_t payload_bytes) {
+  return {.type = type,
+          .body_bytes = static_cast<std::uint32_t>(body.size()),
+          .payload_bytes = payload_bytes,
+          .body_checksum = crc32c(body)};
+}
+
+TEST(Link, MessagesHaveTheBytesOfTheirPage) {
+  EXPECT_EQ(
+      hex(encode_hello(example_hello())),
+      "0100000002101112131415161718191a1b1c1d1e1f050000006b796f746f202122232425262728292a2b2c2d2e2f030000"
+      "00617070030000006170702a00000000010000efbeadde02000000000000400000000000004f91944e0000030000000102"
+      "03");
+  EXPECT_EQ(
+      hex(encode_welcome(example_welcome())),
+      "01000000000000303132333435363738393a3b3c3d3e3f050000006f73616b612a000000000100000700000000010000");
+  EXPECT_EQ(
+      hex(encode_welcome(example_refusal())),
+      "000300020000006e6f303132333435363738393a3b3c3d3e3f050000006f73616b61000000000000000000000000000000"
+      "00");
+  EXPECT_EQ(hex(encode_chunk(example_chunk())), "0300000000010000000000000df0feca");
+  EXPECT_EQ(hex(encode_ack(example_ack())), "2a00000000010000070000000001000001");
+  EXPECT_EQ(hex(encode_suspend(example_suspend())), "010400000066756c6c");
+  EXPECT_EQ(hex(encode_log_id(LogId(Epoch{3}, 77))), "4d00000000030000");
+  const std::vector<std::byte> ack = encode_ack(example_ack());
+  EXPECT_EQ(hex(encode_link_header(header_of(LinkMessage::kAck, ack, 0))),
+            "544d4c31070000001100000000000000a7802995000000000000000097616675");
+  const std::vector<std::byte> chunk = encode_chunk(example_chunk());
+  EXPECT_EQ(hex(encode_link_header(header_of(LinkMessage::kChunk, chunk, 4096))),
+            "544d4c310400000010000000001000007936505300000000000000003571a06b");
+}
+
+TEST(Link, AHelloReadsBackEveryField) {
+  const Hello hello = example_hello();
+  const auto decoded = decode_hello(encode_hello(hello));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->version, kLinkVersion);
+  EXPECT_EQ(decoded->intent, hello.intent);
+  EXPECT_EQ(decoded->node, hello.node);
+  EXPECT_EQ(decoded->node_name, hello.node_name);
+  EXPECT_EQ(decoded->group, hello.group);
+  EXPECT_EQ(decoded->group_name, hello.group_name);
+  EXPECT_EQ(decoded->primary_group, hello.primary_group);
+  EXPECT_EQ(decoded->start, hello.start);
+  EXPECT_EQ(decoded->start_checksum, hello.start_checksum);
+  EXPECT_EQ(decoded->parity, hello.parity);
+  EXPECT_EQ(decoded->journal_size_bytes, hello.journal_size_bytes);
+  EXPECT_EQ(decoded->retain_ns, hello.retain_ns);
+  EXPECT_EQ(decoded->state, hello.state);
+}
+
+TEST(Link, TheOtherMessagesReadBackEveryField) {
+  const auto welcome = decode_welcome(encode_welcome(example_welcome()));
+  ASSERT_TRUE(welcome.ok());
+  EXPECT_TRUE(welcome->accepted);
+  EXPECT_EQ(welcome->node_name, "osaka");
+  EXPECT_EQ(welcome->received, LogId(Epoch{1}, 42));
+  EXPECT_EQ(welcome->floor, LogId(Epoch{1}, 7));
+  const auto refusal = decode_welcome(encode_welcome(example_refusal()));
+  ASSERT_TRUE(refusal.ok());
+  EXPECT_FALSE(refusal->accepted);
+  EXPECT_EQ(refusal->error_code, static_cast<std::uint16_t>(ErrorCode::kRefused));
+  EXPECT_EQ(refusal->error_message, "no");
+  const auto chunk = decode_chunk(encode_chunk(example_chunk()));
+  ASSERT_TRUE(chunk.ok());
+  EXPECT_EQ(chunk->volume, VolumeId{3});
+  EXPECT_EQ(chunk->begin_block, 256u);
+  EXPECT_EQ(chunk->checksum, 0xcafef00du);
+  const auto ack = decode_ack(encode_ack(example_ack()));
+  ASSERT_TRUE(ack.ok());
+  EXPECT_EQ(ack->durable, LogId(Epoch{1}, 42));
+  EXPECT_EQ(ack->floor, LogId(Epoch{1}, 7));
+  EXPECT_TRUE(ack->window_open);
+  const auto suspend = decode_suspend(encode_suspend(example_suspend()));
+  ASSERT_TRUE(suspend.ok());
+  EXPECT_TRUE(suspend->by_error);
+  EXPECT_EQ(suspend->reason, "full");
+  const auto id = decode_log_id(encode_log_id(LogId(Epoch{3}, 77)));
+  ASSERT_TRUE(id.ok());
+  EXPECT_EQ(*id, LogId(Epoch{3}, 77));
+}
+
+TEST(Link, AReasonThatIsTooLongIsCutRatherThanRefusedByThePeer) {
+  Suspend suspend;
+  suspend.reason.assign(100'000, 'x');
+  EXPECT_TRUE(decode_suspend(encode_suspend(suspend)).ok());
+  Welcome welcome = example_refusal();
+  welcome.error_message.assign(100'000, 'x');
+  EXPECT_TRUE(decode_welcome(encode_welcome(welcome)).ok());
+}
+
+TEST(Link, EveryFlippedBitOfAMessageIsNoticed) {
+  const std::vector<std::byte> body = encode_hello(example_hello());
+  const std::vector<std::byte> head = encode_link_header(header_of(LinkMessage::kHello, body, 0));
+  for_each_flip(head, [](Bytes bytes, std::size_t at) {
+    const auto header = decode_link_header(bytes);
+    ASSERT_FALSE(header.ok()) << at;
+    EXPECT_EQ(header.error().code, ErrorCode::kInvalid);
+  });
+  const auto header = decode_link_header(head);
+  ASSERT_TRUE(header.ok());
+  for_each_flip(body,
+                [&](Bytes bytes, std::size_t at) { EXPECT_NE(crc32c(bytes), header->body_checksum) << at; });
+}
+
+// A body whose checksum was made for it can still hold anything: it decodes to what encodes to the same
+// bytes, or it does not decode.
+template <typename Decode, typename Encode>
+void expect_canonical(const std::vector<std::byte>& example, Decode decode, Encode encode) {
+  for_each_flip(example, [&](Bytes bytes, std::size_t at) {
+    const auto decoded = decode(bytes);
+    if (!decoded.ok()) return;
+    EXPECT_EQ(hex(encode(*decoded)), hex(bytes)) << at;
+  });
+  for_each_truncation(example, [&](Bytes bytes) { EXPECT_FALSE(decode(bytes).ok()) << hex(bytes); });
+  std::vector<std::byte> longer = example;
+  longer.push_back(std::byte{0});
+  EXPECT_FALSE(decode(Bytes(longer)).ok());
+}
+
+TEST(Link, BodiesWithFlippedBitsAndTruncationsAreRefusedOrMeanWhatTheySay) {
+  expect_canonical(encode_hello(example_hello()), decode_hello, encode_hello);
+  expect_canonical(encode_welcome(example_welcome()), decode_welcome, encode_welcome);
+  expect_canonical(encode_welcome(example_refusal()), decode_welcome, encode_welcome);
+  expect_canonical(encode_chunk(example_chunk()), decode_chunk, encode_chunk);
+  expect_canonical(encode_ack(example_ack()), decode_ack, encode_ack);
+  expect_canonical(encode_suspend(example_suspend()), decode_suspend, encode_suspend);
+  expect_canonical(encode_log_id(LogId(Epoch{3}, 77)), decode_log_id, encode_log_id);
+}
+
+TEST(Link, EveryTruncationOfAHeaderIsRefused) {
+  const std::vector<std::byte> head = encode_link_header(LinkHeader());
+  for_each_truncation(head, [](Bytes bytes) { EXPECT_FALSE(decode_link_header(bytes).ok()); });
+}
+
+TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
+  LinkHeader header;
+  header.body_bytes = kLinkBodyBytesMax + 1;
+  EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
+  header = LinkHeader();
+  header.payload_bytes = kLinkPayloadBytesMax + 4096;
+  EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
+  header.payload_bytes = 4095;
+  EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
+  header = LinkHeader();
+  header.type = static_cast<LinkMessage>(10);
+  EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
+}
+
+TEST(Link, ANewerVersionIsToldFromGarbage) {
+  Hello hello = example_hello();
+  hello.version = kLinkVersion + 1;
+  EXPECT_EQ(decode_hello(encode_hello(hello)).error().code, ErrorCode::kUnsupported);
+}
+
+TEST(Link, AHelloWithNamesThatAreNoneIsRefused) {
+  Hello hello = example_hello();
+  hello.group_name = "../etc";
+  EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
+  hello = example_hello();
+  hello.node_name = "";
+  EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
+}
+
+}  // namespace
+}  // namespace tidemark::format
