@@ -35,7 +35,7 @@ struct LocalRecord {
   WallTime destaged_timer{};            // of that entry
   bool window_open = true;              // false on a secondary while the first copy runs: nothing is readable
   bool exports_closed = false;          // after a forced restore, until `group open`
-  bool dropped = false;  // it is being deleted: a start finishes that
+  bool dropped = false;                 // it is being deleted: a start finishes that
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 
