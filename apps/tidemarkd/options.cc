@@ -83,14 +83,19 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       TM_TRY(read_addresses(path, key, node, options.replication));
     } else if (key == "cache-size") {
       TM_TRY(read_text(path, key, node, text));
-      TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(text));
+      auto size = parse_size(text);
+      if (!size.ok()) return bad_key(path, node, "'" + key + "': " + size.error().message);
+      options.cache_size_bytes = *size;
     } else if (key == "disk-size") {
       TM_TRY(read_text(path, key, node, text));
-      TM_TRY_ASSIGN(options.disk_size_bytes, parse_size(text));
+      auto size = parse_size(text);
+      if (!size.ok()) return bad_key(path, node, "'" + key + "': " + size.error().message);
+      options.disk_size_bytes = *size;
     } else if (key == "spin") {
       TM_TRY(read_text(path, key, node, text));
-      TM_TRY_ASSIGN(const Duration spin, parse_duration(text));
-      options.spin_max_us = spin.ns / 1000;
+      auto spin = parse_duration(text);
+      if (!spin.ok()) return bad_key(path, node, "'" + key + "': " + spin.error().message);
+      options.spin_max_us = spin->ns / 1000;
     } else {
       return bad_key(path, node,
                      "unknown key '" + printable(key) +
@@ -139,9 +144,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_option("--cache-size", cache_size,
                  "memory for cached blocks and the newest writes (default 512M, least 16M)");
   app.add_option("--disk-size", disk_size, "size of the thin disk file when it is made (default 1T)");
-  app.add_option(
-      "--spin", spin,
-      "longest busy wait before sleeping, for latency (default 0: none; for example 50us is 0.05ms)");
+  app.add_option("--spin", spin,
+                 "longest busy wait before sleeping, for latency (default 0: none; for example 0.05ms)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

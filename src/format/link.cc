@@ -45,7 +45,7 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
     return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
   }
-  if (type < 1 || type > 9 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
+  if (type < 1 || type > 10 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
       header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
     return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
   }
@@ -183,6 +183,30 @@ Result<Suspend> decode_suspend(Bytes bytes) {
   suspend.reason = in.text(kMessageTextBytesMax);
   if (!in.done() || by_error > 1) return malformed("suspension");
   return suspend;
+}
+
+std::vector<std::byte> encode_units(const std::vector<UnitOfVolume>& units) {
+  TM_ASSERT(units.size() <= kLinkUnitsMax);
+  Encoder out;
+  out.u32(static_cast<std::uint32_t>(units.size()));
+  for (const UnitOfVolume& unit : units) {
+    out.u32(unit.volume.value);
+    out.u32(unit.unit.value);
+  }
+  return out.take();
+}
+
+Result<std::vector<UnitOfVolume>> decode_units(Bytes bytes) {
+  Decoder in(bytes);
+  const std::uint32_t count = in.u32();
+  if (in.failed() || count > kLinkUnitsMax) return malformed("units");
+  std::vector<UnitOfVolume> units(count);
+  for (UnitOfVolume& unit : units) {
+    unit.volume.value = in.u32();
+    unit.unit.value = in.u32();
+  }
+  if (!in.done()) return malformed("units");
+  return units;
 }
 
 std::vector<std::byte> encode_log_id(LogId id) {

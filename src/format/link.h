@@ -24,6 +24,7 @@ enum class LinkMessage : std::uint16_t {
   kAck = 7,       // secondary → primary: what it holds
   kSuspend = 8,   // either way: the pair is suspended, by an operator or by an error
   kDelete = 9,    // either way: the pair is dissolved
+  kUnits = 10,   // either way: the logical units that hold the volumes on the sender's node
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;
@@ -100,6 +101,16 @@ struct Suspend {
 };
 std::vector<std::byte> encode_suspend(const Suspend& suspend);
 Result<Suspend> decode_suspend(Bytes bytes);
+
+// Which logical unit of the sender's node holds a volume of the pair; for the pair table of the other node.
+struct UnitOfVolume {
+  VolumeId volume{};
+  LuNumber unit{};
+  bool operator==(const UnitOfVolume&) const = default;
+};
+inline constexpr std::uint32_t kLinkUnitsMax = 4096;
+std::vector<std::byte> encode_units(const std::vector<UnitOfVolume>& units);
+Result<std::vector<UnitOfVolume>> decode_units(Bytes bytes);
 
 // Body of kCopyDone and kPing: a log id (the point of the copy; the primary's durable head).
 std::vector<std::byte> encode_log_id(LogId id);

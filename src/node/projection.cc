@@ -96,11 +96,14 @@ catalog::Changes Node::collect_rows() {
         const bool primary = info.pair->role == control::GroupRole::kPrimary;
         const std::string role = primary ? "primary" : "secondary";
         const auto status = pairs_->status(name);
+        LuNumber peer_lu{};  // 0 while the peer has not told it
+        for (const format::UnitOfVolume& unit : status->peer_units) {
+          if (unit.volume == VolumeId{volume.number}) peer_lu = unit.unit;
+        }
         rows.push_back(catalog::PairRow{
-            name, volume.volume, primary ? configuration_.name : info.pair->peer_node,
-            primary ? lu : LuNumber{}, primary ? info.pair->peer_node : configuration_.name,
-            primary ? LuNumber{} : lu, role, replication::pair_state_name(status->record.state), "async",
-            info.pair->peer_address});
+            name, volume.volume, primary ? configuration_.name : info.pair->peer_node, primary ? lu : peer_lu,
+            primary ? info.pair->peer_node : configuration_.name, primary ? peer_lu : lu, role,
+            replication::pair_state_name(status->record.state), "async", info.pair->peer_address});
       }
     }
     const LuNumber log_volume = group->log_volume();

@@ -79,6 +79,7 @@ io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessag
   if (message.has_value()) co_await entry->sender->say_goodbye(*message);
   // The task waits for the network, the journal or a timer; none of them is left half done by ending it here.
   entry->sender_task.cancel_all();
+  if (!entry->sender->peer_units().empty()) entry->peer_units = entry->sender->peer_units();
   entry->sender = nullptr;
 }
 
@@ -393,6 +394,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
   const Entry* entry = find(name);
   if (entry == nullptr) return std::nullopt;
   PairStatus status{.record = entry->record};
+  status.peer_units = entry->peer_units;
   if (entry->sender != nullptr) {
     status.link_up = entry->sender->link_up();
     status.link_since = entry->sender->link_since();
@@ -403,6 +405,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
     status.lag_seconds = entry->sender->lag_seconds();
     status.copy = entry->sender->copy_progress();
     status.link_error = entry->sender->last_error();
+    if (!entry->sender->peer_units().empty()) status.peer_units = entry->sender->peer_units();
   } else if (entry->record.side == Side::kPrimary) {
     status.received = entry->group->local().peer_has;
   } else {

@@ -37,6 +37,7 @@ struct PairStatus {
   double lag_seconds = 0;
   CopyProgress copy{};
   std::string link_error{};
+  std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
 };
 
 // The pairs of a node: their records, the senders of those it is primary of, the receivers of those it is

@@ -17,6 +17,8 @@ struct Pairs::Entry {
   // Primary side.
   std::unique_ptr<Sender> sender;
   io::TaskScope sender_task;
+  // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.
+  std::vector<format::UnitOfVolume> peer_units;
 
   // Secondary side: the connection that counts, and what came over it and is not durable here yet.
   std::shared_ptr<Link> link;

@@ -63,13 +63,15 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
 }
 
 io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, format::Hello hello) {
+  // Before the lock: a node that was told to pair a group with itself holds it.
+  if (hello.node == self_.identity) {
+    co_return fail(
+        ErrorCode::kInvalid,
+        "the identity of the two nodes is the same: it is one node, or one is a copy of the other");
+  }
   const std::string name = hello.group_name;
   auto guard = co_await lock(name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
-  if (hello.node == self_.identity) {
-    co_return fail(ErrorCode::kInvalid,
-                   "a node of the same identity speaks: one of the two is a copy of the other");
-  }
   const bool makes =
       hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
@@ -301,6 +303,12 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       group->journal().durable_moved().wake_all();
       co_return Result<void>{};
     }
+    case format::LinkMessage::kUnits: {
+      auto units = format::decode_units(message.body);
+      if (!units.ok()) co_return std::move(units).error();
+      entry->peer_units = std::move(units).value();
+      co_return Result<void>{};
+    }
     case format::LinkMessage::kPing: {
       auto head = format::decode_log_id(message.body);
       if (!head.ok()) co_return std::move(head).error();
@@ -314,6 +322,7 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
 
 io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
   format::Ack told;
+  std::vector<format::UnitOfVolume> told_units;
   MonotonicTime due = environment_.scheduler.now();
   while (true) {
     journal::Journal& journal = entry->group->journal();
@@ -327,6 +336,15 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
     ack.window_open = entry->group->local().window_open;
     const bool news =
         ack.durable != told.durable || ack.floor != told.floor || ack.window_open != told.window_open;
+    std::vector<format::UnitOfVolume> units;
+    if (environment_.scheduler.now() >= due) units = units_of(*entry->group);
+    if (!units.empty() && units != told_units) {
+      std::vector<std::byte> units_body = format::encode_units(units);
+      told_units = std::move(units);
+      auto units_sent = co_await link->send(format::LinkMessage::kUnits, std::move(units_body));
+      if (!units_sent.ok()) co_return;
+      continue;
+    }
     if (news || environment_.scheduler.now() >= due) {
       told = ack;
       due = environment_.scheduler.now() + kHeartbeatInterval;

@@ -25,6 +25,15 @@ std::uint64_t distance_bytes(Place from, Place to, const journal::JournalStatus&
 
 }  // namespace
 
+std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
+  std::vector<format::UnitOfVolume> units;
+  for (const group::VolumeShape& shape : group.volumes()) {
+    if (units.size() == format::kLinkUnitsMax) break;
+    units.push_back({shape.id, group.volume_status(shape).lu});
+  }
+  return units;
+}
+
 Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
                std::uint64_t number, Report report)
     : environment_(environment),
@@ -181,7 +190,18 @@ io::Task<void> Sender::run() {
   }
 }
 
+io::Task<Result<void>> Sender::tell_units() {
+  std::vector<format::UnitOfVolume> units = units_of(group_);
+  const std::shared_ptr<Link> link = link_;
+  if (link == nullptr || units == told_units_) co_return Result<void>{};
+  std::vector<std::byte> body = format::encode_units(units);
+  told_units_ = std::move(units);
+  co_return co_await link->send(format::LinkMessage::kUnits, std::move(body));
+}
+
 io::Task<Result<void>> Sender::stream() {
+  told_units_.clear();
+  TM_CO_TRY(co_await tell_units());
   while (true) {
     if (link_ == nullptr)
       co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
@@ -200,6 +220,8 @@ io::Task<Result<void>> Sender::stream() {
     const MonotonicTime due = environment_.scheduler.now() + kHeartbeatInterval;
     const bool moved = co_await progress.wait_until(due);
     if (moved || link_ == nullptr) continue;
+    TM_CO_TRY(co_await tell_units());
+    if (link_ == nullptr) continue;
     const std::shared_ptr<Link> link = link_;
     std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
     TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
@@ -278,18 +300,27 @@ io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
       why = "the peer has dissolved the pair";
       report_(Outcome::kDeletedThere, why);
     } else {
-      auto ack = format::decode_ack(received->body);
-      if (received->type == format::LinkMessage::kAck && ack.ok()) {
-        take_ack(*ack);
-      } else {
-        why = "the peer sent something else than an acknowledgement";
-      }
+      auto taken = take_message(*received);
+      if (!taken.ok()) why = taken.error().message;
     }
   }
   link->close();
   if (link_ == link) link_lost(why);
   // Whoever waits for the journal to move looks at the link first when it wakes.
   group_.journal().durable_moved().wake_all();
+}
+
+Result<void> Sender::take_message(const Message& message) {
+  if (message.type == format::LinkMessage::kUnits) {
+    TM_TRY_ASSIGN(peer_units_, format::decode_units(message.body));
+    return {};
+  }
+  if (message.type != format::LinkMessage::kAck) {
+    return fail(ErrorCode::kInvalid, "the peer sent a message that a secondary does not send");
+  }
+  TM_TRY_ASSIGN(const format::Ack ack, format::decode_ack(message.body));
+  take_ack(ack);
+  return {};
 }
 
 void Sender::take_ack(const format::Ack& ack) {

@@ -16,6 +16,9 @@ struct NodeName {
   std::string name{};
 };
 
+// The logical units that hold the group's volumes on this node, for the other node's pair table.
+std::vector<format::UnitOfVolume> units_of(const group::Group& group);
+
 struct CopyProgress {
   std::uint64_t done_bytes = 0;
   std::uint64_t total_bytes = 0;
@@ -59,6 +62,8 @@ class Sender {
   bool copying() const { return copying_; }
   CopyProgress copy_progress() const { return progress_; }
   LogId peer_floor() const { return peer_floor_; }
+  // As the peer told last; empty until it has.
+  const std::vector<format::UnitOfVolume>& peer_units() const { return peer_units_; }
   std::uint64_t lag_bytes() const;
   std::uint64_t lag_entries() const;
   double lag_seconds() const;
@@ -83,6 +88,8 @@ class Sender {
   io::Task<Result<void>> prepare_copy(format::Hello* hello);
   io::Task<bool> connected();
   io::Task<Result<void>> stream();
+  io::Task<Result<void>> tell_units();
+  Result<void> take_message(const Message& message);
   io::Task<void> receive_acks(std::shared_ptr<Link> link);
   io::Task<Result<bool>> send_next_batch();
   io::Task<Result<bool>> send_next_chunk();
@@ -105,6 +112,8 @@ class Sender {
   LogId sent_{};
   LogId acked_{};
   LogId peer_floor_{};
+  std::vector<format::UnitOfVolume> told_units_;
+  std::vector<format::UnitOfVolume> peer_units_;
   Place next_{};
   Place acked_place_{};
   std::deque<Unacked> unacked_;

@@ -49,6 +49,9 @@ class Configuration(TidemarkTest):
         self.assertIn("node.toml", self.fails("--config", self.write("this is = = not toml")))
         self.assertIn("colour", self.fails("--config", self.write(f'data = "{self.path("d")}"\ncolour = "blue"\n')))
         self.assertIn("name", self.fails("--config", self.write(f'data = "{self.path("d")}"\nname = 7\n')))
+        said = self.fails("--config", self.write(f'data = "{self.path("d")}"\ncache-size = "lots"\n'))
+        for word in ("node.toml", "line 2", "cache-size", "lots"):
+            self.assertIn(word, said)
 
     def test_a_configuration_file_is_followed(self):
         path = self.write(f'data = "{self.path("d")}"\nname = "kyoto"\n')

@@ -195,6 +195,17 @@ TEST(Link, BodiesWithFlippedBitsAndTruncationsAreRefusedOrMeanWhatTheySay) {
   expect_canonical(encode_log_id(LogId(Epoch{3}, 77)), decode_log_id, encode_log_id);
 }
 
+TEST(Link, UnitsAreWhatTheyWereAndBounded) {
+  const std::vector<UnitOfVolume> units{{VolumeId{1}, LuNumber{2}}, {VolumeId{2}, LuNumber{5}}};
+  expect_canonical(encode_units(units), decode_units, encode_units);
+  const auto decoded = decode_units(encode_units(units));
+  ASSERT_TRUE(decoded.ok());
+  EXPECT_EQ(*decoded, units);
+  std::vector<std::byte> too_many = encode_units({});
+  too_many[1] = std::byte{0x7f};
+  EXPECT_FALSE(decode_units(too_many).ok());
+}
+
 TEST(Link, EveryTruncationOfAHeaderIsRefused) {
   const std::vector<std::byte> head = encode_link_header(LinkHeader());
   for_each_truncation(head, [](Bytes bytes) { EXPECT_FALSE(decode_link_header(bytes).ok()); });
@@ -210,7 +221,7 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
   header.payload_bytes = 4095;
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
   header = LinkHeader();
-  header.type = static_cast<LinkMessage>(10);
+  header.type = static_cast<LinkMessage>(11);
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
 }
 
