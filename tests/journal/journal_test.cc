@@ -1,5 +1,7 @@
 #include "journal/journal.h"
 
+#include <algorithm>
+
 #include "journal_model.h"
 
 namespace tidemark::journal {
@@ -494,7 +496,7 @@ TEST(Journal, BatchesOfAnotherJournalAreKeptToTheByte) {
       const auto here = world.run(source.journal->read_payload(sent.batches[i]));
       ASSERT_TRUE(there.ok() && here.ok());
       ASSERT_EQ(there->size(), here->size());
-      EXPECT_EQ(std::memcmp(there->data(), here->data(), here->size()), 0);
+      EXPECT_TRUE(std::ranges::equal(Bytes(*there), Bytes(*here)));
     }
     EXPECT_EQ(received->last_appended(), source.journal->last_appended());
     EXPECT_EQ(received->checksum_of_last(), source.journal->checksum_of_last());
