@@ -24,7 +24,7 @@ enum class LinkMessage : std::uint16_t {
   kAck = 7,       // secondary → primary: what it holds
   kSuspend = 8,   // either way: the pair is suspended, by an operator or by an error
   kDelete = 9,    // either way: the pair is dissolved
-  kUnits = 10,   // either way: the logical units that hold the volumes on the sender's node
+  kUnits = 10,    // either way: the logical units that hold the volumes on the sender's node
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;

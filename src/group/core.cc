@@ -236,7 +236,12 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   const format::EpochOpened record{
       .identity = context.environment.random.identity<EpochIdentity>(), .parent = parent, .reason = reason};
   std::vector<std::byte> body = format::encode_control(record);
-  TM_CO_TRY(co_await make_room(0, static_cast<std::uint32_t>(body.size()), journal::Purpose::kControl));
+  const auto body_bytes = static_cast<std::uint32_t>(body.size());
+  do {
+    TM_CO_TRY(co_await make_room(0, body_bytes, journal::Purpose::kControl));
+    // The entry begins a batch of its own: room in the one that is open now would not do.
+    journal->close_batch();
+  } while (!journal->has_room(0, body_bytes, journal::Purpose::kControl));
   // From here to the switch nothing awaits: no write can slip in between the old epoch and the new one.
   WallTime timer_min{};
   if (const index::EpochInfo* left = state.epochs().find(head_before.epoch())) timer_min = left->last_timer;

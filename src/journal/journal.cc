@@ -236,6 +236,10 @@ Appended Journal::append_batch(const format::BatchMeta& meta, std::vector<std::b
           .ticket = batch.ticket};
 }
 
+void Journal::close_batch() {
+  state_->close_open();
+}
+
 void Journal::kick() {
   state_->pump_wanted.wake_all();
 }

@@ -159,6 +159,8 @@ class Journal {
   // before. Payload pieces hold meta.payload_blocks blocks.
   Appended append_batch(const format::BatchMeta& meta, std::vector<std::byte> encoded_meta,
                         std::vector<Buffer> payload);
+  // What is appended next begins a batch of its own. has_room() answers accordingly from here on.
+  void close_batch();
   // Starts writing what is in the open batch even when it is small. Called at the end of a pass by the
   // journal itself; a caller need not.
   void kick();

@@ -10,6 +10,11 @@ namespace tidemark::group {
 namespace {
 
 constexpr std::uint64_t kBlocks = 24;
+#ifdef NDEBUG
+constexpr std::uint64_t kSeeds = 60;
+#else
+constexpr std::uint64_t kSeeds = 12;  // sanitizers are slow
+#endif
 
 // What one writer asked for; its bytes are like nobody else's.
 struct Request {
@@ -217,11 +222,11 @@ void run_crowd(std::uint64_t seed, bool destaging) {
 }
 
 TEST(GroupConcurrency, EveryRequestIsInTheOrderOnceAndNothingIsLostBetween) {
-  for (std::uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) run_crowd(seed, false);
+  for (std::uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) run_crowd(seed, false);
 }
 
 TEST(GroupConcurrency, DestagingMeanwhileChangesNothingThatIsRead) {
-  for (std::uint64_t seed = 1; seed <= 40 && !HasFailure(); ++seed) run_crowd(seed, true);
+  for (std::uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) run_crowd(seed, true);
 }
 
 }  // namespace

@@ -799,8 +799,8 @@ void tell_story(std::uint64_t seed, StoryOptions story_options, Lives lives) {
 constexpr std::uint64_t kShortStories = 400;
 constexpr std::uint64_t kLongStories = 30;
 #else
-constexpr std::uint64_t kShortStories = 60;  // sanitizers are slow
-constexpr std::uint64_t kLongStories = 5;
+constexpr std::uint64_t kShortStories = 25;  // sanitizers are slow
+constexpr std::uint64_t kLongStories = 3;
 #endif
 
 // --gtest_shuffle --gtest_random_seed=N tells other stories than the usual ones.
