@@ -249,7 +249,7 @@ Result<LuTableRecord> decode_lu_record(Bytes sector, const DiskIdentity& disk, s
   if (stored_index != index || stored_disk != disk) {
     return damaged("the record of a logical unit belongs to another place");
   }
-  if (record.sequence == 0 || record.number.value == 0 || state < 1 || state > 2 ||
+  if (record.sequence == 0 || record.number.value == 0 || state < 1 || state > 3 ||
       record.size_bytes % kBlockSizeBytes != 0) {
     return damaged("the record of a logical unit has impossible fields");
   }

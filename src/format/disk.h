@@ -67,6 +67,7 @@ Result<DiskLabel> decode_disk_label(Bytes sector, std::uint32_t copy);
 enum class LuState : std::uint8_t {
   kLive = 1,
   kRemoved = 2,  // its extents count as free; the record keeps its number from being given again
+  kForming = 3,  // a log volume whose group is not whole yet; a start removes the group
 };
 
 struct LuTableRecord {

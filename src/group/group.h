@@ -50,7 +50,8 @@ struct ShownEntry {
 // crash. docs/architecture.md tells how a write, a read, a restore and a floor step run through it.
 class Group {
  public:
-  // A new group with its log volume, its first epoch and no volumes.
+  // A new group with its log volume, its first epoch and no volumes. One that fails leaves nothing; one that
+  // a crash cuts off leaves a forming log volume, which the next start hands to destroy().
   static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, std::string name,
                                                          GroupSettings settings,
                                                          std::uint64_t journal_size_bytes);
@@ -167,6 +168,17 @@ class Group {
                                                        GroupSettings settings,
                                                        std::uint64_t journal_size_bytes,
                                                        GroupIdentity identity);
+  // create() and create_secondary(), without giving back what a failure leaves.
+  static io::Task<Result<std::unique_ptr<Group>>> form(GroupContext context, std::string name,
+                                                       GroupSettings settings,
+                                                       std::uint64_t journal_size_bytes,
+                                                       GroupIdentity identity);
+  static io::Task<Result<std::unique_ptr<Group>>> form_secondary(GroupContext context, std::string name,
+                                                                 GroupSettings settings,
+                                                                 std::uint64_t journal_size_bytes,
+                                                                 GroupIdentity identity, GroupState state,
+                                                                 LogId start, std::uint32_t start_checksum,
+                                                                 std::uint32_t parity);
   io::Task<Result<void>> replay();
   io::Task<Result<void>> replay_batch(const journal::StoredBatch& batch, bool to_state, bool to_index);
   Result<void> check_received(const format::BatchMeta& meta) const;

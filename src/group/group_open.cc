@@ -16,16 +16,10 @@ io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, std::
   io::Disk* log_volume = context.pool.log_volume(number);
   auto journal =
       co_await journal::Journal::create(context.environment, *log_volume, identity, context.journal_options);
-  if (!journal.ok()) {
-    (void)co_await context.pool.remove(number);
-    co_return std::move(journal).error();
-  }
+  if (!journal.ok()) co_return std::move(journal).error();
   std::unique_ptr<Group> group(new Group(context, std::move(journal).value(), number));
   auto index = co_await context.make_index(identity);
-  if (!index.ok()) {
-    (void)co_await context.pool.remove(number);
-    co_return std::move(index).error();
-  }
+  if (!index.ok()) co_return std::move(index).error();
   Core& core = group->core_;
   core.index = std::move(index->index);
   // A folder of the same name may hold keys of a group long gone.
@@ -41,6 +35,14 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, std
                                                        GroupSettings settings,
                                                        std::uint64_t journal_size_bytes) {
   const auto identity = context.environment.random.identity<GroupIdentity>();
+  auto made = co_await form(context, std::move(name), settings, journal_size_bytes, identity);
+  if (!made.ok()) (void)co_await destroy(context.pool, identity);
+  co_return made;
+}
+
+io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, std::string name,
+                                                     GroupSettings settings, std::uint64_t journal_size_bytes,
+                                                     GroupIdentity identity) {
   auto made = co_await make(context, name, settings, journal_size_bytes, identity);
   if (!made.ok()) co_return made;
   Core& core = (*made)->core_;
@@ -60,6 +62,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, std
   core.live_epoch = first;
   core.update_live_path();
   TM_CO_TRY(co_await core.save_snapshot());
+  TM_CO_TRY(co_await context.pool.finish_log_volume((*made)->log_volume()));
   (*made)->start();
   co_return made;
 }
@@ -70,6 +73,18 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create_secondary(GroupContext co
                                                                  GroupIdentity identity, GroupState state,
                                                                  LogId start, std::uint32_t start_checksum,
                                                                  std::uint32_t parity) {
+  auto made = co_await form_secondary(context, std::move(name), settings, journal_size_bytes, identity,
+                                      std::move(state), start, start_checksum, parity);
+  if (!made.ok()) (void)co_await destroy(context.pool, identity);
+  co_return made;
+}
+
+io::Task<Result<std::unique_ptr<Group>>> Group::form_secondary(GroupContext context, std::string name,
+                                                               GroupSettings settings,
+                                                               std::uint64_t journal_size_bytes,
+                                                               GroupIdentity identity, GroupState state,
+                                                               LogId start, std::uint32_t start_checksum,
+                                                               std::uint32_t parity) {
   const index::EpochInfo* epoch = state.epochs().find(start.epoch());
   if (epoch == nullptr || epoch->last != start) {
     co_return fail(ErrorCode::kInvalid, "the peer's state does not end at log:" + start.to_string());
@@ -91,6 +106,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create_secondary(GroupContext co
   core.update_live_path();
   TM_CO_TRY(co_await core.settle_volumes(false));
   TM_CO_TRY(co_await core.save_snapshot());
+  TM_CO_TRY(co_await context.pool.finish_log_volume((*made)->log_volume()));
   (*made)->start();
   co_return made;
 }

@@ -121,6 +121,13 @@ io::Task<void> Node::open_groups() {
   const std::vector<pool::LuRecord> units = pool_->units();
   for (const pool::LuRecord& unit : units) {
     if (unit.kind != pool::LuKind::kLog) continue;
+    if (unit.forming) {
+      auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
+      log_("group-unfinished", unit.group.to_string() +
+                                   ": its creation was cut off; what was made is given back" +
+                                   (destroyed.ok() ? "" : ": " + destroyed.error().message));
+      continue;
+    }
     const group::GroupContext context = group_context();
     auto group = co_await group::Group::open(context, unit.number);
     if (!group.ok() && group.error().code == ErrorCode::kNotFound) {
@@ -191,11 +198,7 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
   auto made = co_await group::Group::create_secondary(context, hello.group_name, settings,
                                                       hello.journal_size_bytes, hello.group, std::move(state),
                                                       hello.start, hello.start_checksum, hello.parity);
-  if (!made.ok()) {
-    // What was made of it is given back, so that the next try finds nothing in its way.
-    (void)co_await group::Group::destroy(*pool_, hello.group);
-    co_return std::move(made).error();
-  }
+  if (!made.ok()) co_return std::move(made).error();
   group::Group* group = made->get();
   groups_[hello.group_name] = std::move(made).value();
   co_return group;

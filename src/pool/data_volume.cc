@@ -27,6 +27,7 @@ format::LuTableRecord to_table_record(const LuRecord& record) {
   entry.group = record.group;
   entry.volume = record.volume;
   entry.size_bytes = record.size_bytes;
+  if (record.forming) entry.state = format::LuState::kForming;
   return entry;
 }
 

@@ -29,6 +29,7 @@ class LogVolume final : public io::Disk {
   std::uint64_t first_slot() const { return first_slot_; }
   std::uint64_t slot_count() const { return slot_count_; }
   DiskOffset offset() const { return offset_; }
+  void set_formed() { record_.forming = false; }
 
   std::uint64_t size_bytes() const override { return record_.size_bytes; }
   io::Task<Result<void>> read(DiskOffset offset, Buffer out) override {
@@ -68,7 +69,7 @@ class LogVolume final : public io::Disk {
   std::uint64_t failures_seen_;
   std::uint64_t changes_ = 0;          // volatile writes begun, so far
   std::uint64_t changes_flushed_ = 0;  // of these, before the last successful flush
-  const LuRecord record_;
+  LuRecord record_;
   const std::uint64_t first_slot_;
   const std::uint64_t slot_count_;
   const DiskOffset offset_;

@@ -66,6 +66,9 @@ class PoolImpl final : public Pool {
   io::Task<Result<LuNumber>> create_log_volume(GroupIdentity group, std::uint64_t size_bytes) override {
     return core_->run_owned<LuNumber>(create_log(group, size_bytes));
   }
+  io::Task<Result<void>> finish_log_volume(LuNumber number) override {
+    return core_->run_owned<void>(finish_log(number));
+  }
   io::Task<Result<void>> remove(LuNumber number) override {
     return core_->run_owned<void>(remove_unit(number));
   }
@@ -92,6 +95,7 @@ class PoolImpl final : public Pool {
   io::Task<Result<LuNumber>> create_data(GroupIdentity group, VolumeId volume, std::uint64_t size_bytes);
   io::Task<Result<LuNumber>> create_log(GroupIdentity group, std::uint64_t size_bytes);
   io::Task<Result<void>> prepare_log(LuTableRecord entry);
+  io::Task<Result<void>> finish_log(LuNumber number);
   io::Task<Result<void>> remove_unit(LuNumber number);
   DiskOffset log_offset(std::uint64_t first_slot) const {
     return DiskOffset{core_->label.layout.slot_offset(first_slot) + kExtentHeadBytes};
@@ -122,13 +126,14 @@ io::Task<Result<void>> PoolImpl::load() {
 
 Result<void> PoolImpl::adopt_units() {
   for (const auto& entry : core_->units.records()) {
-    if (!entry.has_value() || entry->state != LuState::kLive) continue;
+    if (!entry.has_value() || entry->state == LuState::kRemoved) continue;
     LuRecord record;
     record.number = entry->number;
     record.kind = static_cast<LuKind>(entry->kind);
     record.group = entry->group;
     record.volume = entry->volume;
     record.size_bytes = entry->size_bytes;
+    record.forming = entry->state == LuState::kForming;
     const std::string name = "logical unit " + std::to_string(record.number.value);
     if (data_.contains(record.number) || logs_.contains(record.number)) {
       return fail(ErrorCode::kDamaged, name + " is twice in the table of logical units");
@@ -277,6 +282,7 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
   record.kind = LuKind::kLog;
   record.group = group;
   record.size_bytes = size_bytes;
+  record.forming = true;
   LuTableRecord entry = to_table_record(record);
   entry.first_slot = *first;
   entry.slot_count = count;
@@ -312,10 +318,23 @@ io::Task<Result<void>> PoolImpl::prepare_log(LuTableRecord entry) {
   co_return co_await core_->shared_flush.flush(&seen);
 }
 
+io::Task<Result<void>> PoolImpl::finish_log(LuNumber number) {
+  const auto guard = co_await core_->table_mutex.lock();
+  const LuTableRecord* known = core_->units.find(number);
+  if (known == nullptr || !logs_.contains(number)) {
+    co_return fail(ErrorCode::kNotFound, "there is no log volume " + std::to_string(number.value));
+  }
+  LuTableRecord entry = *known;
+  entry.state = LuState::kLive;
+  TM_CO_TRY(co_await core_->units.put(entry));
+  logs_.at(number)->set_formed();
+  co_return Result<void>{};
+}
+
 io::Task<Result<void>> PoolImpl::remove_unit(LuNumber number) {
   const auto guard = co_await core_->table_mutex.lock();
   const LuTableRecord* known = core_->units.find(number);
-  if (known == nullptr || known->state != LuState::kLive) {
+  if (known == nullptr || known->state == LuState::kRemoved) {
     co_return fail(ErrorCode::kNotFound, "there is no logical unit " + std::to_string(number.value));
   }
   LuTableRecord entry = *known;

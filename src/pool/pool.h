@@ -22,6 +22,7 @@ struct LuRecord {
   GroupIdentity group{};
   VolumeId volume{};             // kData; none for kLog
   std::uint64_t size_bytes = 0;  // of its logical address space, a multiple of 4096
+  bool forming = false;          // kLog: its group is not whole yet, and nobody was told of it
 };
 
 struct PoolStatus {
@@ -103,7 +104,10 @@ class Pool {
   // contiguous). A data volume takes no space until it is reserved.
   virtual io::Task<Result<LuNumber>> create_data_volume(GroupIdentity group, VolumeId volume,
                                                         std::uint64_t size_bytes) = 0;
+  // The log volume is forming until finish_log_volume().
   virtual io::Task<Result<LuNumber>> create_log_volume(GroupIdentity group, std::uint64_t size_bytes) = 0;
+  // The group whose journal lies on it is whole. Durable on return.
+  virtual io::Task<Result<void>> finish_log_volume(LuNumber number) = 0;
   // Gives all its space back. No operation on it may be in flight; pointers to it end. Durable on return.
   virtual io::Task<Result<void>> remove(LuNumber number) = 0;
   // Null when there is none of that kind. Valid until remove() or the pool's end.
