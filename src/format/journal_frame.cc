@@ -174,6 +174,8 @@ Buffer encode_journal_superblock(const JournalSuperblock& superblock) {
   out.u64(superblock.snapshot_last.raw());
   out.u32(superblock.snapshot_last_checksum);
   out.i64(superblock.snapshot_last_timer.ns);
+  out.u64(superblock.void_generation_begin);
+  out.u64(superblock.void_generation_end);
   out.u32(static_cast<std::uint32_t>(superblock.local_record.size()));
   out.raw(Bytes(superblock.local_record));
   out.pad_to(kBlockSizeBytes - 4);
@@ -210,6 +212,8 @@ Result<JournalSuperblock> decode_journal_superblock(Bytes block) {
   superblock.snapshot_last = LogId::from_raw(in.u64());
   superblock.snapshot_last_checksum = in.u32();
   superblock.snapshot_last_timer.ns = in.i64();
+  superblock.void_generation_begin = in.u64();
+  superblock.void_generation_end = in.u64();
   const std::uint32_t record_bytes = in.u32();
   if (record_bytes > kLocalRecordBytesMax)
     return invalid("a journal superblock has a local record out of bounds");

@@ -101,6 +101,10 @@ struct JournalSuperblock {
   LogId snapshot_last{};                     // newest entry that the snapshot holds
   std::uint32_t snapshot_last_checksum = 0;  // of its batch
   WallTime snapshot_last_timer{};
+  // Segments of generations in [begin, end) count for nothing: a recovery found them at the end of the
+  // journal, with nothing in them that was needed, and gave them back.
+  std::uint64_t void_generation_begin = 0;
+  std::uint64_t void_generation_end = 0;
   std::vector<std::byte> local_record{};
 };
 Buffer encode_journal_superblock(const JournalSuperblock& superblock);

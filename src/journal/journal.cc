@@ -20,8 +20,8 @@ std::uint64_t choose_segment_size(std::uint64_t size_bytes) {
 }
 
 std::uint32_t reserve_for(Purpose purpose, std::uint32_t segment_count) {
+  if (purpose == Purpose::kRelease) return kReservedForSnapshot;
   const std::uint32_t for_control = kReservedForSnapshot + kReservedForRelease;
-  if (purpose == Purpose::kRelease) return 0;
   if (purpose == Purpose::kControl) return for_control;
   return for_control + std::max(kReservedForControl, segment_count / 16);
 }

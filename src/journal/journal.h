@@ -84,7 +84,7 @@ struct JournalStatus {
 enum class Purpose {
   kData,     // host writes; may be made to wait or be refused
   kControl,  // marks, epochs, holds: may use segments kept back
-  kRelease,  // what lets space be freed: may use everything
+  kRelease,  // what lets space be freed: leaves the last one, for the snapshot that frees it
 };
 
 // The log of a group on one log volume: segments, written in append order and recycled in place.

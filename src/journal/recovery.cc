@@ -2,8 +2,9 @@
 //
 // The end is the first place where no whole frame lies. What a crash may leave there is a torn tail: batches
 // that were in flight, in any subset and each perhaps in part. It is cut by beginning a new segment, whose
-// first block names the exact end. A missing frame is damage instead, and nothing is cut, when anything on
-// disk tells that it had been durable: a superblock, an earlier frame, or a later one.
+// first block names the exact end; where no frame lies behind the end, the journal goes on there. A missing
+// frame is damage instead, and nothing is cut, when anything on disk tells that it had been durable: a
+// superblock, an earlier frame, or a later one.
 
 #include <algorithm>
 
@@ -59,6 +60,7 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
     TM_CO_TRY_ASSIGN(const Buffer block, co_await read_segment_block(index, 0));
     // The block names its own generation; everything else must agree with it.
     const Place place = format::frame_place(block);
+    if (is_void(place.generation())) continue;
     if (!place.is_none() && place.block() == 0) {
       auto header = format::decode_frame_header(block, superblock.group, place);
       if (header.ok() && header->kind == format::FrameKind::kSegment && header->meta_overflow_blocks() == 0) {
@@ -80,6 +82,7 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
     // A first block that does not read: the frame behind it still tells whose segment it was.
     TM_CO_TRY_ASSIGN(const Buffer second, co_await read_segment_block(index, 1));
     const Place behind = format::frame_place(second);
+    if (is_void(behind.generation())) continue;
     if (behind.block() == 1 && format::decode_frame_header(second, superblock.group, behind).ok()) {
       starts.beheaded.push_back({.generation = behind.generation(), .index = index});
     }
@@ -87,13 +90,16 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
   co_return starts;
 }
 
-io::Task<Result<Place>> State::evidence_beyond(Place end, const SegmentStarts& starts) {
-  Place durable;
+io::Task<Result<Beyond>> State::look_beyond(Place end, const SegmentStarts& starts) {
+  Beyond beyond;
   std::vector<Segment> segments = starts.beheaded;
   for (const auto& [generation, segment] : starts.all) segments.push_back(segment);
   for (const Segment& segment : segments) {
     const std::uint64_t generation = segment.generation;
     if (generation < end.generation()) continue;
+    // A segment that was begun beyond the end names the end of a frame that is gone; one of the same length
+    // would lead to it.
+    if (generation > end.generation()) beyond.tail_is_torn = true;
     // Only what was in flight can lie beyond the end, but a frame may begin at any block.
     std::uint32_t block = generation == end.generation() ? end.block() : 1;
     used.push_back(segment);
@@ -101,12 +107,32 @@ io::Task<Result<Place>> State::evidence_beyond(Place end, const SegmentStarts& s
       const Place place(generation, block);
       auto frame = co_await read_frame(place, kNoLimit);
       if (!frame.ok() && frame.error().code == ErrorCode::kIo) co_return std::move(frame).error();
-      if (frame.ok()) durable = std::max(durable, frame->header.durable_end);
+      if (frame.ok()) {
+        beyond.durable = std::max(beyond.durable, frame->header.durable_end);
+        beyond.tail_is_torn = true;
+      }
       block += frame.ok() ? frame->header.blocks() : 1;
     }
     used.pop_back();
   }
-  co_return durable;
+  co_return beyond;
+}
+
+// Segments at the end that hold nothing up to `needed`: parts of a snapshot that a crash cut off. A full
+// journal may have had its last free segment taken for them, and the next snapshot needs it.
+io::Task<Result<void>> State::drop_empty_segments(Place needed) {
+  if (used.back().generation <= needed.generation()) co_return Result<void>{};
+  while (used.back().generation > needed.generation() && used.size() > 1) {
+    tail = used.back().previous_end;
+    tail_is_usable = false;
+    used.pop_back();
+    TM_ASSERT(used.back().generation == tail.generation());
+  }
+  durable_end = recorded_durable_end = tail;
+  // On disk before one of them is overwritten: what is left of the others tells that more had been durable.
+  superblock.void_generation_begin = tail.generation() + 1;
+  superblock.void_generation_end = next_generation;
+  co_return co_await write_superblock();
 }
 
 io::Task<Result<void>> State::find_end(Place from, Place durable,
@@ -184,8 +210,9 @@ io::Task<Result<void>> State::recover() {
     for (std::uint32_t index = 0; index < superblock.segment_count; ++index) free_indexes.push_back(index);
     // Frames of a first segment whose own first block was lost may lie here; its generation is not used
     // again.
-    next_generation =
-        std::max(superblock.oldest_generation, all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
+    next_generation = std::max(std::max(superblock.oldest_generation, superblock.void_generation_end),
+                               all.empty() ? 0 : all.rbegin()->first) +
+                      kGenerationSkip;
     superblock.oldest_generation = next_generation;
     co_return co_await write_superblock();
   }
@@ -207,21 +234,24 @@ io::Task<Result<void>> State::recover() {
   TM_CO_TRY(co_await find_end(from, told, all));
   // Cut or damaged? Whatever lies beyond the end was in flight, unless something there says otherwise.
   const std::deque<Segment> in_use = used;
-  auto evidence = co_await evidence_beyond(tail, starts);
+  auto beyond = co_await look_beyond(tail, starts);
   used = in_use;
-  if (!evidence.ok()) co_return std::move(evidence).error();
+  if (!beyond.ok()) co_return std::move(beyond).error();
   while (used.back().generation > tail.generation()) used.pop_back();
-  if (*evidence > tail) {
+  if (beyond->durable > tail) {
     co_return tidemark::fail(ErrorCode::kDamaged,
                              "the journal is damaged at " + where(tail) +
                                  ": a later frame tells that entries after log:" + last_id.to_string() +
-                                 " up to " + where(*evidence) + " were durable");
+                                 " up to " + where(beyond->durable) + " were durable");
   }
-  next_generation = (all.empty() ? 0 : all.rbegin()->first) + kGenerationSkip;
+  next_generation = std::max(all.rbegin()->first, superblock.void_generation_end) + kGenerationSkip;
   durable_end = tail;
   durable_id = last_id;
   recorded_durable_end = told;
-  tail_is_usable = false;
+  tail_is_usable = !beyond->tail_is_torn;
+  TM_CO_TRY_ASSIGN(const Place snapshot_parts_end, co_await load_snapshot());
+  const Place needed = std::max(std::max(from, durable_batch_end), snapshot_parts_end);
+  TM_CO_TRY(co_await drop_empty_segments(needed));
   for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
     const bool in_chain =
         std::any_of(used.begin(), used.end(), [&](const Segment& s) { return s.index == index; });
@@ -237,13 +267,12 @@ io::Task<Result<void>> State::recover() {
   }
   window.blocks = 0;
   window.bytes = Buffer();
-  TM_CO_TRY(co_await load_snapshot());
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
   co_return co_await disk.flush();
 }
 
-io::Task<Result<void>> State::load_snapshot() {
-  if (superblock.snapshot_number == 0) co_return Result<void>{};
+io::Task<Result<Place>> State::load_snapshot() {
+  if (superblock.snapshot_number == 0) co_return Place{};
   Place at = superblock.snapshot_place;
   std::uint32_t parts_seen = 0;
   while (true) {
@@ -263,7 +292,7 @@ io::Task<Result<void>> State::load_snapshot() {
     const Bytes content = Bytes(bytes).first(part->part_bytes);
     if (crc32c(content) != part->checksum) break;
     snapshot.insert(snapshot.end(), content.begin(), content.end());
-    if (++parts_seen == part->parts) co_return Result<void>{};
+    if (++parts_seen == part->parts) co_return at;
   }
   co_return tidemark::fail(ErrorCode::kDamaged, "the snapshot of the group's state at " +
                                                     where(superblock.snapshot_place) + " cannot be read");

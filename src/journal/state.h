@@ -18,8 +18,8 @@ namespace tidemark::journal {
 // The two superblocks, then room up to here; segments follow one another.
 inline constexpr std::uint64_t kSegmentsOffsetBytes = 64 << 10;
 inline constexpr std::uint32_t kSegmentsMin = 8;
-// Free segments that host data may not take, and of those the ones that marks and epochs may not take either:
-// a full journal must still be able to write the snapshot that lets it free something.
+// Free segments kept back: the last for the snapshot that lets a full journal free something, the one before
+// for releases too, the next for marks and epochs too; host data take none of them.
 inline constexpr std::uint32_t kReservedForSnapshot = 1;
 inline constexpr std::uint32_t kReservedForRelease = 1;
 inline constexpr std::uint32_t kReservedForControl = 1;
@@ -75,6 +75,12 @@ struct SegmentStarts {
   Place durable{};                  // the highest durable end that one of them tells
 };
 
+// What lies beyond the end of the journal.
+struct Beyond {
+  Place durable{};            // the highest durable end that a frame there tells
+  bool tail_is_torn = false;  // there is a frame, or a segment that was begun
+};
+
 // Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
 // segments.cc (taking, preparing, freeing), reader.cc (frames, scans, look-ups), recovery.cc (open),
 // journal.cc (the rest).
@@ -125,7 +131,7 @@ struct State {
   };
   OpenBatch open;
   Place tail{};                 // where the next frame goes; its segment is the last used one
-  bool tail_is_usable = false;  // false after a recovery: the next frame begins a new segment
+  bool tail_is_usable = false;  // false after a torn tail was cut: the next frame begins a new segment
   EpochIdentity epoch_identity{};
   LogId next_id{};
   LogId last_id{};
@@ -193,10 +199,15 @@ struct State {
   io::Task<Result<void>> recover();
   io::Task<Result<void>> read_superblocks();
   io::Task<Result<Buffer>> read_segment_block(std::uint32_t index, std::uint32_t block);
+  bool is_void(std::uint64_t generation) const {
+    return generation >= superblock.void_generation_begin && generation < superblock.void_generation_end;
+  }
   io::Task<Result<SegmentStarts>> read_segment_starts();
-  io::Task<Result<void>> load_snapshot();
+  // The place after the last part of the snapshot in force.
+  io::Task<Result<Place>> load_snapshot();
+  io::Task<Result<void>> drop_empty_segments(Place needed);
   io::Task<Result<void>> find_end(Place from, Place durable, const std::map<std::uint64_t, Segment>& all);
-  io::Task<Result<Place>> evidence_beyond(Place end, const SegmentStarts& starts);
+  io::Task<Result<Beyond>> look_beyond(Place end, const SegmentStarts& starts);
 
   io::TaskScope tasks;  // last: ends before what its tasks use
 };

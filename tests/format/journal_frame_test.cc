@@ -193,6 +193,8 @@ JournalSuperblock example_superblock() {
           .snapshot_last = LogId(Epoch{1}, 99),
           .snapshot_last_checksum = 0x01020304,
           .snapshot_last_timer = WallTime{55},
+          .void_generation_begin = 34,
+          .void_generation_end = 36,
           .local_record = {std::byte{1}, std::byte{2}, std::byte{3}}};
 }
 
@@ -200,12 +202,13 @@ TEST(JournalSuperblock, ReadsBackAndHasTheBytesOfItsPage) {
   const JournalSuperblock superblock = example_superblock();
   const Buffer block = encode_journal_superblock(superblock);
   ASSERT_EQ(block.size(), kBlockSizeBytes);
-  EXPECT_EQ(hex(head_of(block, 115)),
+  EXPECT_EQ(hex(head_of(block, 131)),
             "544d4a31010000000c00000000000000101112131415161718191a1b1c1d1e1f000004000000000040000000"
             "0500000003000000000000000900000700000000020000000000000014000006000000000b00000600000000"
-            "630000000001000004030201370000000000000003000000010203");
-  EXPECT_EQ(hex(Bytes(block).last(4)), "6154c470");
-  EXPECT_TRUE(all_zero(Bytes(block).subspan(115, kBlockSizeBytes - 115 - 4)));
+            "6300000000010000040302013700000000000000220000000000000024000000000000000300000001"
+            "0203");
+  EXPECT_EQ(hex(Bytes(block).last(4)), "3c6fe025");
+  EXPECT_TRUE(all_zero(Bytes(block).subspan(131, kBlockSizeBytes - 131 - 4)));
   const auto back = decode_journal_superblock(block);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(back->sequence, superblock.sequence);
@@ -221,6 +224,8 @@ TEST(JournalSuperblock, ReadsBackAndHasTheBytesOfItsPage) {
   EXPECT_EQ(back->snapshot_last, superblock.snapshot_last);
   EXPECT_EQ(back->snapshot_last_checksum, superblock.snapshot_last_checksum);
   EXPECT_EQ(back->snapshot_last_timer, superblock.snapshot_last_timer);
+  EXPECT_EQ(back->void_generation_begin, superblock.void_generation_begin);
+  EXPECT_EQ(back->void_generation_end, superblock.void_generation_end);
   EXPECT_EQ(back->local_record, superblock.local_record);
 }
 

@@ -336,6 +336,23 @@ TEST(Journal, AFullJournalRefusesDataAndStillTakesControlAndASnapshot) {
   bench.check();
 }
 
+TEST(Journal, ARestartGoesOnWhereTheOneBeforeEnded) {
+  Bench bench(12, 6);
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(bench.append_one());
+  bench.settle();
+  for (int restart = 0; restart < 20; ++restart) {
+    bench.reopen();
+    const std::uint32_t used = bench.journal->status().segments_total - bench.journal->status().segments_free;
+    ASSERT_TRUE(bench.world.run(bench.journal->make_room(0, 0, Purpose::kData)).ok());
+    const ModelEntry expected{.kind = format::EntryKind::kMark};
+    appended(bench.model, expected, bench.journal->append({.kind = expected.kind}));
+    bench.settle();
+    bench.check();
+    EXPECT_LE(bench.journal->status().segments_total - bench.journal->status().segments_free, used + 1);
+  }
+  EXPECT_LE(bench.journal->status().used_bytes, 4 * kSmallSegmentBytes) << "twenty starts filled no segments";
+}
+
 TEST(Journal, APinHoldsFreeingBack) {
   Bench bench(12, 6);
   while (bench.append_one()) {
