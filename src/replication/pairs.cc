@@ -169,6 +169,10 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
     const std::string reason = opened ? record.reason : "suspended";
     co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason, record.fork);
   }
+  if (record.side == Side::kSecondary && record.state == PairState::kCopy && group->local().window_open) {
+    // The stop came between the opening of the window and the record of it.
+    co_return co_await save(adopted, PairState::kPair, std::string(), group->head());
+  }
   const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
   if (record.side == Side::kPrimary && streams) {
     start_sender(adopted, make_sender(*group, record));

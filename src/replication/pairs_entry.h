@@ -31,6 +31,7 @@ struct Pairs::Entry {
   LogId durable{};
   LogId primary_head{};
   bool receiving = false;
+  bool complete = false;        // the first copy, durably
   std::uint64_t receivers = 0;  // the number of the latest connection
   io::WaitQueue receiver_moved;
 };

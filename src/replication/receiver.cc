@@ -160,7 +160,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   co_await end_receiver(entry);
   const PairState state = entry->record.state;
   if (!entry->group->local().window_open) {
-    co_return fail(ErrorCode::kInvalid, "the first copy of group '" + entry->name + "' was not finished");
+    co_return fail(ErrorCode::kInGap, "the first copy of group '" + entry->name + "' was not finished");
   }
   if (hello.intent == format::HelloIntent::kContinue && state != PairState::kPair) {
     const bool by_error = state == PairState::kPsue;
@@ -169,6 +169,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
                        (by_error ? ": " + entry->record.reason : ""));
   }
   if (state == PairState::kSsws) TM_CO_TRY(co_await give_way(entry));
+  entry->complete = true;
   entry->durable = entry->group->head();
   TM_CO_TRY(co_await entry->group->journal().wait_durable(entry->group->journal().last_ticket()));
   if (state != PairState::kPair)
@@ -300,6 +301,9 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       if (entry->record.state != PairState::kCopy) co_return Result<void>{};
       TM_CO_TRY(co_await group->open_window(*point));
       TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), *point));
+      // Not told before it is on disk: a primary that goes on with entries must find a secondary that takes
+      // them.
+      entry->complete = true;
       group->journal().durable_moved().wake_all();
       co_return Result<void>{};
     }
@@ -333,7 +337,7 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
     format::Ack ack;
     ack.durable = entry->durable;
     ack.floor = entry->group->local().floor;
-    ack.window_open = entry->group->local().window_open;
+    ack.window_open = entry->complete;
     const bool news =
         ack.durable != told.durable || ack.floor != told.floor || ack.window_open != told.window_open;
     std::vector<format::UnitOfVolume> units;

@@ -142,13 +142,20 @@ void Sender::link_lost(const std::string& why) {
 // True when the link is up. False when that is over: the outcome was reported.
 io::Task<bool> Sender::connected() {
   Duration retry = kRetryMin;
+  // A copy begins anew only where the one before did not become complete: its end may have come while the
+  // answer was lost, and what is readable there, or was written there since, is not this side's to give up.
+  bool begins_anew = false;
   while (link_ == nullptr) {
-    const auto intent = copying_ || record_.state == PairState::kCopy ? format::HelloIntent::kReplace
-                                                                      : format::HelloIntent::kContinue;
-    auto welcome = co_await connect(intent);
+    const bool copying = record_.state == PairState::kCopy;
+    auto welcome =
+        co_await connect(begins_anew ? format::HelloIntent::kReplace : format::HelloIntent::kContinue);
     if (welcome.ok() && welcome->accepted) break;
     if (welcome.ok()) {
       const auto code = static_cast<ErrorCode>(welcome->error_code);
+      if (copying && !begins_anew && (code == ErrorCode::kInGap || code == ErrorCode::kNotFound)) {
+        begins_anew = true;
+        continue;
+      }
       const bool passes = code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
       if (!passes) {
         report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
@@ -162,6 +169,7 @@ io::Task<bool> Sender::connected() {
     } else {
       last_error_ = welcome.error().message;
     }
+    begins_anew = false;
     co_await environment_.scheduler.sleep_for(retry);
     retry = std::min(kRetryMax, Duration{retry.ns * 2});
   }
