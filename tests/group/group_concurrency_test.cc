@@ -5,16 +5,13 @@
 
 #include "group_bench.h"
 #include "group_model.h"
+#include "rounds.h"
 
 namespace tidemark::group {
 namespace {
 
 constexpr std::uint64_t kBlocks = 24;
-#ifdef NDEBUG
-constexpr std::uint64_t kSeeds = 60;
-#else
-constexpr std::uint64_t kSeeds = 12;  // sanitizers are slow
-#endif
+constexpr std::uint64_t kSeeds = rounds(60, 12);
 
 // What one writer asked for; its bytes are like nobody else's.
 struct Request {
