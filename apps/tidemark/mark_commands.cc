@@ -81,6 +81,35 @@ void add_create(CLI::App& family, Cli& cli) {
   });
 }
 
+void show_marks(const control::MarkListReply& reply) {
+  Table table({"MARK", ">LOG ID", "TIME", "HELD", "BRANCH", "RESTORABLE", "HOST", "NOTE"});
+  for (const control::MarkInfo& mark : reply.marks) {
+    table.row({mark.id, mark.log_id.to_string(), short_time(mark.timer), yes_no(mark.held),
+               mark.live ? "live" : "dead", mark.restorable ? "yes" : "no: " + mark.not_restorable_reason,
+               mark.host, mark.note});
+  }
+  table.print();
+  if (reply.next) std::fprintf(stderr, "there is more: --after %s\n", printable(*reply.next, 200).c_str());
+}
+
+// With `all`, page after page as one answer.
+Result<void> list_marks(Cli& cli, control::MarkListRequest request, bool all) {
+  if (all) request.limit = control::kPageLimitMax;
+  control::MarkListReply answer;
+  do {
+    TM_TRY_ASSIGN(control::MarkListReply page, cli.call(request));
+    answer.marks.insert(answer.marks.end(), page.marks.begin(), page.marks.end());
+    answer.next = page.next;
+    request.after = page.next.value_or("");
+  } while (all && answer.next.has_value());
+  if (cli.json()) {
+    cli.print_json(answer);
+  } else {
+    show_marks(answer);
+  }
+  return {};
+}
+
 void add_list(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::MarkListRequest>();
   CLI::App* command =
@@ -90,20 +119,10 @@ void add_list(CLI::App& family, Cli& cli) {
                   "tidemark mark list app --limit 20");
   add_group(command, request->group);
   command->add_option("--after", request->after, "Begin after this mark id")->type_name("ID");
-  add_limit(command, request->limit, "marks");
-  on_chosen(cli, command, [&cli, request] {
-    return cli.ask(*request, [](const control::MarkListReply& reply) {
-      Table table({"MARK", ">LOG ID", "TIME", "HELD", "BRANCH", "RESTORABLE", "HOST", "NOTE"});
-      for (const control::MarkInfo& mark : reply.marks) {
-        table.row({mark.id, mark.log_id.to_string(), short_time(mark.timer), yes_no(mark.held),
-                   mark.live ? "live" : "dead", mark.restorable ? "yes" : "no: " + mark.not_restorable_reason,
-                   mark.host, mark.note});
-      }
-      table.print();
-      if (reply.next)
-        std::fprintf(stderr, "there is more: --after %s\n", printable(*reply.next, 200).c_str());
-    });
-  });
+  CLI::Option* limit = command->add_option("--limit", request->limit, "Show at most this many marks (all)")
+                           ->check(CLI::Range(1u, control::kPageLimitMax).description(""))
+                           ->type_name("N");
+  on_chosen(cli, command, [&cli, request, limit] { return list_marks(cli, *request, limit->count() == 0); });
 }
 
 void add_name(CLI::App& family, Cli& cli) {

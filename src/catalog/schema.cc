@@ -8,11 +8,12 @@ namespace {
 // Times are kept as nanoseconds since 1970 and shown a second time as RFC 3339 text, and log ids as two
 // numbers and shown as "epoch.sequence", by columns that SQLite computes: so that rows sort right and a
 // person with sqlite3 reads them.
-#define TM_TIME_TEXT(ns)                                                 \
-  "(strftime('%Y-%m-%dT%H:%M:%S', " ns                                   \
-  " / 1000000000, 'unixepoch')"                                          \
-  " || CASE " ns " % 1000000000 WHEN 0 THEN '' ELSE printf('.%09d', " ns \
-  " % 1000000000) "                                                      \
+// The text is that of format_time(), whose fractions end without zeros.
+#define TM_TIME_TEXT(ns)                                                       \
+  "(strftime('%Y-%m-%dT%H:%M:%S', " ns                                         \
+  " / 1000000000, 'unixepoch')"                                                \
+  " || CASE " ns " % 1000000000 WHEN 0 THEN '' ELSE rtrim(printf('.%09d', " ns \
+  " % 1000000000), '0') "                                                      \
   "END || 'Z')"
 
 constexpr const char* kVersion1 = R"sql(
