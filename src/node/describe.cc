@@ -328,6 +328,9 @@ std::vector<control::Problem> Node::problems() const {
                    .since = broken.since,
                    .action = {}});
   }
+  if (const auto jump = clock_watch_.latest(); jump.has_value()) {
+    out.push_back({{}, describe_jump(*jump) + "; nothing expires by it", jump->at, {}});
+  }
   if (configuration_.machine_alarm) {
     const std::string alarm = configuration_.machine_alarm();
     if (!alarm.empty()) out.push_back({{}, alarm, std::nullopt, {}});

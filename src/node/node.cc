@@ -14,6 +14,7 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       make_index_(std::move(make_index)),
       log_(std::move(log)),
       started_(environment.clock.now()),
+      clock_watch_(environment),
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
       catalog_mutex_(environment.scheduler),
       registry_mutex_(environment.scheduler),
@@ -65,6 +66,7 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
     }
   }
   if (node->catalog_ != nullptr) node->tasks_.spawn(node->project());
+  node->tasks_.spawn(node->watch_clock());
   co_return node;
 }
 
@@ -114,6 +116,14 @@ io::Task<void> Node::remove_scratch_units() {
     auto removed = co_await pool_->remove(unit.number);
     if (!removed.ok())
       log_("scratch", "unit " + std::to_string(unit.number.value) + ": " + removed.error().message);
+  }
+}
+
+io::Task<void> Node::watch_clock() {
+  constexpr Duration kLookInterval = Duration::seconds(1);
+  while (!stopping_) {
+    if (const auto jump = clock_watch_.look(); jump.has_value()) log_("clock-jump", describe_jump(*jump));
+    (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kLookInterval);
   }
 }
 

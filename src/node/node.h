@@ -12,6 +12,7 @@
 #include "control/operations.h"
 #include "group/group.h"
 #include "nbd/server.h"
+#include "node/clock_watch.h"
 #include "pool/pool.h"
 #include "replication/pairs.h"
 
@@ -143,6 +144,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
 
   group::GroupContext group_context();
   io::Task<void> open_groups();
+  io::Task<void> watch_clock();
   io::Task<void> remove_scratch_units();
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
@@ -173,6 +175,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   group::IndexFactory make_index_;
   Log log_;
   WallTime started_{};
+  ClockWatch clock_watch_;
   std::unique_ptr<pool::Pool> pool_;
   std::unique_ptr<group::BlockCache> cache_;
   std::map<std::string, GroupHandle> groups_;
