@@ -34,11 +34,10 @@ void show_branch(const control::BranchInfo& branch) {
   facts.print();
 }
 
-CLI::Option* add_epoch(CLI::App* command, std::uint32_t& epoch) {
-  return command->add_option("EPOCH", epoch, "The branch's epoch number")
-      ->required()
-      ->check(CLI::Range(1u, kEpochMax).description(""))
-      ->type_name("");
+Argument add_epoch(CLI::App* command, std::uint32_t& epoch) {
+  return add_number(command, "EPOCH", epoch, 1, kEpochMax, "The branch's epoch number")
+      .required()
+      .shown_as("");
 }
 
 }  // namespace

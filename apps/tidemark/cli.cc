@@ -1,5 +1,8 @@
 #include "cli.h"
 
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <cstdlib>
 
@@ -8,6 +11,7 @@
 namespace tidemark::cli {
 namespace {
 
+constexpr char kVersion[] = "0.1.0";
 constexpr std::size_t kHelpWidth = 80;
 
 // Lines of at most kHelpWidth characters, broken at spaces.
@@ -27,6 +31,38 @@ std::string wrapped(const std::string& text) {
     at = end + 1;
   }
   return out;
+}
+
+// `read` takes the text, or says what is wrong with it, which is then a mistake of usage about `where`.
+CLI::Option* add_read(CLI::App* command, const std::string& name, const std::string& where,
+                      std::function<Result<void>(const std::string&)> read, const std::string& help) {
+  return command->add_option_function<std::string>(
+      name,
+      [where, read = std::move(read)](const std::string& text) {
+        const Result<void> done = read(text);
+        if (!done.ok()) throw CLI::ValidationError(where, done.error().message);
+      },
+      help);
+}
+
+void add_global_options(CLI::App& app, Cli& cli) {
+  app.add_option(
+         "--node", cli.node,
+         "The node to ask: unix:PATH, tcp:HOST:PORT, or its data folder (default: $TIDEMARK_NODE, else "
+         "this folder)")
+      ->type_name("ADDRESS");
+  app.add_option("-o,--output", cli.output, "How to show results (table)")
+      ->check(CLI::IsMember({"table", "json"}).description(""))
+      ->type_name("table|json");
+  app.add_option("--timeout", cli.time_limit, "How long to wait for the node, 1s to 10m (60s)")
+      ->type_name("TIME")
+      ->check([](const std::string& text) {
+        const Result<Duration> parsed = parse_duration(text);
+        if (!parsed.ok()) return parsed.error().message;
+        const bool good = parsed->ns > 0 && parsed.value() <= Duration::seconds(600);
+        return std::string(good ? "" : "must be from 1s to 10m");
+      });
+  app.set_version_flag("--version", std::string("tidemark ") + kVersion);
 }
 
 }  // namespace
@@ -51,6 +87,44 @@ Result<std::chrono::seconds> Cli::time_limit_seconds() const {
   TM_TRY_ASSIGN(const Duration duration, parse_duration(time_limit));
   // Whole seconds, at least one.
   return std::chrono::seconds((duration.ns + 999'999'999) / 1'000'000'000);
+}
+
+std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
+  CLI::App app{"Continuous data protection for block volumes: marks, restores and views of any past point."};
+  app.name("tidemark");
+  app.set_help_all_flag("--help-all", "The help of every command");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(
+      "POINT is a mark id, time:RFC3339, log:EPOCH.SEQ, head or floor.\n"
+      "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 timed out waiting.\n\n"
+      "Example:\n  tidemark --node /var/lib/tidemark status\n");
+  add_global_options(app, cli);
+  add_status_commands(app, cli);
+  add_group_commands(app, cli);
+  add_volume_commands(app, cli);
+  add_pair_commands(app, cli);
+  add_journal_commands(app, cli);
+  add_mark_commands(app, cli);
+  add_restore_commands(app, cli);
+  add_branch_commands(app, cli);
+  add_export_commands(app, cli);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked_for_help) {
+    app.exit(asked_for_help);
+    return kExitDone;
+  } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (!unknown.empty()) {
+      std::fprintf(stderr, "tidemark: there is no '%s' here\n", printable(unknown.front()).c_str());
+    } else {
+      std::fprintf(stderr, "tidemark: %s\n", printable(error.what(), kMessageLengthMax).c_str());
+    }
+    std::fprintf(stderr, "Add --help to any command to see what it takes.\n");
+    return kExitUsage;
+  }
+  return std::nullopt;
 }
 
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary,
@@ -91,69 +165,121 @@ Result<VolumeTarget> parse_volume_target(const std::string& text) {
   return target;
 }
 
-CLI::Option* add_group(CLI::App* command, std::string& group) {
-  return command
-      ->add_option_function<std::string>(
-          "GROUP",
-          [&group](const std::string& text) {
-            const Result<void> valid = validate_name("group name", text);
-            if (!valid.ok()) throw CLI::ValidationError("GROUP", valid.error().message);
-            group = text;
-          },
-          "The group")
-      ->required()
-      ->type_name("");
+Argument Argument::required() const {
+  option_->required();
+  return *this;
 }
 
-CLI::Option* add_volume(CLI::App* command, VolumeTarget& target, bool point_allowed) {
-  const std::string name = point_allowed ? "GROUP/VOLUME[@POINT]" : "GROUP/VOLUME";
-  return command
-      ->add_option_function<std::string>(
-          "VOLUME",
-          [&target, name, point_allowed](const std::string& text) {
-            Result<VolumeTarget> parsed = parse_volume_target(text);
-            if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-            if (!point_allowed && !parsed->point.empty()) {
-              throw CLI::ValidationError(name, "a point is not allowed here; write " + name);
-            }
-            target = std::move(parsed).value();
-          },
-          "The volume, as " + name)
-      ->required()
-      ->type_name("");
+Argument Argument::shown_as(const std::string& value) const {
+  option_->type_name(value);
+  return *this;
 }
 
-CLI::Option* add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
+void Argument::goes_with(Argument other) const {
+  option_->needs(other.option_);
+  other.option_->needs(option_);
+}
+
+Argument add_flag(CLI::App* command, const std::string& name, bool& value, const std::string& help) {
+  return Argument(command->add_flag(name, value, help));
+}
+
+Argument add_text(CLI::App* command, const std::string& name, std::string& value, const std::string& help) {
+  return Argument(command->add_option(name, value, help));
+}
+
+Argument add_text(CLI::App* command, const std::string& name, std::optional<std::string>& value,
+                  const std::string& help) {
+  return Argument(command->add_option(name, value, help));
+}
+
+Argument add_checked_text(CLI::App* command, const std::string& name, std::string& value,
+                          std::function<Result<void>(const std::string&)> valid, const std::string& help) {
+  const auto read = [&value, valid = std::move(valid)](const std::string& text) -> Result<void> {
+    TM_TRY(valid(text));
+    value = text;
+    return {};
+  };
+  return Argument(add_read(command, name, name, read, help));
+}
+
+Argument add_existing_path(CLI::App* command, const std::string& name, std::string& path,
+                           const std::string& help) {
+  return Argument(command->add_option(name, path, help)->check(CLI::ExistingPath.description("")));
+}
+
+Argument add_choice(CLI::App* command, const std::string& name, std::vector<std::string> words,
+                    std::function<void(const std::string&)> chosen, const std::string& help) {
+  std::string listed;
+  for (const std::string& word : words) listed += (listed.empty() ? "" : "|") + word;
+  const auto read = [words = std::move(words), listed,
+                     chosen = std::move(chosen)](const std::string& text) -> Result<void> {
+    if (std::find(words.begin(), words.end(), text) == words.end()) {
+      return fail(ErrorCode::kInvalid, "must be one of " + listed);
+    }
+    chosen(text);
+    return {};
+  };
+  return Argument(add_read(command, name, name, read, help)->type_name(listed));
+}
+
+Argument add_number(CLI::App* command, const std::string& name, std::uint64_t& value,
+                    const std::string& help) {
+  return Argument(command->add_option(name, value, help)->type_name("N"));
+}
+
+Argument add_number(CLI::App* command, const std::string& name, std::uint32_t& value, std::uint32_t min,
+                    std::uint32_t max, const std::string& help) {
+  return Argument(
+      command->add_option(name, value, help)->check(CLI::Range(min, max).description(""))->type_name("N"));
+}
+
+Argument add_number(CLI::App* command, const std::string& name, std::optional<std::uint32_t>& value,
+                    std::uint32_t min, std::uint32_t max, const std::string& help) {
+  return Argument(
+      command->add_option(name, value, help)->check(CLI::Range(min, max).description(""))->type_name("N"));
+}
+
+Argument add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
+                  const std::string& help) {
+  const auto read = [&bytes](const std::string& text) -> Result<void> {
+    TM_TRY_ASSIGN(bytes, parse_size(text));
+    return {};
+  };
+  return Argument(add_read(command, name, name, read, help)->type_name("SIZE"));
+}
+
+Argument add_duration(CLI::App* command, const std::string& name, std::optional<Duration>& duration,
                       const std::string& help) {
-  auto* option = command->add_option_function<std::string>(
-      name,
-      [&bytes, name](const std::string& text) {
-        const Result<std::uint64_t> parsed = parse_size(text);
-        if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-        bytes = parsed.value();
-      },
-      help);
-  return option->type_name("SIZE");
+  const auto read = [&duration](const std::string& text) -> Result<void> {
+    TM_TRY_ASSIGN(duration, parse_duration(text));
+    return {};
+  };
+  return Argument(add_read(command, name, name, read, help)->type_name("TIME"));
 }
 
-CLI::Option* add_duration(CLI::App* command, const std::string& name, std::optional<Duration>& duration,
-                          const std::string& help) {
-  auto* option = command->add_option_function<std::string>(
-      name,
-      [&duration, name](const std::string& text) {
-        const Result<Duration> parsed = parse_duration(text);
-        if (!parsed.ok()) throw CLI::ValidationError(name, parsed.error().message);
-        duration = parsed.value();
-      },
-      help);
-  return option->type_name("TIME");
+Argument add_group(CLI::App* command, std::string& group) {
+  const auto valid = [](const std::string& text) { return validate_name("group name", text); };
+  return add_checked_text(command, "GROUP", group, valid, "The group").required().shown_as("");
 }
 
-CLI::Option* add_limit(CLI::App* command, std::uint32_t& limit, const std::string& what) {
-  return command
-      ->add_option("--limit", limit, "Show at most this many " + what + " (" + std::to_string(limit) + ")")
-      ->check(CLI::Range(1u, control::kPageLimitMax).description(""))
-      ->type_name("N");
+Argument add_volume(CLI::App* command, VolumeTarget& target, bool point_allowed) {
+  const std::string form = point_allowed ? "GROUP/VOLUME[@POINT]" : "GROUP/VOLUME";
+  const auto read = [&target, form, point_allowed](const std::string& text) -> Result<void> {
+    TM_TRY_ASSIGN(VolumeTarget parsed, parse_volume_target(text));
+    if (!point_allowed && !parsed.point.empty()) {
+      return fail(ErrorCode::kInvalid, "a point is not allowed here; write " + form);
+    }
+    target = std::move(parsed);
+    return {};
+  };
+  return Argument(
+      add_read(command, "VOLUME", form, read, "The volume, as " + form)->required()->type_name(""));
+}
+
+Argument add_limit(CLI::App* command, std::uint32_t& limit, const std::string& what) {
+  return add_number(command, "--limit", limit, 1, control::kPageLimitMax,
+                    "Show at most this many " + what + " (" + std::to_string(limit) + ")");
 }
 
 }  // namespace tidemark::cli

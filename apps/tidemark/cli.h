@@ -1,18 +1,23 @@
 #pragma once
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "control/http_client.h"
 #include "control/types_fields.h"
+
+// CLI11 costs every file that includes it several seconds; only cli.cc does.
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace tidemark::cli {
 
@@ -21,6 +26,9 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitTimedOut = 3;
+
+// Of what standard error says about a failure, in bytes.
+inline constexpr std::size_t kMessageLengthMax = 2000;
 
 // What the commands share: the global options and the talk with the node. Lives in main() while a command
 // runs.
@@ -64,7 +72,7 @@ class Cli {
   }
   bool usage_failed() const { return usage_failed_; }
 
-  // The work of the chosen command; main() runs it when the command line has been read.
+  // The work of the chosen command, set by read_command_line().
   std::function<Result<void>()> work;
 
  private:
@@ -73,6 +81,10 @@ class Cli {
 
   bool usage_failed_ = false;
 };
+
+// Sets the global options and the work in `cli`. The exit code, when that was all: the line is wrong, which
+// standard error says, or it asks for help.
+std::optional<int> read_command_line(int argc, char** argv, Cli& cli);
 
 // A command: `summary` is its line in the help of the command above it; `explanation` and `example` stand in
 // its own help.
@@ -92,37 +104,65 @@ struct VolumeTarget {
 };
 Result<VolumeTarget> parse_volume_target(const std::string& text);
 
-// Options whose text is checked while the command line is read, so that a mistake is one of usage (exit code
-// 2).
-CLI::Option* add_group(CLI::App* command, std::string& group);
-CLI::Option* add_volume(CLI::App* command, VolumeTarget& target, bool point_allowed = false);
-CLI::Option* add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
+// An argument or option of a command, for what else is to be said about it.
+class Argument {
+ public:
+  explicit Argument(CLI::Option* option) : option_(option) {}
+
+  Argument required() const;
+  // How the help writes its value: "POINT". The name of an argument without dashes says enough: "".
+  Argument shown_as(const std::string& value) const;
+  // Neither is taken without the other.
+  void goes_with(Argument other) const;
+
+ private:
+  CLI::Option* option_;  // of the command's
+};
+
+// What a command takes: an option when `name` begins with dashes, else an argument. The text is checked, and
+// the value written, while the command line is read, so that a mistake is one of usage (exit code 2).
+Argument add_flag(CLI::App* command, const std::string& name, bool& value, const std::string& help);
+Argument add_text(CLI::App* command, const std::string& name, std::string& value, const std::string& help);
+Argument add_text(CLI::App* command, const std::string& name, std::optional<std::string>& value,
+                  const std::string& help);
+// `valid` says what is wrong with the text.
+Argument add_checked_text(CLI::App* command, const std::string& name, std::string& value,
+                          std::function<Result<void>(const std::string&)> valid, const std::string& help);
+Argument add_existing_path(CLI::App* command, const std::string& name, std::string& path,
+                           const std::string& help);
+// One of `words`.
+Argument add_choice(CLI::App* command, const std::string& name, std::vector<std::string> words,
+                    std::function<void(const std::string&)> chosen, const std::string& help);
+Argument add_number(CLI::App* command, const std::string& name, std::uint64_t& value,
+                    const std::string& help);
+// From `min` to `max`.
+Argument add_number(CLI::App* command, const std::string& name, std::uint32_t& value, std::uint32_t min,
+                    std::uint32_t max, const std::string& help);
+Argument add_number(CLI::App* command, const std::string& name, std::optional<std::uint32_t>& value,
+                    std::uint32_t min, std::uint32_t max, const std::string& help);
+Argument add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
+                  const std::string& help);
+Argument add_duration(CLI::App* command, const std::string& name, std::optional<Duration>& duration,
                       const std::string& help);
-CLI::Option* add_duration(CLI::App* command, const std::string& name, std::optional<Duration>& duration,
-                          const std::string& help);
-CLI::Option* add_limit(CLI::App* command, std::uint32_t& limit, const std::string& what);
+
+// What several commands take.
+Argument add_group(CLI::App* command, std::string& group);
+Argument add_volume(CLI::App* command, VolumeTarget& target, bool point_allowed = false);
+// --limit of a list of `what`; without it as many as `limit` holds now.
+Argument add_limit(CLI::App* command, std::uint32_t& limit, const std::string& what);
 
 // One of the words of `Enum`.
 template <typename Enum>
-CLI::Option* add_word(CLI::App* command, const std::string& name, std::optional<Enum>& value,
-                      std::string help) {
-  std::string words;
-  for (const auto& entry : control::enum_words(std::type_identity<Enum>{})) {
-    words += (words.empty() ? "" : "|") + std::string(entry.text);
-  }
-  auto* option = command->add_option_function<std::string>(
-      name,
-      [&value, name, words](const std::string& text) {
-        for (const auto& entry : control::enum_words(std::type_identity<Enum>{})) {
-          if (entry.text == text) {
-            value = entry.value;
-            return;
-          }
-        }
-        throw CLI::ValidationError(name, "must be one of " + words);
-      },
-      std::move(help));
-  return option->type_name(words);
+Argument add_word(CLI::App* command, const std::string& name, std::optional<Enum>& value,
+                  const std::string& help) {
+  std::vector<std::string> words;
+  for (const auto& entry : control::enum_words(std::type_identity<Enum>{})) words.emplace_back(entry.text);
+  const auto chosen = [&value](const std::string& text) {
+    for (const auto& entry : control::enum_words(std::type_identity<Enum>{})) {
+      if (entry.text == text) value = entry.value;
+    }
+  };
+  return add_choice(command, name, std::move(words), chosen, help);
 }
 
 // ---- One file each.

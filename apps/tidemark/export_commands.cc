@@ -43,11 +43,11 @@ void add_export(CLI::App& app, Cli& cli) {
                                   "the file appears when it is complete.",
                                   "tidemark export app/db@before-upgrade db.qcow2 --format qcow2");
   add_volume(command, options->target, true);
-  command->add_option("FILE", options->file, "The image to write")->required()->type_name("");
-  command->add_option("--format", options->format, "The image's format (raw)")
-      ->check(CLI::IsMember({"raw", "qcow2"}).description(""))
-      ->type_name("raw|qcow2");
-  command->add_flag("--force", options->force, "Write over an existing file, or onto a block device");
+  add_text(command, "FILE", options->file, "The image to write").required().shown_as("");
+  add_choice(
+      command, "--format", {"raw", "qcow2"}, [options](const std::string& word) { options->format = word; },
+      "The image's format (raw)");
+  add_flag(command, "--force", options->force, "Write over an existing file, or onto a block device");
   on_chosen(cli, command, [&cli, options]() -> Result<void> {
     TM_TRY(check_target(cli, options->target));
     TM_TRY_ASSIGN(const control::NodeStatus status, cli.call(control::NodeStatusRequest{}));
@@ -77,7 +77,7 @@ void add_uri(CLI::App& app, Cli& cli) {
                                   "connection.",
                                   "qemu-img info \"$(tidemark uri app/db@before-upgrade | head -1)\"");
   add_volume(command, options->target, true);
-  command->add_flag("--rw", options->writable, "A writable view; needs a point");
+  add_flag(command, "--rw", options->writable, "A writable view; needs a point");
   on_chosen(cli, command, [&cli, options]() -> Result<void> {
     if (options->writable && options->target.point.empty()) {
       return cli.usage_error("--rw needs a point: GROUP/VOLUME@POINT; the live volume is writable anyway");

@@ -7,8 +7,6 @@
 namespace tidemark::cli {
 namespace {
 
-using control::GroupInfo;
-
 // The settings that `create` and `set` take.
 template <typename Request>
 void add_settings(CLI::App* command, Request& request) {
@@ -88,7 +86,7 @@ void add_delete(CLI::App& family, Cli& cli) {
                   "has volumes is refused without --force. This cannot be undone.",
                   "tidemark group delete app");
   add_group(command, request->group);
-  command->add_flag("--force", request->force, "Even if it has volumes; they are deleted too");
+  add_flag(command, "--force", request->force, "Even if it has volumes; they are deleted too");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_done("deleted")); });
 }
 

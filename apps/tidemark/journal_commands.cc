@@ -83,14 +83,13 @@ void add_show(CLI::App& family, Cli& cli) {
                                   "output: as hex on a terminal, raw into a file or pipe.",
                                   "tidemark journal show app --id 1.42 --data before > before.bin");
   add_group(command, options->list.group);
-  command->add_option("--from", options->list.from, "Begin after this point (floor)")->type_name("POINT");
+  add_text(command, "--from", options->list.from, "Begin after this point (floor)").shown_as("POINT");
   add_limit(command, options->list.limit, "entries");
-  CLI::Option* data =
+  const Argument data =
       add_word(command, "--data", options->side, "Write the bytes before or after the entry --id");
-  CLI::Option* id =
-      command->add_option("--id", options->log_id, "The entry for --data")->type_name("EPOCH.SEQ");
-  data->needs(id);
-  id->needs(data);
+  const Argument id =
+      add_text(command, "--id", options->log_id, "The entry for --data").shown_as("EPOCH.SEQ");
+  data.goes_with(id);
   on_chosen(cli, command, [&cli, options]() -> Result<void> {
     if (!options->side) return cli.ask(options->list, show_entries);
     control::JournalDataRequest request;

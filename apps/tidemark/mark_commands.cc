@@ -35,8 +35,8 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
-CLI::Option* add_mark_id(CLI::App* command, std::string& id) {
-  return command->add_option("ID", id, "The mark's id")->required()->type_name("");
+Argument add_mark_id(CLI::App* command, std::string& id) {
+  return add_text(command, "ID", id, "The mark's id").required().shown_as("");
 }
 
 void add_create(CLI::App& family, Cli& cli) {
@@ -55,17 +55,9 @@ void add_create(CLI::App& family, Cli& cli) {
       "one is generated and printed. --wait peer waits until the secondary has received the mark.",
       "tidemark mark create app before-upgrade --note \"release 7\"");
   add_group(command, options->request.group);
-  command
-      ->add_option_function<std::string>(
-          "ID",
-          [options](const std::string& text) {
-            const Result<void> valid = validate_name("mark id", text, kMarkIdLengthMax);
-            if (!valid.ok()) throw CLI::ValidationError("ID", valid.error().message);
-            options->id = text;
-          },
-          "The mark\'s id (generated)")
-      ->type_name("");
-  command->add_option("--note", options->request.note, "A line about it for people");
+  const auto valid = [](const std::string& text) { return validate_name("mark id", text, kMarkIdLengthMax); };
+  add_checked_text(command, "ID", options->id, valid, "The mark's id (generated)").shown_as("");
+  add_text(command, "--note", options->request.note, "A line about it for people");
   add_word(command, "--wait", options->wait,
            "Return when it is durable on this node, or received by its peer (local)");
   on_chosen(cli, command, [&cli, options] {
@@ -92,16 +84,16 @@ void show_marks(const control::MarkListReply& reply) {
   if (reply.next) std::fprintf(stderr, "there is more: --after %s\n", printable(*reply.next, 200).c_str());
 }
 
-// With `all`, page after page as one answer.
-Result<void> list_marks(Cli& cli, control::MarkListRequest request, bool all) {
-  if (all) request.limit = control::kPageLimitMax;
+// Without a limit, page after page as one answer.
+Result<void> list_marks(Cli& cli, control::MarkListRequest request, std::optional<std::uint32_t> limit) {
+  request.limit = limit.value_or(control::kPageLimitMax);
   control::MarkListReply answer;
   do {
     TM_TRY_ASSIGN(control::MarkListReply page, cli.call(request));
     answer.marks.insert(answer.marks.end(), page.marks.begin(), page.marks.end());
     answer.next = page.next;
     request.after = page.next.value_or("");
-  } while (all && answer.next.has_value());
+  } while (!limit && answer.next.has_value());
   if (cli.json()) {
     cli.print_json(answer);
   } else {
@@ -111,18 +103,21 @@ Result<void> list_marks(Cli& cli, control::MarkListRequest request, bool all) {
 }
 
 void add_list(CLI::App& family, Cli& cli) {
-  auto request = std::make_shared<control::MarkListRequest>();
+  struct Options {
+    control::MarkListRequest request;
+    std::optional<std::uint32_t> limit;
+  };
+  auto options = std::make_shared<Options>();
   CLI::App* command =
       add_command(family, "list", "List marks",
                   "Lists the marks of a group with their log id, timer value, and whether they can be "
                   "restored from this node; if not, why.",
                   "tidemark mark list app --limit 20");
-  add_group(command, request->group);
-  command->add_option("--after", request->after, "Begin after this mark id")->type_name("ID");
-  CLI::Option* limit = command->add_option("--limit", request->limit, "Show at most this many marks (all)")
-                           ->check(CLI::Range(1u, control::kPageLimitMax).description(""))
-                           ->type_name("N");
-  on_chosen(cli, command, [&cli, request, limit] { return list_marks(cli, *request, limit->count() == 0); });
+  add_group(command, options->request.group);
+  add_text(command, "--after", options->request.after, "Begin after this mark id").shown_as("ID");
+  add_number(command, "--limit", options->limit, 1, control::kPageLimitMax,
+             "Show at most this many marks (all)");
+  on_chosen(cli, command, [&cli, options] { return list_marks(cli, options->request, options->limit); });
 }
 
 void add_name(CLI::App& family, Cli& cli) {
@@ -134,8 +129,8 @@ void add_name(CLI::App& family, Cli& cli) {
                   "tidemark mark name app last-good --at time:2026-05-01T12:00:00Z");
   add_group(command, request->group);
   add_mark_id(command, request->id);
-  command->add_option("--at", request->point, "The point")->required()->type_name("POINT");
-  command->add_option("--note", request->note, "A line about it for people");
+  add_text(command, "--at", request->point, "The point").required().shown_as("POINT");
+  add_text(command, "--note", request->note, "A line about it for people");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_mark); });
 }
 

@@ -16,10 +16,10 @@ void add_create(CLI::App& family, Cli& cli) {
       "loopback addresses are accepted; a tunnel (for example ssh -L) reaches another machine.",
       "tidemark pair create app --peer unix:/var/lib/tidemark-osaka/replication.sock");
   add_group(command, request->group);
-  command->add_option("--peer", request->peer_address, "The peer's replication address")
-      ->required()
-      ->type_name("ADDRESS");
-  command->add_option("--peer-group", request->peer_group, "The group's name there (the same)");
+  add_text(command, "--peer", request->peer_address, "The peer's replication address")
+      .required()
+      .shown_as("ADDRESS");
+  add_text(command, "--peer-group", request->peer_group, "The group's name there (the same)");
   on_chosen(cli, command, [&cli, request]() -> Result<void> {
     const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
     if (!peer.ok()) return cli.usage_error(peer.error().message);
@@ -46,8 +46,8 @@ void add_resync(CLI::App& family, Cli& cli) {
       "--give-up-window then copies the volumes anew, and the secondary's past points go.",
       "tidemark pair resync app");
   add_group(command, request->group);
-  command->add_flag("--give-up-window", request->give_up_window,
-                    "Copy the volumes anew, and let the secondary's past points go");
+  add_flag(command, "--give-up-window", request->give_up_window,
+           "Copy the volumes anew, and let the secondary's past points go");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 

@@ -76,11 +76,11 @@ void add_restore(CLI::App& app, Cli& cli) {
                                   "--dry-run says what would change.",
                                   "tidemark restore app --to before-upgrade --dry-run");
   add_group(command, request->group);
-  command->add_option("--to", request->point, "The point")->required()->type_name("POINT");
-  command->add_flag("--before", request->before, "The state just before that entry, not just after");
-  command->add_flag("--dry-run", request->dry_run,
-                    "Only say what would change, what would be left and who is connected");
-  command->add_flag("--force", request->force, "Disconnect writers");
+  add_text(command, "--to", request->point, "The point").required().shown_as("POINT");
+  add_flag(command, "--before", request->before, "The state just before that entry, not just after");
+  add_flag(command, "--dry-run", request->dry_run,
+           "Only say what would change, what would be left and who is connected");
+  add_flag(command, "--force", request->force, "Disconnect writers");
   on_chosen(cli, command, [&cli, request] {
     return cli.ask(*request, [&](const control::RestoreReply& reply) { show_restore(*request, reply); });
   });
@@ -98,8 +98,8 @@ void add_diff(CLI::App& app, Cli& cli) {
                   "Lists the runs of bytes of a volume that differ between two points, in order.",
                   "tidemark diff app/db --from before-upgrade --to head");
   add_volume(command, options->target);
-  command->add_option("--from", options->request.from, "The first point")->required()->type_name("POINT");
-  command->add_option("--to", options->request.to, "The second point (head)")->type_name("POINT");
+  add_text(command, "--from", options->request.from, "The first point").required().shown_as("POINT");
+  add_text(command, "--to", options->request.to, "The second point (head)").shown_as("POINT");
   add_size(command, "--offset", options->offset_bytes, "Begin at this offset");
   add_limit(command, options->request.limit, "runs");
   on_chosen(cli, command, [&cli, options] {

@@ -133,11 +133,11 @@ void add_table(CLI::App& app, Cli& cli) {
       "and "
       "mark_id.",
       "tidemark table mark_id --group app");
-  command->add_option("NAME", request->name, "The table")->required()->type_name("");
-  command->add_option("--group", request->group, "Only the rows of this group");
-  command->add_option("--id", request->id, "Only the row of this log id (EPOCH.SEQ) or mark id");
-  command->add_option("--time", request->time, "Only the row of this moment, as RFC 3339");
-  command->add_option("--after", request->after, "Skip this many rows")->type_name("N");
+  add_text(command, "NAME", request->name, "The table").required().shown_as("");
+  add_text(command, "--group", request->group, "Only the rows of this group");
+  add_text(command, "--id", request->id, "Only the row of this log id (EPOCH.SEQ) or mark id");
+  add_text(command, "--time", request->time, "Only the row of this moment, as RFC 3339");
+  add_number(command, "--after", request->after, "Skip this many rows");
   add_limit(command, request->limit, "rows");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_table); });
 }

@@ -67,13 +67,10 @@ void add_create(CLI::App& family, Cli& cli) {
                   "tidemark volume create app/db --size 10G");
   add_volume(command, options->target);
   add_size(command, "--size", options->size_bytes, "Its size, for example 10G; a multiple of 4 KiB");
-  command->add_option("--from", options->image, "Fill it from this image")
-      ->type_name("IMAGE")
-      ->check(CLI::ExistingPath.description(""));
-  command
-      ->add_option("--from-format", options->image_format,
-                   "The image's format (recognised); give it for images you do not trust")
-      ->type_name("FORMAT");
+  add_existing_path(command, "--from", options->image, "Fill it from this image").shown_as("IMAGE");
+  add_text(command, "--from-format", options->image_format,
+           "The image's format (recognised); give it for images you do not trust")
+      .shown_as("FORMAT");
   on_chosen(cli, command, [&cli, options] { return create(cli, *options); });
 }
 
@@ -83,7 +80,7 @@ void add_list(CLI::App& family, Cli& cli) {
       add_command(family, "list", "List volumes",
                   "Lists the volumes of one group or of all, with their sizes, cache hits and dirty bytes.",
                   "tidemark volume list app");
-  command->add_option("GROUP", request->group, "Only this group's")->type_name("");
+  add_text(command, "GROUP", request->group, "Only this group's").shown_as("");
   on_chosen(cli, command, [&cli, request] {
     return cli.ask(*request, [](const control::VolumeListReply& reply) { show_volume_table(reply.volumes); });
   });
@@ -114,8 +111,8 @@ void add_resize(CLI::App& family, Cli& cli) {
                   "a write: restoring to a point before it brings the old size and content back.",
                   "tidemark volume resize app/db --size 20G");
   add_volume(command, options->target);
-  add_size(command, "--size", options->size_bytes, "The new size")->required();
-  command->add_flag("--shrink", options->shrink, "Allow it to become smaller");
+  add_size(command, "--size", options->size_bytes, "The new size").required();
+  add_flag(command, "--shrink", options->shrink, "Allow it to become smaller");
   on_chosen(cli, command, [&cli, options] {
     const control::VolumeResizeRequest request{options->target.group, options->target.volume,
                                                *options->size_bytes, options->shrink};
@@ -135,7 +132,7 @@ void add_delete(CLI::App& family, Cli& cli) {
                   "before the deletion stay readable as long as the retention says.",
                   "tidemark volume delete app/db");
   add_volume(command, options->target);
-  command->add_flag("--force", options->force, "Even while a writer is connected");
+  add_flag(command, "--force", options->force, "Even while a writer is connected");
   on_chosen(cli, command, [&cli, options] {
     const control::VolumeDeleteRequest request{options->target.group, options->target.volume, options->force};
     return cli.ask(request, show_done("deleted"));
