@@ -51,4 +51,11 @@ Result<void> validate_name(std::string_view what, std::string_view name, std::si
   return {};
 }
 
+Result<void> validate_known_mark_id(std::string_view what, std::string_view id) {
+  const std::size_t tilde = id.find('~');
+  TM_TRY(validate_name(what, id.substr(0, tilde), kMarkIdLengthMax));
+  if (tilde == std::string_view::npos) return {};
+  return validate_name(what, id.substr(tilde + 1));
+}
+
 }  // namespace tidemark

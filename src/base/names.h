@@ -16,6 +16,11 @@ inline constexpr std::size_t kMarkIdLengthMax = 128;
 Result<void> validate_name(std::string_view what, std::string_view name,
                            std::size_t length_max = kNameLengthMax);
 
+// An id that a mark may have: a name, or one that gave way to a later mark of the same id, `NAME~NAME`. Only
+// a name can be given to a new mark.
+inline constexpr std::size_t kKnownMarkIdLengthMax = kMarkIdLengthMax + 1 + kNameLengthMax;
+Result<void> validate_known_mark_id(std::string_view what, std::string_view id);
+
 // `text` made safe for a terminal or a log line: control characters and bytes over 0x7e as \xNN,
 // cut with "..." after `length_max` characters.
 std::string printable(std::string_view text, std::size_t length_max = 80);

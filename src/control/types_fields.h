@@ -50,7 +50,6 @@ struct Rule {
 };
 
 // A mark taken on a secondary without its primary may be shown as ID~NODE, and is named so.
-inline constexpr std::uint64_t kKnownMarkIdLengthMax = kMarkIdLengthMax + 1 + kNameLengthMax;
 
 inline constexpr Rule kGroupRule = Rule::name("group name");
 inline constexpr Rule kVolumeRule = Rule::name("volume name");

@@ -72,6 +72,7 @@ struct EncodeControl {
     out.u8(kPointNamedTag);
     put_mark(out, record.mark);
     out.u64(record.target.raw());
+    out.i64(record.target_timer.ns);
   }
   void operator()(const MarkChanged& record) const {
     out.u8(kMarkChangedTag);
@@ -150,13 +151,14 @@ Result<ControlRecord> decode_control(Bytes bytes) {
       PointNamed record;
       record.mark = get_mark(in);
       record.target = LogId::from_raw(in.u64());
+      record.target_timer.ns = in.i64();
       if (!in.done()) return malformed("named point");
       TM_TRY(validate_name("mark id", record.mark.id, kMarkIdLengthMax));
       return ControlRecord{record};
     }
     case kMarkChangedTag: {
       MarkChanged record;
-      record.id = in.text(kMarkIdLengthMax);
+      record.id = in.text(kKnownMarkIdLengthMax);
       const std::uint8_t action = in.u8();
       if (action < 1 || action > 3) return malformed("mark change");
       record.action = static_cast<MarkAction>(action);

@@ -54,11 +54,12 @@ struct VolumeDeleted {
 struct PointNamed {
   MarkRecord mark{};
   LogId target{};
+  WallTime target_timer{};  // of the entry at the point
   bool operator==(const PointNamed&) const = default;
 };
 enum class MarkAction : std::uint8_t { kHold = 1, kRelease = 2, kDelete = 3 };
 struct MarkChanged {
-  std::string id{};
+  std::string id{};  // as the marks are known then: may be one that gave way, `NAME~EPOCH`
   MarkAction action = MarkAction::kHold;
   bool operator==(const MarkChanged&) const = default;
 };

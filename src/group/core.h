@@ -80,7 +80,8 @@ struct Core {
   Epoch live_epoch{};
   std::shared_ptr<const index::Path> live_path;
   std::map<VolumeId, std::unique_ptr<Volume>> volumes;
-  std::multiset<std::uint64_t> point_pins;  // raw log ids
+  std::multiset<std::uint64_t> point_pins;  // raw log ids: of commands under way
+  std::multiset<std::uint64_t> view_pins;  // raw log ids; the floor passes them when nothing else gives space
   std::optional<Error> failure;
   std::optional<std::string> alarm;  // the latest thing an operator should know
   io::WaitQueue space_freed;
@@ -109,7 +110,7 @@ struct Core {
   };
   io::Task<void> flip_phase();
 
-  io::Scheduler& scheduler() { return context.environment.scheduler; }
+  io::Scheduler& scheduler() const { return context.environment.scheduler; }
   // The newest entry of the live epoch.
   LogId head() const { return state.epochs().find(live_epoch)->last; }
   std::string name() const { return local.name; }
@@ -157,7 +158,9 @@ struct Core {
   // nothing. Time while the node was off does not count.
   WallTime age_anchor{};
   MonotonicTime age_anchor_monotonic{};
-  WallTime age_now() { return age_anchor + (scheduler().now() - age_anchor_monotonic); }
+  WallTime age_now() const { return age_anchor + (scheduler().now() - age_anchor_monotonic); }
+  // History within the retention was given up for want of space, and the floor is still there.
+  bool window_is_shortened = false;
   std::uint64_t destage_passes = 0;
   bool last_pass_freed = false;
   std::uint32_t waiting_for_space = 0;
@@ -171,25 +174,34 @@ struct Core {
 class [[nodiscard]] PointPin {
  public:
   PointPin() = default;
-  PointPin(Core* core, LogId point) : core_(core), point_(point) { core_->point_pins.insert(point.raw()); }
-  PointPin(PointPin&& other) noexcept : core_(std::exchange(other.core_, nullptr)), point_(other.point_) {}
+  PointPin(Core* core, LogId point) : PointPin(core, point, core->point_pins) {}
+  // Of a view: it holds the floor until space can be had from nothing else.
+  static PointPin of_view(Core* core, LogId point) { return {core, point, core->view_pins}; }
+  PointPin(PointPin&& other) noexcept
+      : core_(std::exchange(other.core_, nullptr)), point_(other.point_), pins_(other.pins_) {}
   PointPin& operator=(PointPin&& other) noexcept {
     if (this != &other) {
       release();
       core_ = std::exchange(other.core_, nullptr);
       point_ = other.point_;
+      pins_ = other.pins_;
     }
     return *this;
   }
   ~PointPin() { release(); }
 
  private:
+  PointPin(Core* core, LogId point, std::multiset<std::uint64_t>& pins)
+      : core_(core), point_(point), pins_(&pins) {
+    pins_->insert(point.raw());
+  }
   void release() {
-    if (core_ != nullptr) core_->point_pins.erase(core_->point_pins.find(point_.raw()));
+    if (core_ != nullptr) pins_->erase(pins_->find(point_.raw()));
     core_ = nullptr;
   }
   Core* core_ = nullptr;
   LogId point_{};
+  std::multiset<std::uint64_t>* pins_ = nullptr;  // of `core_`
 };
 
 }  // namespace tidemark::group

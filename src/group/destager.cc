@@ -18,6 +18,8 @@ constexpr std::size_t kPiecesPerPageMax = 16'384;
 constexpr Duration kPassInterval = Duration::seconds(1);
 // The same while writes wait for space that the peer's progress will free.
 constexpr Duration kPeerInterval = Duration::milliseconds(20);
+// How far beyond the retention the window of a quiet group may reach; a quarter of a longer retention.
+constexpr Duration kExpirySlackMin = Duration::seconds(60);
 // Blocks written to the base at once: 1 MiB.
 constexpr std::uint64_t kRunBlocksMax = 256;
 
@@ -55,10 +57,14 @@ LogId Destager::older(LogId a, LogId b) const {
   return core_.state.epochs().is_ancestor(a, b) ? a : b;
 }
 
-bool Destager::branch_may_go(const index::EpochInfo& info, bool short_of_space) const {
+bool Destager::gives_up_history(Need need) const {
+  return need != Need::kNone && core_.local.settings.on_full == OnFull::kDropHistory;
+}
+
+bool Destager::branch_may_go(const index::EpochInfo& info, Need need) const {
   if (info.released) return true;
   if (info.unreplicated) return false;
-  if (short_of_space && core_.local.settings.on_full == OnFull::kDropHistory) return true;
+  if (gives_up_history(need)) return true;
   return info.last_timer + core_.local.settings.retain < core_.age_now();
 }
 
@@ -72,6 +78,11 @@ std::vector<Destager::Pin> Destager::pins() const {
   }
   for (const std::uint64_t raw : core_.point_pins) {
     const LogId at = LogId::from_raw(raw);
+    out.push_back({"command", "a command works on log:" + at.to_string(), epochs.common_ancestor(at, head)});
+  }
+  for (const std::uint64_t raw : core_.view_pins) {
+    const LogId at = LogId::from_raw(raw);
+    if (!epochs.is_ancestor(core_.local.floor, at)) continue;  // given up
     out.push_back({"view", "a view of log:" + at.to_string() + " is open", epochs.common_ancestor(at, head)});
   }
   if (!core_.local.peer_has.is_none()) {
@@ -89,16 +100,17 @@ std::vector<Destager::Pin> Destager::pins() const {
   return out;
 }
 
-LogId Destager::limit_by_pins(bool short_of_space) const {
+LogId Destager::limit_by_pins(Need need) const {
   const index::EpochTree& epochs = core_.state.epochs();
   const LogId head = core_.head();
   LogId limit = epochs.common_ancestor(core_.journal->durable(), head);
   for (const Pin& pin : pins()) {
-    if (std::string_view(pin.kind) == "branch") continue;
+    const std::string_view kind = pin.kind;
+    if (kind == "branch" || (kind == "view" && need == Need::kViews)) continue;
     limit = older(pin.at, limit);
   }
   for (const index::EpochTree::Branch& branch : epochs.branches(head)) {
-    if (!branch_may_go(*epochs.find(branch.epoch), short_of_space) &&
+    if (!branch_may_go(*epochs.find(branch.epoch), need) &&
         epochs.is_ancestor(core_.local.floor, branch.left_at)) {
       limit = older(branch.left_at, limit);
     }
@@ -145,30 +157,32 @@ io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
   co_return core_.local.floor;
 }
 
-io::Task<Result<bool>> Destager::step(bool short_of_space) {
+io::Task<Result<bool>> Destager::step(Need need) {
   auto guard = co_await mutex_.lock();
-  LogId target = older(limit_by_space(), limit_by_pins(short_of_space));
+  LogId target = older(limit_by_space(), limit_by_pins(need));
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) co_return false;
-  if (!short_of_space || core_.local.settings.on_full == OnFull::kStopWrites) {
+  if (!gives_up_history(need)) {
     TM_CO_TRY_ASSIGN(target, co_await limit_by_retention(target));
   }
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) target = core_.local.floor;
   // Nothing to move? Segments may still be left over from a step that a crash cut short.
   if (target == core_.local.destaged) co_return co_await free_segments();
-  TM_CO_TRY_ASSIGN(const bool raised, co_await raise_floor(target, short_of_space));
+  TM_CO_TRY_ASSIGN(const bool raised, co_await raise_floor(target, need));
   if (!raised) co_return false;
   TM_CO_TRY(co_await free_segments());
   co_return true;
 }
 
-io::Task<Result<bool>> Destager::raise_floor(LogId floor, bool short_of_space) {
+io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
   TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(floor));
   auto timer = co_await Points(core_).timer_at(floor);
   if (!timer.ok()) co_return std::move(timer).error();
   // A view may have been opened, or the head moved to another branch, while the above was awaited.
-  if (!core_.state.epochs().is_ancestor(floor, limit_by_pins(short_of_space))) co_return false;
+  if (!core_.state.epochs().is_ancestor(floor, limit_by_pins(need))) co_return false;
   // 1. The promise first: from here on nobody may ask for an older point.
   core_.local.floor = floor;
+  core_.local.floor_timer = timer.value();
+  core_.window_is_shortened = timer.value() > core_.age_now() - core_.local.settings.retain;
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
   // 2. The base, by volume and in block order; only the newest version of each block.
@@ -304,6 +318,16 @@ io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,
   co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
 }
 
+// A quiet group's journal may never be half full; what it was told to keep for a day is not kept for a year.
+// Looked at now and then, and the floor still moves in steps worth their writes.
+bool Destager::history_has_expired() const {
+  const Duration retain = core_.local.settings.retain;
+  const Duration slack = std::max(kExpirySlackMin, Duration{retain.ns / 4});
+  return core_.local.window_open && core_.local.floor != core_.head() &&
+         core_.scheduler().now() - expiry_looked_at_ >= slack &&
+         core_.age_now() - core_.local.floor_timer > retain + slack;
+}
+
 io::Task<void> Destager::run() {
   while (!core_.closing && !core_.failure.has_value()) {
     const journal::JournalStatus status = core_.journal->status();
@@ -311,8 +335,18 @@ io::Task<void> Destager::run() {
     const bool short_of_space =
         core_.waiting_for_space > 0 || status.segments_free * 4 < status.segments_total;
     bool freed = false;
-    if (half_full || short_of_space) {
-      auto stepped = co_await step(short_of_space);
+    const bool expired = history_has_expired();
+    if (expired) expiry_looked_at_ = core_.scheduler().now();
+    if (half_full || short_of_space || expired) {
+      auto stepped = co_await step(short_of_space ? Need::kSpace : Need::kNone);
+      const bool views_yield = stepped.ok() && !*stepped && core_.waiting_for_space > 0 &&
+                               !core_.view_pins.empty() && gives_up_history(Need::kViews) &&
+                               !core_.peer_is_behind();
+      if (views_yield) {
+        stepped = co_await step(Need::kViews);
+        if (stepped.ok() && *stepped)
+          core_.alarm = "the journal was full: views of its oldest points were given up";
+      }
       if (!stepped.ok()) {
         if (stepped.error().code == ErrorCode::kNoSpace) {
           core_.alarm = stepped.error().message;
@@ -321,6 +355,13 @@ io::Task<void> Destager::run() {
         }
       }
       freed = stepped.ok() && stepped.value();
+    }
+    // The floor follows what is durable. A pass that only came too early for that says nothing to who waits.
+    const std::uint64_t appended = core_.journal->last_ticket();
+    if (!freed && core_.waiting_for_space > 0 && !core_.journal->is_durable(appended)) {
+      auto durable = co_await core_.journal->wait_durable(appended);
+      if (!durable.ok()) core_.stop(durable.error());
+      continue;
     }
     core_.last_pass_freed = freed;
     ++core_.destage_passes;

@@ -15,18 +15,25 @@ namespace tidemark::group {
 // A step, each part durable before the next: the new floor; the base; `destaged` with a snapshot of the
 // group's state; then segments are freed. A crash anywhere repeats the rest, which changes nothing twice.
 //
-// The floor never passes a pinned point: an open view, a held mark, what the peer does not have yet, a
-// branching point while its dead branch is within retention or an unreplicated tail. When space runs short
-// the unpinned window goes first (if the group's policy lets it), then expired-but-kept dead branches.
+// The floor never passes a pinned point: a held mark, what the peer does not have yet, a branching point
+// while its dead branch is within retention or an unreplicated tail. When space runs short, and the group's
+// policy lets it, the unpinned window goes first, then dead branches, and then what open views pin (`Need`
+// says how far it has come).
 class Destager {
  public:
   Destager(Core& core, DataPath& data) : core_(core), data_(data), mutex_(core.scheduler()) {}
 
   // Runs until the group closes or stops.
   io::Task<void> run();
+  // What a step may give up for the space it frees.
+  enum class Need : std::uint8_t {
+    kNone,   // what is older than the retention
+    kSpace,  // the unpinned window, and dead branches
+    kViews,  // what views pin, too: nothing else is left, and writes wait
+  };
   // One step now, as far as pins allow; true when it freed or moved anything. For tests and orderly
   // shrinking.
-  io::Task<Result<bool>> step(bool short_of_space);
+  io::Task<Result<bool>> step(Need need);
 
   // Why the floor stays where it is, oldest first; for `journal status`.
   struct Pin {
@@ -38,11 +45,13 @@ class Destager {
 
  private:
   LogId older(LogId a, LogId b) const;
-  LogId limit_by_pins(bool short_of_space) const;
+  LogId limit_by_pins(Need need) const;
   LogId limit_by_space() const;
   io::Task<Result<LogId>> limit_by_retention(LogId limit);
-  bool branch_may_go(const index::EpochInfo& info, bool short_of_space) const;
-  io::Task<Result<bool>> raise_floor(LogId floor, bool short_of_space);
+  bool branch_may_go(const index::EpochInfo& info, Need need) const;
+  bool gives_up_history(Need need) const;
+  bool history_has_expired() const;
+  io::Task<Result<bool>> raise_floor(LogId floor, Need need);
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
@@ -53,6 +62,7 @@ class Destager {
   Core& core_;
   DataPath& data_;
   io::Mutex mutex_;  // one step at a time
+  MonotonicTime expiry_looked_at_{};
 };
 
 }  // namespace tidemark::group

@@ -39,8 +39,8 @@ Result<void> validate_volume_size(std::uint64_t size_bytes) {
 format::ControlRecord record_of(const VolumeShape& created) {
   return format::VolumeCreated{created.id, created.name, created.size_bytes};
 }
-format::ControlRecord record_of(format::MarkRecord mark, LogId target) {
-  return format::PointNamed{std::move(mark), target};
+format::ControlRecord record_of(format::MarkRecord mark, const ResolvedPoint& target) {
+  return format::PointNamed{std::move(mark), target.at, target.timer};
 }
 format::ControlRecord record_of(const std::string& mark_id, format::MarkAction action) {
   return format::MarkChanged{mark_id, action};
@@ -267,7 +267,7 @@ io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string po
                                            "' before; ids are used once, choose another");
   }
   const std::string id = mark.id;
-  format::ControlRecord record = record_of(std::move(mark), resolved->at);
+  format::ControlRecord record = record_of(std::move(mark), *resolved);
   co_return co_await record_mark(std::move(record), id);
 }
 
@@ -278,6 +278,11 @@ io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction act
   if (mark == nullptr) {
     co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no mark '" + printable(id, 140) +
                                              "'; " + points_.hint());
+  }
+  if (action == format::MarkAction::kDelete && mark->held) {
+    co_return fail(ErrorCode::kRefused, "mark '" + id +
+                                            "' is held; let go of it first with `tidemark mark release " +
+                                            core_.name() + " " + id + "`");
   }
   // The floor stays below the mark while the entry that holds it waits for room.
   PointPin pin;
@@ -329,7 +334,8 @@ io::Task<Result<journal::Appended>> Group::restore(RestorePlan plan, format::Epo
 
 io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   auto guard = co_await core_.command_mutex.lock();
-  TM_CO_TRY(core_.check_accepting());
+  const bool follows = core_.local.role == Role::kSecondary && !core_.failure.has_value() && !core_.closing;
+  if (!follows) TM_CO_TRY(core_.check_accepting());
   const std::string name = "branch " + std::to_string(epoch.value);
   if (core_.state.epochs().find(epoch) == nullptr) {
     co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no " + name +
@@ -338,10 +344,32 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   if (core_.state.epochs().is_ancestor(LogId(epoch, 1), core_.head()) && epoch == core_.live_epoch) {
     co_return fail(ErrorCode::kRefused, name + " is the live one of group '" + core_.name() + "'");
   }
+  if (follows) co_return co_await release_tail(epoch);
   format::ControlRecord record = format::BranchReleased{epoch};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   core_.floor_wanted.wake_all();
   co_return co_await wait_durable(appended.ticket);
+}
+
+// A branch that only this node has, released where no entry can say so: the snapshot of the state does. The
+// primary does not know the branch.
+io::Task<Result<void>> Group::release_tail(Epoch epoch) {
+  index::EpochInfo* info = core_.state.epochs().find(epoch);
+  if (!info->unreplicated) {
+    co_return fail(ErrorCode::kRefused,
+                   "branch " + std::to_string(epoch.value) +
+                       " is the primary's too; release it there, and it is released here");
+  }
+  if (info->released) co_return Result<void>{};
+  info->released = true;
+  auto saved = co_await core_.save_snapshot();
+  if (!saved.ok()) {
+    if (index::EpochInfo* still = core_.state.epochs().find(epoch)) still->released = false;
+    co_return saved;
+  }
+  core_.floor_wanted.wake_all();
+  core_.changed.wake_all();
+  co_return Result<void>{};
 }
 
 io::Task<Result<void>> Group::set_exports_closed(bool closed) {
@@ -350,7 +378,14 @@ io::Task<Result<void>> Group::set_exports_closed(bool closed) {
 }
 
 io::Task<Result<bool>> Group::destage_now(bool short_of_space) {
-  co_return co_await destager_.step(short_of_space);
+  co_return co_await destager_.step(short_of_space ? Destager::Need::kSpace : Destager::Need::kNone);
+}
+
+std::optional<Duration> Group::shortened_window() const {
+  const WallTime now = core_.age_now();
+  if (!core_.window_is_shortened || core_.local.floor_timer <= now - core_.local.settings.retain)
+    return std::nullopt;
+  return now - core_.local.floor_timer;
 }
 
 }  // namespace tidemark::group

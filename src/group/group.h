@@ -94,6 +94,8 @@ class Group {
   std::vector<Destager::Pin> pins() const { return destager_.pins(); }
   const std::optional<Error>& failure() const { return core_.failure; }
   const std::optional<std::string>& alarm() const { return core_.alarm; }
+  // How far back the window reaches, when that is less than the retention because space ran short.
+  std::optional<Duration> shortened_window() const;
   Result<void> check_accepting() const { return core_.check_accepting(); }
   // Wakes when head, shape, marks, roles or failure change. Re-check after each wake.
   io::WaitQueue& changed() { return core_.changed; }
@@ -119,12 +121,14 @@ class Group {
   // kExists when the id was ever used in the group. Covers every write acknowledged before the call.
   io::Task<Result<Mark>> create_mark(format::MarkRecord mark);
   io::Task<Result<Mark>> name_point(format::MarkRecord mark, std::string point);
+  // kRefused when a held mark is to be deleted: it has to be released first.
   io::Task<Result<Mark>> change_mark(std::string id, format::MarkAction action);
 
   // ---- Restore and branches ----
   io::Task<Result<RestorePlan>> plan_restore(std::string point, bool before);
   // One entry: opens an epoch that continues after the plan's target. Writers are the caller's to deal with.
   io::Task<Result<journal::Appended>> restore(RestorePlan plan, format::EpochReason reason);
+  // Where the group follows a primary, only a branch that this node alone has can be released.
   io::Task<Result<void>> release_branch(Epoch epoch);
   io::Task<Result<void>> set_exports_closed(bool closed);
 
@@ -187,6 +191,7 @@ class Group {
   void index_batch(const format::BatchMeta& meta, Place payload_place);
   void start();
   io::Task<void> persist_index();
+  io::Task<Result<void>> release_tail(Epoch epoch);
   io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
 

@@ -60,6 +60,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, std::
   const journal::Appended appended = core.journal->append(std::move(entry));
   TM_CO_TRY(core.state.apply(appended.id, appended.timer, record));
   core.live_epoch = first;
+  core.local.floor_timer = appended.timer;
   core.update_live_path();
   TM_CO_TRY(co_await core.save_snapshot());
   TM_CO_TRY(co_await context.pool.finish_log_volume((*made)->log_volume()));
@@ -99,7 +100,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form_secondary(GroupContext cont
   core.local.parity = parity;
   core.local.floor = core.local.destaged = start;
   core.local.destaged_checksum = start_checksum;
-  core.local.destaged_timer = timer;
+  core.local.floor_timer = core.local.destaged_timer = timer;
   core.local.window_open = false;
   core.live_epoch = start.epoch();
   core.journal->begin_epoch(epoch_identity, start.next(), start_checksum, timer);

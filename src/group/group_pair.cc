@@ -144,8 +144,10 @@ io::Task<Result<void>> Group::open_window(LogId point) {
     auto base_guard = co_await core_.base_mutex.lock();
     for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
   }
+  TM_CO_TRY_ASSIGN(const WallTime timer, co_await points_.timer_at(point));
   // Below this point the base mixes the moments at which its chunks were read.
   core_.local.floor = point;
+  core_.local.floor_timer = timer;
   core_.local.window_open = true;
   auto saved = co_await core_.save_snapshot();
   core_.changed.wake_all();

@@ -20,6 +20,7 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u8(static_cast<std::uint8_t>(role));
   out.u32(parity);
   out.u64(floor.raw());
+  out.i64(floor_timer.ns);
   out.u64(destaged.raw());
   out.u32(destaged_checksum);
   out.i64(destaged_timer.ns);
@@ -45,6 +46,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   const std::uint8_t role = in.u8();
   record.parity = in.u32();
   record.floor = LogId::from_raw(in.u64());
+  record.floor_timer.ns = in.i64();
   record.destaged = LogId::from_raw(in.u64());
   record.destaged_checksum = in.u32();
   record.destaged_timer.ns = in.i64();

@@ -30,6 +30,7 @@ struct LocalRecord {
   Role role = Role::kPrimary;
   std::uint32_t parity = 1;             // of the epoch numbers that this node draws
   LogId floor{};                        // the oldest readable point
+  WallTime floor_timer{};               // of that entry
   LogId destaged{};                     // the base holds everything up to here
   std::uint32_t destaged_checksum = 0;  // of the batch that held that entry, which may be freed
   WallTime destaged_timer{};            // of that entry

@@ -42,7 +42,7 @@ io::Task<Result<LogId>> Points::find(std::string text) {
     co_return co_await find_time(time);
   }
   if (text.starts_with("log:")) co_return parse_log_id(text.substr(4));
-  TM_CO_TRY(validate_name("point", text, kMarkIdLengthMax));
+  TM_CO_TRY(validate_known_mark_id("point", text));
   const Mark* mark = core_.state.find_mark(text);
   if (mark == nullptr) {
     co_return fail(ErrorCode::kNotFound,

@@ -33,17 +33,34 @@ Result<void> GroupState::apply(const format::BatchMeta& batch) {
 }
 
 Result<void> GroupState::apply_mark(LogId id, WallTime timer, const format::MarkRecord& record) {
-  Mark mark{.id = record.id,
+  add_mark({.id = record.id,
             .at = id,
             .entry = id,
             .timer = timer,
             .host_time = record.host_time,
             .host = record.host,
-            .note = record.note};
-  // The first of two equal ids keeps the name; the same entry may be replayed.
-  const auto [at, inserted] = marks_.try_emplace(mark.id, mark);
-  if (inserted) last_mark_id_ = mark.id;
+            .note = record.note});
   return {};
+}
+
+void GroupState::add_mark(Mark mark) {
+  const auto set_aside_id = [](const Mark& known) {
+    return known.id + "~" + std::to_string(known.entry.epoch().value);
+  };
+  if (const auto known = marks_.find(mark.id); known != marks_.end()) {
+    // An entry may be replayed, whatever became of its mark meanwhile.
+    if (known->second.entry == mark.entry) return;
+    const Mark* aside = find_mark(set_aside_id(mark));
+    if (aside != nullptr && aside->entry == mark.entry) return;
+    Mark gives_way = std::move(known->second);
+    marks_.erase(known);
+    gives_way.id = set_aside_id(gives_way);
+    std::string id = gives_way.id;
+    marks_.insert_or_assign(std::move(id), std::move(gives_way));
+  }
+  last_mark_id_ = mark.id;
+  std::string id = mark.id;
+  marks_.insert_or_assign(std::move(id), std::move(mark));
 }
 
 Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRecord& record) {
@@ -82,14 +99,13 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     return {};
   }
   if (const auto* named = std::get_if<format::PointNamed>(&record)) {
-    Mark mark{.id = named->mark.id,
+    add_mark({.id = named->mark.id,
               .at = named->target,
               .entry = id,
-              .timer = timer,
+              .timer = named->target_timer,
               .host_time = named->mark.host_time,
               .host = named->mark.host,
-              .note = named->mark.note};
-    if (marks_.try_emplace(mark.id, mark).second) last_mark_id_ = mark.id;
+              .note = named->mark.note});
     return {};
   }
   if (const auto* changed = std::get_if<format::MarkChanged>(&record)) {
@@ -223,7 +239,7 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
   }
   live_epoch->value = in.u32();
   state.last_volume_.value = in.u32();
-  state.last_mark_id_ = in.text(kMarkIdLengthMax);
+  state.last_mark_id_ = in.text(kKnownMarkIdLengthMax);
   for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
     index::EpochInfo info;
     info.number.value = in.u32();
@@ -254,7 +270,7 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
   }
   for (std::uint32_t left = in.u32(); left > 0 && !in.failed(); --left) {
     Mark mark;
-    mark.id = in.text(kMarkIdLengthMax);
+    mark.id = in.text(kKnownMarkIdLengthMax);
     mark.at = LogId::from_raw(in.u64());
     mark.entry = LogId::from_raw(in.u64());
     mark.timer.ns = in.i64();

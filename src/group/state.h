@@ -27,7 +27,7 @@ struct Mark {
   std::string id{};
   LogId at{};        // the point it names
   LogId entry{};     // the entry that recorded it: `at` itself for a mark made in the order
-  WallTime timer{};  // timer value of the entry that recorded it
+  WallTime timer{};  // timer value of the entry at the point
   WallTime host_time{};
   std::string host{};
   std::string note{};
@@ -43,6 +43,10 @@ inline constexpr std::size_t kVolumesMax = 1024;
 // Invariants
 //   1. The same entries in the same append order give the same state on every node.
 //   2. Shape belongs to a branch; marks, holds and releases belong to the group, whatever branch they are on.
+//   3. An id names one mark. Two nodes that went apart may each have given it; where their entries meet, the
+//   later
+//      one has the id and the one known before is ID~EPOCH, after the epoch of its own entry. So an id that
+//      the continuing primary knows means the same on its secondary.
 class GroupState {
  public:
   GroupState() = default;
@@ -81,6 +85,7 @@ class GroupState {
     VolumeShape volume{};
     bool deleted = false;
   };
+  void add_mark(Mark mark);
   void find_last_mark();
 
   index::EpochTree epochs_;

@@ -8,7 +8,11 @@
 namespace tidemark::group {
 
 View::View(Core& core, DataPath& data, ResolvedPoint point, VolumeShape shape)
-    : core_(core), data_(data), point_(point), shape_(std::move(shape)), pin_(&core, point.at) {}
+    : core_(core),
+      data_(data),
+      point_(point),
+      shape_(std::move(shape)),
+      pin_(PointPin::of_view(&core, point.at)) {}
 
 io::Task<Result<void>> View::make_writable() {
   // A scratch unit belongs to no group and no volume; a start removes those it finds.
@@ -55,6 +59,7 @@ io::Task<Result<void>> View::read_blocks(BlockRange blocks, Buffer out) {
     if (scratch) {
       TM_CO_TRY(co_await scratch_->base->read(run, part));
     } else {
+      TM_CO_TRY(check_alive());
       // The path down to the base is made anew when the base has moved up under it.
       if (path_ == nullptr || path_made_at_step_ != core_.local.destaged.raw()) {
         path_ = core_.path_to(point_.at);
@@ -65,6 +70,13 @@ io::Task<Result<void>> View::read_blocks(BlockRange blocks, Buffer out) {
     at = end;
   }
   co_return Result<void>{};
+}
+
+// Nothing may be awaited between this and the read that registers itself.
+Result<void> View::check_alive() const {
+  if (core_.state.epochs().is_ancestor(core_.local.floor, point_.at)) return {};
+  return fail(ErrorCode::kExpired, "the view of log:" + point_.at.to_string() + " of group '" + core_.name() +
+                                       "' was given up: the journal is full and nothing else in it could go");
 }
 
 io::Task<Result<void>> View::write_scratch(BlockRange blocks, Buffer data) {
@@ -121,6 +133,7 @@ io::Task<Result<std::vector<AllocationRun>>> View::allocation(std::uint64_t offs
     std::vector<AllocationRun> all{{length, false, false}};
     co_return all;
   }
+  TM_CO_TRY(check_alive());
   co_return co_await data_.allocation(shape_.id, core_.path_to(point_.at), offset, length, runs_max);
 }
 

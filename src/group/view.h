@@ -10,10 +10,11 @@
 
 namespace tidemark::group {
 
-// A volume as it was at a point, for as long as the view lives: the floor does not pass it. A writable view
-// has a scratch logical unit of its own, thin, that takes what is written to the view and goes with it; the
-// group's data are not touched. Views hold a pin, not a copy: opening one costs the same for any volume and
-// any point.
+// A volume as it was at a point, for as long as the view lives: the floor does not pass it, unless the
+// journal is full and nothing else can be given up. Then reads of what the view did not write itself fail
+// with kExpired and say so; they never give other data. A writable view has a scratch logical unit of its
+// own, thin, that takes what is written to the view and goes with it; the group's data are not touched. Views
+// hold a pin, not a copy: opening one costs the same for any volume and any point.
 //
 // Made by Group::open_view and owned by whoever opened it, who calls close() and awaits it before letting go
 // (the scratch unit of a view that was just destroyed is found and removed at the next start). The Group
@@ -39,6 +40,7 @@ class View {
  private:
   // One bit per block of 4 MiB of the volume: whether the scratch unit has it. Pages exist where it has any.
   static constexpr std::uint64_t kPageBlocks = 1024;
+  Result<void> check_alive() const;
   bool in_scratch(std::uint64_t block) const;
   void set_in_scratch(BlockRange blocks);
   io::Task<Result<void>> write_scratch(BlockRange blocks, Buffer data);

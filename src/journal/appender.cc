@@ -267,6 +267,7 @@ void State::advance_durable() {
     recorded_durable_end = std::max(recorded_durable_end, item.told);
     if (!item.last.is_none()) {
       durable_id = item.last;
+      durable_timer = item.last_timer;
       durable_batch_end = item.end;
     }
     items.pop_front();

@@ -260,6 +260,9 @@ LogId Journal::last_appended() const {
 LogId Journal::durable() const {
   return state_->durable_id;
 }
+WallTime Journal::durable_timer() const {
+  return state_->durable_timer;
+}
 Place Journal::durable_end() const {
   return state_->durable_end;
 }

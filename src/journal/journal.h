@@ -171,6 +171,7 @@ class Journal {
   LogId last_appended() const;
   // Log id of the last durable entry in append order, and the place just after its batch.
   LogId durable() const;
+  WallTime durable_timer() const;  // of that entry
   Place durable_end() const;
   // Wakes whoever streams or tails when durable() moves, or on failure. Re-check after each wake.
   io::WaitQueue& durable_moved();

@@ -247,6 +247,7 @@ io::Task<Result<void>> State::recover() {
   next_generation = std::max(all.rbegin()->first, superblock.void_generation_end) + kGenerationSkip;
   durable_end = tail;
   durable_id = last_id;
+  durable_timer = last_timer;
   recorded_durable_end = told;
   tail_is_usable = !beyond->tail_is_torn;
   TM_CO_TRY_ASSIGN(const Place snapshot_parts_end, co_await load_snapshot());

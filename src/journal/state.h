@@ -142,6 +142,7 @@ struct State {
   std::uint64_t next_ticket = 1;
   std::uint64_t durable_ticket = 0;
   LogId durable_id{};
+  WallTime durable_timer{};  // of that entry
   Place durable_end{};
   Place durable_batch_end{};                     // end of the last durable batch
   Place recorded_durable_end{};                  // the highest that a durable frame tells of

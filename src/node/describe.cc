@@ -100,8 +100,10 @@ control::PointInfo Node::point_info(const group::Group& group, LogId id) const {
   if (epoch == nullptr) return info;
   if (id == epoch->last) {
     info.timer = epoch->last_timer;
-  } else if (id == group.local().destaged && id.sequence() > 0) {
-    info.timer = group.local().destaged_timer;
+  } else if (id == group.local().floor) {
+    info.timer = group.local().floor_timer;
+  } else if (id == group.journal().durable()) {
+    info.timer = group.journal().durable_timer();
   } else {
     info.timer = epoch->opened;
   }
@@ -131,12 +133,14 @@ control::VolumeInfo Node::volume_info(const group::Group& group, const group::Vo
 
 control::JournalStatus Node::journal_info(const group::Group& group) const {
   const journal::JournalStatus status = group.journal().status();
+  // A journal that has taken no entry yet begins after the head.
+  const LogId durable = group.journal().durable().is_none() ? group.head() : group.journal().durable();
   control::JournalStatus info{.group = group.name(),
                               .capacity_bytes = status.size_bytes,
                               .used_bytes = status.used_bytes,
                               .floor = point_info(group, group.local().floor),
                               .head = point_info(group, group.head()),
-                              .durable = point_info(group, group.journal().durable()),
+                              .durable = point_info(group, durable),
                               .destaged = group.local().destaged,
                               .retain = group.local().settings.retain,
                               .on_full = group.local().settings.on_full == group::OnFull::kStopWrites
@@ -341,6 +345,14 @@ std::vector<control::Problem> Node::problems() const {
     } else if (group->local().exports_closed) {
       out.push_back({name, "its exports are closed after a forced restore", std::nullopt,
                      "tidemark group open " + name});
+    }
+    if (const auto window = group->shortened_window(); window.has_value()) {
+      const Duration whole = Duration::seconds(static_cast<std::int64_t>(window->to_seconds()));
+      out.push_back({name,
+                     "history within the retention was given up for want of space: the window reaches back " +
+                         format_duration(whole) + " of " + format_duration(group->local().settings.retain) +
+                         "; the journal is too small for what is written",
+                     std::nullopt, "tidemark journal status " + name});
     }
     if (group->alarm().has_value())
       out.push_back({name, *group->alarm(), std::nullopt, "tidemark journal status " + name});

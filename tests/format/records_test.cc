@@ -27,9 +27,9 @@ std::vector<std::pair<ControlRecord, std::string>> examples() {
       {VolumeCreated{VolumeId{3}, "data", 1 << 30}, "020300000004000000646174610000004000000000"},
       {VolumeResized{VolumeId{3}, 8192}, "03030000000020000000000000"},
       {VolumeDeleted{VolumeId{3}}, "0403000000"},
-      {PointNamed{example_mark(), LogId(Epoch{1}, 7)},
+      {PointNamed{example_mark(), LogId(Epoch{1}, 7), WallTime{9}},
        "050a0000006f726465722d34373131fbffffffffffffff03000000646231070000007061696420c3a9070000"
-       "0000010000"},
+       "00000100000900000000000000"},
       {MarkChanged{"order-4711", MarkAction::kDelete}, "060a0000006f726465722d3437313103"},
       {BranchReleased{Epoch{5}}, "0705000000"},
   };

@@ -305,7 +305,7 @@ TEST(GroupRestore, WhatLiesUnderAReleasedBranchButOnALiveWayIsKept) {
 // ---- Views ----
 
 TEST(GroupViews, AViewHoldsTheFloorUntilItEnds) {
-  GroupBench bench(17, {.settings = {.retain = Duration::seconds(0)}});
+  GroupBench bench(17, {.settings = {.retain = Duration::seconds(0), .on_full = OnFull::kStopWrites}});
   const VolumeShape volume = bench.make_volume("data", 32);
   ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 1).ok());
   ASSERT_TRUE(bench.flush().ok());
@@ -605,7 +605,10 @@ TEST(GroupSpace, AHeldMarkKeepsTheSpaceAndMarksAreStillTaken) {
   EXPECT_TRUE(bench.group->state().find_mark("keep")->held);
   ASSERT_TRUE(bench.run(bench.group->change_mark("keep", format::MarkAction::kRelease)).ok());
   EXPECT_TRUE(bench.fill(volume.id, {0, 30}, 3).ok()) << "writes go on when it is let go";
-  for (int i = 0; i < 100; ++i) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, 4).ok());
+  for (int i = 0; i < 100; ++i) {
+    const auto again = bench.fill(volume.id, {0, 30}, 4);
+    ASSERT_TRUE(again.ok()) << again.error().message;
+  }
 }
 
 TEST(GroupSpace, AFullJournalCanAlwaysBeReleased) {
@@ -622,6 +625,96 @@ TEST(GroupSpace, AFullJournalCanAlwaysBeReleased) {
   bench.restart();
   ASSERT_TRUE(bench.run(bench.group->change_mark("keep", format::MarkAction::kRelease)).ok());
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, 4).ok());
+}
+
+TEST(GroupSpace, AViewYieldsBeforeWritesFailAndSaysSo) {
+  GroupBench bench(101);
+  const VolumeShape volume = bench.make_volume("data", 32);
+  ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 1).ok());
+  ASSERT_TRUE(bench.mark("old").ok());
+  auto view = bench.run(bench.group->open_view("data", "old"));
+  ASSERT_TRUE(view.ok());
+  EXPECT_EQ(bench.read_view(**view), std::vector<int>(32, 1));
+  // Far more than the journal holds.
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 2).ok()) << i;
+  Buffer out = Buffer::allocate(kBlockSizeBytes);
+  const auto read = bench.run((*view)->read(0, out));
+  ASSERT_FALSE(read.ok()) << "it would have to show what is overwritten";
+  EXPECT_EQ(read.error().code, ErrorCode::kExpired);
+  EXPECT_NE(read.error().message.find("given up"), std::string::npos) << read.error().message;
+  EXPECT_TRUE(bench.group->alarm().has_value());
+  bench.run((*view)->close());
+  EXPECT_EQ(bench.live(volume.id, 32), std::vector<int>(32, 2));
+}
+
+TEST(GroupSpace, AViewIsKeptWhereWritesAreToStopInstead) {
+  GroupBench bench(102, {.settings = {.on_full = OnFull::kStopWrites}});
+  const VolumeShape volume = bench.make_volume("data", 32);
+  ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 1).ok());
+  auto view = bench.run(bench.group->open_view("data", "head"));
+  ASSERT_TRUE(view.ok());
+  while (bench.fill(volume.id, {0, 32}, 2).ok()) {
+  }
+  EXPECT_EQ(bench.read_view(**view), std::vector<int>(32, 1));
+  bench.run((*view)->close());
+}
+
+TEST(GroupSpace, AWindowShorterThanTheRetentionIsTold) {
+  GroupBench bench(103, {.settings = {.retain = Duration::seconds(3600)}});
+  const VolumeShape volume = bench.make_volume("data", 32);
+  ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 1).ok());
+  EXPECT_FALSE(bench.group->shortened_window().has_value());
+  for (int i = 0; i < 100; ++i) {
+    bench.world.run_for(Duration::seconds(1));
+    ASSERT_TRUE(bench.fill(volume.id, {0, 32}, 2).ok()) << i;
+  }
+  const auto window = bench.group->shortened_window();
+  ASSERT_TRUE(window.has_value());
+  EXPECT_GT(window->to_seconds(), 1.0);
+  EXPECT_LT(window->to_seconds(), 100.0);
+  // With time, what is left is old enough.
+  bench.world.run_for(Duration::seconds(3700));
+  EXPECT_FALSE(bench.group->shortened_window().has_value());
+}
+
+TEST(GroupRetention, WhatAQuietGroupWrotePassesOutOfItsWindowToo) {
+  GroupBench bench(104, {.settings = {.retain = Duration::seconds(600)}});
+  const VolumeShape volume = bench.make_volume("data", 32);
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 1).ok());
+  ASSERT_TRUE(bench.mark("old").ok());
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 2).ok());
+  bench.world.run_for(Duration::seconds(300));
+  EXPECT_EQ(bench.at("data", "old")[0], 1);
+  bench.world.run_for(Duration::seconds(1200));
+  ASSERT_TRUE(bench.fill(volume.id, {4, 8}, 3).ok());
+  EXPECT_EQ(bench.view_error("data", "old"), ErrorCode::kExpired);
+  EXPECT_EQ(bench.live(volume.id, 5), (std::vector<int>{2, 2, 2, 2, 3}));
+}
+
+TEST(GroupMarks, AHeldMarkIsReleasedBeforeItIsDeleted) {
+  GroupBench bench(105);
+  ASSERT_TRUE(bench.mark("kept").ok());
+  ASSERT_TRUE(bench.run(bench.group->change_mark("kept", format::MarkAction::kHold)).ok());
+  const auto refused = bench.run(bench.group->change_mark("kept", format::MarkAction::kDelete));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kRefused);
+  ASSERT_TRUE(bench.run(bench.group->change_mark("kept", format::MarkAction::kRelease)).ok());
+  EXPECT_TRUE(bench.run(bench.group->change_mark("kept", format::MarkAction::kDelete)).ok());
+  EXPECT_EQ(bench.group->state().find_mark("kept"), nullptr);
+}
+
+TEST(GroupMarks, ANameGivenLaterHasTheTimeOfItsPoint) {
+  GroupBench bench(106);
+  const VolumeShape volume = bench.make_volume("data", 8);
+  ASSERT_TRUE(bench.fill(volume.id, {0, 1}, 1).ok());
+  const Mark mark = *bench.mark("then");
+  bench.world.run_for(Duration::seconds(50));
+  ASSERT_TRUE(bench.fill(volume.id, {0, 1}, 2).ok());
+  const auto named = bench.run(bench.group->name_point({.id = "name"}, "then"));
+  ASSERT_TRUE(named.ok()) << named.error().message;
+  EXPECT_EQ(named->timer, mark.timer);
+  ASSERT_NO_FATAL_FAILURE(bench.restart());
+  EXPECT_EQ(bench.group->state().find_mark("name")->timer, mark.timer);
 }
 
 // The last room may be in the batch that is open, where a mark still fits; an epoch begins a batch of its

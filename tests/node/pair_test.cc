@@ -254,6 +254,75 @@ TEST(Pair, ASecondaryThatWritesAloneDoesSoAfterARestartToo) {
   EXPECT_EQ(bench.read(bench.b, "data")->at(2), 0u);
 }
 
+// Both sides gave the same ids while they were apart. After the resync an id means the same on both.
+TEST(Pair, AMarkIdThatBothSidesGaveMeansThePrimarysOnBoth) {
+  PairBench bench(16);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.suspend(bench.a).ok());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.b) == PairState::kPsus; }));
+  ASSERT_TRUE(bench.restore(bench.b, "head").ok());
+  Image own = blank();
+  own[1] = 99;
+  ASSERT_TRUE(bench.write(bench.b, "data", 1, 99).ok());
+  ASSERT_TRUE(bench.mark(bench.b, "same").ok());
+  ASSERT_TRUE(bench.mark(bench.b, "later-there").ok());
+  const std::string aside = "same~" + std::to_string(bench.b.group().live_epoch().value);
+  Image expected = blank();
+  expected[1] = 11;
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "same").ok());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_image(bench.a, "data", "same", expected);
+  bench.expect_image(bench.b, "data", "same", expected);
+  bench.expect_image(bench.b, "data", aside, own);
+  // An id that only the secondary knew is given on the primary.
+  ASSERT_TRUE(bench.mark(bench.a, "later-there", WaitFor::kPeer).ok());
+  bench.expect_image(bench.b, "data", "later-there", expected);
+  // What is done to the primary's mark is done to no other.
+  control::MarkDeleteRequest remove;
+  remove.group = kGroup;
+  remove.id = "same";
+  ASSERT_TRUE(bench.run(bench.a.node->mark_delete(remove)).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  EXPECT_EQ(bench.read(bench.b, "data", "same").error().code, ErrorCode::kNotFound);
+  bench.expect_image(bench.b, "data", aside, own);
+  bench.b.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  bench.expect_image(bench.b, "data", aside, own);
+  bench.expect_image(bench.b, "data", "later-there", expected);
+}
+
+TEST(Pair, ABranchThatAResyncLeftIsReleasedWhereItLies) {
+  PairBench bench(17);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.suspend(bench.a).ok());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.b) == PairState::kPsus; }));
+  ASSERT_TRUE(bench.restore(bench.b, "head").ok());
+  ASSERT_TRUE(bench.write(bench.b, "data", 1, 99).ok());
+  const LogId own = bench.b.group().head();
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  control::BranchReleaseRequest request;
+  request.group = kGroup;
+  request.epoch = 1;
+  const auto primarys = bench.run(bench.b.node->branch_release(request));
+  ASSERT_FALSE(primarys.ok()) << "what the primary has too is the primary's to release";
+  EXPECT_EQ(primarys.error().code, ErrorCode::kRefused);
+  request.epoch = own.epoch().value;
+  const auto released = bench.run(bench.b.node->branch_release(request));
+  ASSERT_TRUE(released.ok()) << released.error().message;
+  EXPECT_EQ(bench.read(bench.b, "data", "log:" + own.to_string()).error().code, ErrorCode::kExpired);
+  bench.b.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  EXPECT_EQ(bench.read(bench.b, "data", "log:" + own.to_string()).error().code, ErrorCode::kExpired);
+  ASSERT_TRUE(bench.write(bench.a, "data", 2, 22).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data"});
+}
+
 TEST(Pair, DeletedOnThePrimaryBothGroupsGoOnAlone) {
   PairBench bench(12);
   bench.make_group(bench.a, {"data"});
