@@ -119,7 +119,11 @@ bool ranges_in_order(const DiskLayout& layout, std::uint64_t size_bytes) {
          follows(layout.slots_offset, layout.slot_count * kSlotSizeBytes);
 }
 
+// Offsets are signed 64-bit numbers in system calls. Below this, no sum in ranges_in_order() runs over.
+constexpr std::uint64_t kDiskBytesMax = INT64_MAX;
+
 bool is_valid(const DiskLayout& layout, std::uint64_t size_bytes) {
+  if (size_bytes > kDiskBytesMax) return false;
   if (layout.slot_count == 0 || layout.slot_count > kSlotsMax) return false;
   if (layout.lu_records == 0 || layout.lu_records % (kBlockSizeBytes / kSectorSizeBytes) != 0) return false;
   return ranges_in_order(layout, size_bytes);

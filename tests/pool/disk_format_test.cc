@@ -202,6 +202,18 @@ TEST(DiskFormat, ALabelWithImpossiblePlacesIsDamaged) {
   EXPECT_EQ(decode_disk_label(encoded_label(label), 1).error().code, ErrorCode::kDamaged);
 }
 
+TEST(DiskFormat, ALabelWhoseTablesEndAtTheEndOfAllNumbersIsDamaged) {
+  // The first extent table ends within the last 4 KiB of 2^64; rounded up, what follows it would be looked
+  // for from 0 on, over the label.
+  DiskLabel label = sample_label();
+  label.size_bytes = UINT64_MAX;
+  label.layout.slot_count = 1;
+  label.layout.extent_table_offset[0] = UINT64_MAX - 4095;
+  label.layout.extent_table_offset[1] = 0;
+  label.layout.slots_offset = 1 << 20;
+  EXPECT_EQ(decode_disk_label(encoded_label(label), 1).error().code, ErrorCode::kDamaged);
+}
+
 TEST(DiskFormat, LayoutUsesTheDiskToItsLastExtent) {
   for (const std::uint64_t size : {std::uint64_t{16} << 20, std::uint64_t{1} << 30, std::uint64_t{1} << 40,
                                    (std::uint64_t{1} << 40) + 4096 * 777}) {
