@@ -16,6 +16,10 @@ Result<void> EpochTree::add(const EpochInfo& info) {
       return fail(ErrorCode::kInvalid, name + " continues after " + info.parent.to_string() +
                                            ", which is not in an earlier known epoch");
     }
+  } else if (info.parent > LogId(info.number, 0)) {
+    // Every way back must end: at the root, or where the tree was cut.
+    return fail(ErrorCode::kInvalid,
+                name + " continues after " + info.parent.to_string() + ", which is not before it");
   }
   epochs_[info.number] = info;
   return {};
@@ -50,7 +54,8 @@ std::optional<Epoch> EpochTree::next_number(std::uint32_t parity) const {
 bool EpochTree::is_ancestor(LogId ancestor, LogId id) const {
   while (id.epoch() > ancestor.epoch()) {
     const EpochInfo* info = find(id.epoch());
-    if (info == nullptr) return false;
+    // The root lies in the epoch that continues it: there is nothing before it.
+    if (info == nullptr || info->parent.epoch() == id.epoch()) return false;
     id = info->parent;
   }
   return id.epoch() == ancestor.epoch() && ancestor.sequence() <= id.sequence();
@@ -60,8 +65,8 @@ LogId EpochTree::common_ancestor(LogId a, LogId b) const {
   while (a.epoch() != b.epoch()) {
     LogId& younger = a.epoch() > b.epoch() ? a : b;
     const EpochInfo* info = find(younger.epoch());
-    // A tree that was cut below this point: the older side is as far as anybody can tell.
-    if (info == nullptr) return LogId{};
+    // A tree that was cut below this point: the older side is as far as anybody can tell. Or the root.
+    if (info == nullptr || info->parent.epoch() == younger.epoch()) return LogId{};
     younger = info->parent;
   }
   return a.sequence() < b.sequence() ? a : b;

@@ -30,7 +30,7 @@ struct EpochInfo {
 // the first epoch.
 class EpochTree {
  public:
-  // kInvalid when the number is known under another identity, the parent is unknown, or not smaller.
+  // kInvalid when the number is known under another identity, or the parent is unknown or not before it.
   Result<void> add(const EpochInfo& info);
   const EpochInfo* find(Epoch number) const;
   EpochInfo* find(Epoch number);
