@@ -37,6 +37,8 @@ Result<ControlAddress> parse_control_address(const std::string& text) {
   } else if (address.host.find(':') != std::string::npos) {
     return bad;
   }
+  // Left over here, a bracket would be taken for the one that to_string() puts around an IPv6 address.
+  if (address.host.find_first_of("[]") != std::string::npos) return bad;
   const char* const begin = text.data() + colon + 1;
   const char* const end = text.data() + text.size();
   const auto [after, error] = std::from_chars(begin, end, address.port);

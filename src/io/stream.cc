@@ -49,6 +49,10 @@ Result<Address> Address::parse(const std::string& text) {
     address.host = address.host.substr(1, address.host.size() - 2);
   }
   if (address.host.empty()) return bad("has no host");
+  // Left over here, a bracket would be taken for the one that to_string() puts around an IPv6 address; and
+  // the system would read a name only up to a zero byte.
+  const auto is_stray = [](char c) { return c == '[' || c == ']' || (c >= 0 && c <= ' ') || c == '\x7f'; };
+  if (std::any_of(address.host.begin(), address.host.end(), is_stray)) return bad("has no valid host");
   const char* begin = rest.data() + colon + 1;
   const char* end = rest.data() + rest.size();
   const auto [at, error] = std::from_chars(begin, end, address.port);

@@ -325,7 +325,8 @@ TEST(ControlAddress, ParsesWhatItWritesAndRefusesTheRest) {
   for (const std::string& bad :
        {std::string(""), std::string("unix:"), std::string("tcp:"), std::string("tcp:host"),
         std::string("tcp::1"), std::string("tcp:h:"), std::string("tcp:h:65536"), std::string("tcp:h:1x"),
-        std::string("tcp:::1:80"), std::string("http://x"), long_path}) {
+        std::string("tcp:::1:80"), std::string("tcp:[[a]]:1"), std::string("tcp:[a:1"),
+        std::string("http://x"), long_path}) {
     EXPECT_FALSE(parse_control_address(bad).ok()) << bad;
   }
 }

@@ -35,6 +35,17 @@ TEST(Address, RefusesEverythingElse) {
   EXPECT_TRUE(Address::parse("unix:" + std::string(107, 'x')).ok());
 }
 
+TEST(Address, RefusesAHostThatWouldReadBackAsAnother) {
+  const std::string with_zero_byte("tcp:a\0b:1", 9);
+  for (const std::string& text :
+       {std::string("tcp:[[a]]:1"), std::string("tcp:[[::1]]:1"), std::string("tcp:[a:1"),
+        std::string("tcp:a]:1"), std::string("tcp:a b:1"), with_zero_byte}) {
+    const Result<Address> address = Address::parse(text);
+    ASSERT_FALSE(address.ok()) << text;
+    EXPECT_EQ(address.error().code, ErrorCode::kInvalid);
+  }
+}
+
 TEST(Address, KnowsWhatStaysOnThisMachine) {
   for (const char* text :
        {"unix:/a", "tcp:localhost:1", "tcp:127.0.0.1:1", "tcp:127.9.9.9:1", "tcp:[::1]:1"}) {
