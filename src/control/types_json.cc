@@ -304,6 +304,13 @@ bool has_control_character(const std::string& text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return (c >= '\0' && c < ' ') || c == '\x7f'; });
 }
 
+// What came as JSON is UTF-8 already; a text of a path or a query has not been looked at. The library tells
+// only by what it does on writing: leaving out and replacing what is wrong come to the same where nothing is.
+bool is_utf8(const std::string& text) {
+  const Json json = text;
+  return json.dump(-1, ' ', false, Json::error_handler_t::ignore) == dump(json, -1);
+}
+
 Complaint check_text(const std::string& value, const Rule& rule) {
   const std::string what(rule.what);
   if (value.empty()) return rule.empty_allowed || rule.kind == Rule::Kind::kAny ? "" : what + " is empty";
@@ -320,7 +327,8 @@ Complaint check_text(const std::string& value, const Rule& rule) {
                  ? ""
                  : what + " '" + printable(value) + "' has a space or an unprintable character";
     case Rule::Kind::kText:
-      return has_control_character(value) ? what + " has a control character; write it on one line" : "";
+      if (has_control_character(value)) return what + " has a control character; write it on one line";
+      return is_utf8(value) ? "" : what + " is not UTF-8";
     case Rule::Kind::kAny:
     case Rule::Kind::kNumber:
       break;

@@ -193,6 +193,21 @@ TEST(TypesJson, TextsOfAQueryAreConverted) {
       parse_request<GroupDeleteRequest>(RequestParts{{{"group", "app"}, {"force", "yes"}}, ""}).ok());
 }
 
+TEST(TypesJson, ATextThatIsNotUtf8IsRefusedInAQueryToo) {
+  const auto mark = [](const std::string& note) {
+    return parse_request<MarkCreateRequest>(
+        RequestParts{{{"group", "app"}, {"id", "m"}, {"note", note}}, ""});
+  };
+  ASSERT_TRUE(mark("Stra\xc3\x9f"
+                   "e")
+                  .ok());
+  for (const char* bad : {"\xff", "cut \xc3", "\xed\xa0\x80", "\xc0\xaf"}) {
+    const Result<MarkCreateRequest> refused = mark(bad);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().message, "note is not UTF-8");
+  }
+}
+
 TEST(TypesJson, AMissingKeyIsNamed) {
   const Result<RestoreRequest> result = parse_request<RestoreRequest>(RequestParts{{{"group", "app"}}, "{}"});
   ASSERT_FALSE(result.ok());
