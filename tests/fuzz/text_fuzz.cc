@@ -1,0 +1,104 @@
+// What people and programs write as text: points, times, durations, sizes, names, addresses, base64. What is
+// taken must read back as the same when it is written the way Tidemark writes it.
+#include <string>
+
+#include "base/names.h"
+#include "base/time.h"
+#include "control/address.h"
+#include "control/base64.h"
+#include "control/types_json.h"
+#include "fuzz/fuzz.h"
+#include "group/points.h"
+#include "io/stream.h"
+
+namespace tidemark {
+namespace {
+
+bool is_printable(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+template <typename T>
+void check_message(const Result<T>& result) {
+  // It goes to a terminal or into the log as it is.
+  if (!result.ok()) TM_ASSERT(is_printable(result.error().message));
+}
+
+void try_log_ids(const std::string& text) {
+  const auto in_group = group::parse_log_id(text);
+  const auto in_control = control::parse_log_id(text);
+  check_message(in_group);
+  check_message(in_control);
+  if (in_group.ok()) TM_ASSERT(*group::parse_log_id(in_group->to_string()) == *in_group);
+  if (in_control.ok()) TM_ASSERT(*control::parse_log_id(in_control->to_string()) == *in_control);
+  // A point and a member of a request mean the same entry by the same text.
+  if (in_group.ok()) TM_ASSERT(in_control.ok() && *in_control == *in_group);
+}
+
+void try_numbers(const std::string& text) {
+  const auto time = parse_time(text);
+  check_message(time);
+  if (time.ok()) {
+    const auto again = parse_time(format_time(*time));
+    // An offset can lead out of the years that are read.
+    if (again.ok()) TM_ASSERT(*again == *time);
+  }
+  const auto duration = parse_duration(text);
+  check_message(duration);
+  if (duration.ok()) {
+    TM_ASSERT(duration->ns >= 0);
+    const auto again = parse_duration(format_duration(*duration));
+    TM_ASSERT(again.ok() && *again == *duration);
+  }
+  const auto size = parse_size(text);
+  check_message(size);
+  if (size.ok()) {
+    TM_ASSERT(*size <= INT64_MAX);
+    TM_ASSERT(*parse_size(std::to_string(*size)) == *size);
+    (void)format_size(*size);
+  }
+}
+
+void try_addresses(const std::string& text) {
+  const auto address = io::Address::parse(text);
+  check_message(address);
+  if (address.ok()) {
+    (void)address->is_local();
+    const auto again = io::Address::parse(address->to_string());
+    TM_ASSERT(again.ok() && *again == *address);
+  }
+  const auto control_address = control::parse_control_address(text);
+  check_message(control_address);
+  if (control_address.ok()) {
+    const auto again = control::parse_control_address(control_address->to_string());
+    TM_ASSERT(again.ok() && again->to_string() == control_address->to_string());
+    TM_ASSERT(again->host == control_address->host && again->port == control_address->port);
+  }
+}
+
+void try_text(const std::string& text) {
+  try_log_ids(text);
+  try_numbers(text);
+  try_addresses(text);
+  const auto name = validate_name("group name", text);
+  check_message(name);
+  if (name.ok()) TM_ASSERT(printable(text) == text && text.size() <= kNameLengthMax);
+  TM_ASSERT(is_printable(printable(text)));
+  const auto bytes = control::base64_decode(text);
+  if (bytes.has_value()) TM_ASSERT(control::base64_encode(*bytes) == text);
+  TM_ASSERT(*control::base64_decode(control::base64_encode(text)) == text);
+}
+
+}  // namespace
+}  // namespace tidemark
+
+// The first byte may put a prefix in front, which chance takes long to spell.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  tidemark::try_text(text);
+  if (text.empty()) return 0;
+  static constexpr const char* kPrefixes[] = {"tcp:", "unix:", "tcp:[", "2026-05-01T", "1.", "0."};
+  const std::size_t which = data[0] % std::size(kPrefixes);
+  tidemark::try_text(kPrefixes[which] + text.substr(1));
+  return 0;
+}
