@@ -10,6 +10,7 @@
 #include <fstream>
 #include <optional>
 
+#include "base/log_field.h"
 #include "control/http_server.h"
 #include "node/node.h"
 #include "options.h"
@@ -31,7 +32,8 @@ constexpr Duration kDiskRetryInterval = Duration::milliseconds(20);
 
 void log_line(const std::string& event, const std::string& text) {
   const os::SystemClock clock;
-  std::fprintf(stderr, "%s %s %s\n", format_time(clock.now()).c_str(), event.c_str(), text.c_str());
+  std::fprintf(stderr, "%s %s%s%s\n", format_time(clock.now()).c_str(), event.c_str(),
+               text.empty() ? "" : " ", text.c_str());
 }
 
 // The node's identity lies beside its disk: a folder is one node, for ever.
@@ -74,7 +76,7 @@ Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Ran
 Result<std::unique_ptr<catalog::Catalog>> open_catalog(const std::string& path) {
   auto opened = catalog::Catalog::open(path);
   if (!opened.ok() && opened.error().code == ErrorCode::kDamaged) {
-    log_line("catalogue", opened.error().message + "; written anew");
+    log_line("catalogue-anew", log_field("reason", opened.error().message));
     return catalog::Catalog::recreate(path);
   }
   return opened;
@@ -226,7 +228,7 @@ io::Task<Result<void>> serve(Machine* machine) {
   std::printf("ready %s\n", options.name.c_str());
   std::fflush(stdout);
   (void)os::notify_service_manager("READY=1");
-  log_line("ready", "node=" + options.name + " identity=" + identity.to_string());
+  log_line("ready", log_field("node", options.name) + " " + log_field("identity", identity.to_string()));
 
   co_await machine->stop_wanted.wait();
   log_line("stopping", "");
@@ -235,7 +237,8 @@ io::Task<Result<void>> serve(Machine* machine) {
   for (io::Listener* listener : replication_listeners) listener->close();
   auto stopped = co_await node->stop();
   co_await services.join();
-  log_line("stopped", stopped.ok() ? "in order" : stopped.error().message);
+  log_line("stopped", stopped.ok() ? "outcome=in-order"
+                                   : "outcome=failed " + log_field("reason", stopped.error().message));
   co_return stopped;
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/names.h"
+#include "base/log_field.h"
 #include "nbd/request.h"
 
 namespace tidemark::nbd {
@@ -42,17 +42,23 @@ io::Task<void> Server::accept_loop(io::Listener& listener) {
     }
     if (accepted.error().code == ErrorCode::kClosed) co_return;
     ++counters_.accept_failures;
-    if (report_) report_("NBD: cannot accept a connection: " + displayable(accepted.error().message));
+    if (report_) report_("nbd-accept-failed", log_field("reason", displayable(accepted.error().message)));
     co_await environment_.scheduler.sleep_for(limits_.accept_pause);
   }
 }
 
 void Server::start_session(std::unique_ptr<io::Stream> stream) {
   if (stopping_ || sessions_.size() >= limits_.connections_max) {
-    if (!stopping_) ++counters_.over_connection_limit;
+    if (!stopping_) {
+      ++counters_.over_connection_limit;
+      // Once, however many come.
+      if (report_ && !told_of_limit_) report_("nbd-limit", log_field("connections", limits_.connections_max));
+      told_of_limit_ = true;
+    }
     stream->close();
     return;
   }
+  told_of_limit_ = false;
   ++counters_.accepted;
   auto session = std::make_unique<Session>(environment_, std::move(stream), directory_, limits_.session);
   const auto place = sessions_.insert(sessions_.end(), Entry{next_number_, std::move(session)});
@@ -73,8 +79,9 @@ void Server::account_for_end(const Session& session) {
   const bool is_ordinary =
       session.end() == SessionEnd::kDisconnected || session.end() == SessionEnd::kStopped;
   if (is_ordinary || !report_) return;
-  report_("NBD client " + printable(session.client()) + ", export '" + printable(session.export_name()) +
-          "': " + displayable(session.end_reason()));
+  report_("nbd-end", log_field("client", session.client()) + " " +
+                         log_field("export", session.export_name()) + " " +
+                         log_field("reason", displayable(session.end_reason())));
 }
 
 bool Server::any_left(const std::vector<std::uint64_t>& numbers) const {

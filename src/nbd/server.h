@@ -51,8 +51,9 @@ struct SessionStatus {
 // ends them in order.
 class Server {
  public:
-  // Told, in one line safe to print, whenever a connection ends for a reason that somebody may look for.
-  using Report = std::function<void(const std::string&)>;
+  // Told of what somebody may look for: connections that end for an uncommon reason, or cannot be taken. A
+  // word for the event, then fields of a log line.
+  using Report = std::function<void(const std::string& event, const std::string& fields)>;
 
   Server(io::Environment environment, ExportDirectory& directory, ServerLimits limits = {},
          Report report = nullptr);
@@ -95,6 +96,7 @@ class Server {
   ServerCounters counters_;
   std::uint64_t next_number_ = 1;
   bool stopping_ = false;
+  bool told_of_limit_ = false;  // since a connection was last taken
   std::list<io::Listener*> listeners_;
   std::list<Entry> sessions_;
   io::WaitQueue changed_;  // a session or a listener has ended, or a stop has begun

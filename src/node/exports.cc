@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/names.h"
+#include "base/log_field.h"
 #include "node/node.h"
 
 namespace tidemark::node {
@@ -62,12 +62,15 @@ std::vector<nbd::AllocationExtent> to_extents(const std::vector<group::Allocatio
   return out;
 }
 
+}  // namespace
+
 // A live volume. A restore or a change of role ends its connections before the state changes under them.
 class LiveTarget final : public nbd::BlockTarget {
  public:
   LiveTarget(Node& node, GroupHandle group, group::VolumeShape shape, nbd::ExportInfo info,
              std::string client)
-      : handle_(std::move(group)),
+      : node_(node),
+        handle_(std::move(group)),
         group_(*handle_),
         shape_(std::move(shape)),
         info_(std::move(info)),
@@ -79,18 +82,26 @@ class LiveTarget final : public nbd::BlockTarget {
     co_return co_await group_.data().read(shape_.id, group_.live_path(), offset, out, true);
   }
   io::Task<Result<void>> write(std::uint64_t offset, Buffer data, bool fua) override {
-    co_return co_await group_.data().write(shape_.id, offset, std::move(data), fua);
+    auto done = co_await group_.data().write(shape_.id, offset, std::move(data), fua);
+    node_.note_write(group_.name(), done);
+    co_return done;
   }
   bool write_now(std::uint64_t offset, const Buffer& data) override {
     group::Volume* volume = group_.find_volume(shape_.id);
-    return volume != nullptr && group_.data().write_now(*volume, offset, data);
+    const bool done = volume != nullptr && group_.data().write_now(*volume, offset, data);
+    if (done) node_.note_write(group_.name(), Result<void>{});
+    return done;
   }
   io::Task<Result<void>> flush() override { co_return co_await group_.data().flush(); }
   io::Task<Result<void>> trim(std::uint64_t offset, std::uint64_t length, bool fua) override {
-    co_return co_await group_.data().zero(shape_.id, offset, length, true, fua);
+    auto done = co_await group_.data().zero(shape_.id, offset, length, true, fua);
+    node_.note_write(group_.name(), done);
+    co_return done;
   }
   io::Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool, bool fua) override {
-    co_return co_await group_.data().zero(shape_.id, offset, length, false, fua);
+    auto done = co_await group_.data().zero(shape_.id, offset, length, false, fua);
+    node_.note_write(group_.name(), done);
+    co_return done;
   }
   io::Task<Result<void>> cache(std::uint64_t offset, std::uint64_t length) override {
     constexpr std::uint64_t kStepBytes = 1 << 20;
@@ -110,12 +121,15 @@ class LiveTarget final : public nbd::BlockTarget {
   }
 
  private:
+  Node& node_;
   GroupHandle handle_;
   group::Group& group_;
   group::VolumeShape shape_;
   nbd::ExportInfo info_;
   ExportRegistration registration_;
 };
+
+namespace {
 
 // The group stays until the view has gone: `group` is kept for nothing else.
 io::Task<void> close_view(std::shared_ptr<group::View> view, GroupHandle) {
@@ -189,6 +203,17 @@ nbd::ExportInfo view_info(const group::View& view, const std::string& name, bool
 }
 
 }  // namespace
+
+// Told when writes begin to be refused for want of space, and when they are taken again.
+void Node::note_write(const std::string& group, const Result<void>& done) {
+  if (done.ok()) {
+    if (!out_of_space_.empty() && out_of_space_.erase(group) > 0)
+      log_("writes-accepted", log_field("group", group));
+    return;
+  }
+  if (done.error().code != ErrorCode::kNoSpace || !out_of_space_.insert(group).second) return;
+  log_("writes-refused", log_field("group", group) + " " + log_field("reason", done.error().message));
+}
 
 io::Task<Result<std::vector<std::string>>> Node::list() {
   std::vector<std::string> out;

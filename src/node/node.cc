@@ -3,9 +3,17 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/names.h"
+#include "base/log_field.h"
 
 namespace tidemark::node {
+namespace {
+
+// What became of work that a crash cut off and this start finishes.
+std::string outcome_field(const Result<void>& outcome) {
+  return outcome.ok() ? " outcome=done" : " outcome=failed " + log_field("reason", outcome.error().message);
+}
+
+}  // namespace
 
 Node::Node(io::Environment environment, NodeConfiguration configuration, group::IndexFactory make_index,
            Log log)
@@ -22,8 +30,9 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       tasks_(environment.scheduler) {
   const replication::NodeName self{configuration_.identity, configuration_.name};
   pairs_ = std::make_unique<replication::Pairs>(environment_, self, *this);
-  nbd_server_ = std::make_unique<nbd::Server>(environment_, *this, nbd::ServerLimits{},
-                                              [this](const std::string& line) { log_("nbd", line); });
+  nbd_server_ = std::make_unique<nbd::Server>(
+      environment_, *this, nbd::ServerLimits{},
+      [this](const std::string& event, const std::string& fields) { log_(event, fields); });
 }
 
 Node::~Node() {
@@ -62,7 +71,7 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
     if (opened.ok()) {
       node->catalog_ = std::move(opened).value();
     } else {
-      node->log_("catalogue", "not available: " + opened.error().message);
+      node->log_("catalogue-unavailable", log_field("reason", opened.error().message));
     }
   }
   if (node->catalog_ != nullptr) node->tasks_.spawn(node->project());
@@ -85,13 +94,14 @@ io::Task<Result<void>> Node::stop() {
   co_await tasks_.join();
   if (catalog_ != nullptr) {
     auto written = co_await write_rows();
-    if (!written.ok()) log_("catalogue", "last rows not written: " + written.error().message);
+    if (!written.ok()) log_("catalogue-behind", log_field("reason", written.error().message));
   }
   Result<void> outcome;
   for (auto& [name, group] : groups_) {
     auto closed = co_await group->close();
     if (!closed.ok()) {
-      log_("group-close", name + ": " + closed.error().message);
+      log_("group-close-failed",
+           log_field("group", name) + " " + log_field("reason", closed.error().message));
       outcome = closed;
     }
   }
@@ -115,14 +125,16 @@ io::Task<void> Node::remove_scratch_units() {
     if (unit.kind != pool::LuKind::kData || !unit.group.is_zero()) continue;
     auto removed = co_await pool_->remove(unit.number);
     if (!removed.ok())
-      log_("scratch", "unit " + std::to_string(unit.number.value) + ": " + removed.error().message);
+      log_("scratch-kept",
+           log_field("unit", unit.number.value) + " " + log_field("reason", removed.error().message));
   }
 }
 
 io::Task<void> Node::watch_clock() {
   constexpr Duration kLookInterval = Duration::seconds(1);
   while (!stopping_) {
-    if (const auto jump = clock_watch_.look(); jump.has_value()) log_("clock-jump", describe_jump(*jump));
+    if (const auto jump = clock_watch_.look(); jump.has_value())
+      log_("clock-jump", log_field("notice", describe_jump(*jump)));
     (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kLookInterval);
   }
 }
@@ -133,20 +145,19 @@ io::Task<void> Node::open_groups() {
     if (unit.kind != pool::LuKind::kLog) continue;
     if (unit.forming) {
       auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
-      log_("group-unfinished", unit.group.to_string() +
-                                   ": its creation was cut off; what was made is given back" +
-                                   (destroyed.ok() ? "" : ": " + destroyed.error().message));
+      log_("group-unfinished", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
       continue;
     }
     const group::GroupContext context = group_context();
     auto group = co_await group::Group::open(context, unit.number);
     if (!group.ok() && group.error().code == ErrorCode::kNotFound) {
       auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
-      log_("group-delete", group.error().message + (destroyed.ok() ? "" : ": " + destroyed.error().message));
+      log_("group-delete", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
       continue;
     }
     if (!group.ok()) {
-      log_("group-broken", unit.group.to_string() + ": " + group.error().message);
+      log_("group-broken",
+           log_field("identity", unit.group.to_string()) + " " + log_field("reason", group.error().message));
       BrokenGroup broken;
       broken.identity = unit.group;
       broken.log_volume = unit.number;
@@ -157,9 +168,10 @@ io::Task<void> Node::open_groups() {
     }
     const std::string name = (*group)->name();
     groups_[name] = std::move(group).value();
-    log_("group-open", name + " head=" + groups_[name]->head().to_string());
+    log_("group-open", log_field("group", name) + " " + log_field("head", groups_[name]->head().to_string()));
     auto adopted = co_await pairs_->adopt(name);
-    if (!adopted.ok()) log_("pair-broken", name + ": " + adopted.error().message);
+    if (!adopted.ok())
+      log_("pair-broken", log_field("group", name) + " " + log_field("reason", adopted.error().message));
   }
 }
 
@@ -227,6 +239,7 @@ GroupHandle Node::unregister_group(const std::string& name) {
   GroupHandle group = std::move(at->second);
   groups_.erase(at);
   projected_.erase(name);
+  out_of_space_.erase(name);
   return group;
 }
 
@@ -256,7 +269,7 @@ io::Task<void> Node::disconnect_exports(std::string name) {
 }
 
 void Node::log(const std::string& event, const std::string& group, const std::string& text) {
-  log_(event, group.empty() ? text : "group=" + group + " " + text);
+  log_(event, group.empty() ? text : log_field("group", group) + (text.empty() ? "" : " " + text));
 }
 
 }  // namespace tidemark::node

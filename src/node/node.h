@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -141,6 +142,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   };
   using ExportHandle = std::list<OpenExport>::iterator;
   friend class ExportRegistration;
+  friend class LiveTarget;
 
   group::GroupContext group_context();
   io::Task<void> open_groups();
@@ -151,6 +153,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<void>> destroy_group(GroupHandle group);
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
   std::vector<std::string> writers_of(const std::string& group) const;
+  void note_write(const std::string& group, const Result<void>& done);
 
   // describe.cc: what the node knows, in the words of the API
   control::GroupInfo group_info(const group::Group& group) const;
@@ -181,6 +184,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::map<std::string, GroupHandle> groups_;
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
+  std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::unique_ptr<replication::Pairs> pairs_;
   std::unique_ptr<nbd::Server> nbd_server_;
   std::shared_ptr<catalog::Catalog> catalog_;

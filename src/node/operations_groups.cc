@@ -2,10 +2,19 @@
 
 #include <algorithm>
 
-#include "base/names.h"
+#include "base/log_field.h"
+#include "control/types_fields.h"
 #include "node/node.h"
 
 namespace tidemark::node {
+namespace {
+
+template <typename Request>
+std::string volume_field(const Request& request) {
+  return log_field("volume", request.group + "/" + request.volume);
+}
+
+}  // namespace
 
 // What is built of many parts is built in plain functions: see CONTRIBUTING.md on aggregates in coroutines.
 
@@ -68,7 +77,8 @@ io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequ
   if (!group.ok()) co_return std::move(group).error();
   GroupHandle created = std::move(group).value();
   groups_[request.group] = created;
-  log_("group-create", request.group);
+  log_("group-create",
+       log_field("group", request.group) + " " + log_field("journal_size_bytes", journal_size_bytes));
   co_return group_info(*created);
 }
 
@@ -135,7 +145,7 @@ io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest r
   group = nullptr;
   co_await pairs_->forget(request.group);
   TM_CO_TRY(co_await destroy_group(std::move(gone)));
-  log_("group-delete", request.group);
+  log_("group-delete", log_field("group", request.group));
   co_return control::Done();
 }
 
@@ -143,6 +153,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateR
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   auto created = co_await group->create_volume(request.volume, request.size_bytes);
   if (!created.ok()) co_return std::move(created).error();
+  log_("volume-create", volume_field(request) + " " + log_field("size_bytes", created->size_bytes));
   co_return volume_info(*group, *created);
 }
 
@@ -185,6 +196,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeR
   }
   auto resized = co_await group->resize_volume(request.volume, request.size_bytes);
   if (!resized.ok()) co_return std::move(resized).error();
+  log_("volume-resize", volume_field(request) + " " + log_field("size_bytes", resized->size_bytes));
   co_return volume_info(*group, *resized);
 }
 
@@ -202,6 +214,7 @@ io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest
   };
   co_await nbd_server_->disconnect(std::move(matches));
   TM_CO_TRY(co_await group->delete_volume(request.volume));
+  log_("volume-delete", volume_field(request));
   control::Done done;
   done.note = "its past can be read until it expires";
   co_return done;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <tuple>
 
-#include "base/names.h"
+#include "base/log_field.h"
 #include "node/node.h"
 
 namespace tidemark::node {
@@ -189,8 +189,8 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
   auto restored = co_await pairs_->restore(request.group, plan);
   if (!restored.ok()) co_return std::move(restored).error();
   reply.new_epoch = restored->id.epoch().value;
-  log_("restore", "group=" + request.group + " to=" + plan.target.at.to_string() +
-                      " epoch=" + std::to_string(*reply.new_epoch));
+  log_("restore", log_field("group", request.group) + " " + log_field("to", plan.target.at.to_string()) +
+                      " " + log_field("epoch", *reply.new_epoch));
   co_return reply;
 }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/names.h"
+#include "base/log_field.h"
 #include "node/node.h"
 
 namespace tidemark::node {
@@ -51,7 +51,7 @@ io::Task<void> Node::project() {
   while (!stopping_) {
     auto written = co_await write_rows();
     const std::string trouble = written.ok() ? std::string() : written.error().message;
-    if (!trouble.empty() && trouble != told) log_("catalogue", trouble);
+    if (!trouble.empty() && trouble != told) log_("catalogue-behind", log_field("reason", trouble));
     told = trouble;
     (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kProjectInterval);
   }

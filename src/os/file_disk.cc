@@ -1,4 +1,5 @@
 #include "os/file_disk.h"
+#include "base/log_field.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -161,10 +162,10 @@ Result<void> FileDisk::create_contents(std::uint64_t size_bytes) {
 }
 
 std::string FileDisk::description() const {
-  std::string text = path_ + ", " + format_size(size_bytes_);
-  if (is_block_device_) text += ", block device";
-  if (!is_direct_) text += ", through the page cache (no O_DIRECT)";
-  if (!promises_space_) text += ", space cannot be promised (no fallocate)";
+  std::string text = log_field("path", path_) + " " + log_field("size_bytes", size_bytes_);
+  text += is_block_device_ ? " kind=block-device" : " kind=file";
+  if (!is_direct_) text += " " + log_field("note", "through the page cache: no O_DIRECT");
+  if (!promises_space_) text += " " + log_field("note", "space cannot be promised: no fallocate");
   return text;
 }
 

@@ -1,5 +1,7 @@
 #include "replication/pairs.h"
 
+#include "base/log_field.h"
+
 #include "replication/pairs_entry.h"
 
 namespace tidemark::replication {
@@ -49,8 +51,8 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
   entry->group->set_peer_gives_way(entry->record.side == Side::kPrimary);
   std::vector<std::byte> bytes = entry->record.encode();
   host_.log("pair-state", entry->name,
-            std::string(pair_state_name(state)) +
-                (entry->record.reason.empty() ? "" : ": " + entry->record.reason));
+            log_field("state", pair_state_name(state)) +
+                (entry->record.reason.empty() ? "" : " " + log_field("reason", entry->record.reason)));
   co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
 }
 

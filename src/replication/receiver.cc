@@ -2,6 +2,7 @@
 // came, its copy written to the base, and what is durable here acknowledged.
 
 #include "base/crc32c.h"
+#include "base/log_field.h"
 #include "format/journal_frame.h"
 #include "replication/pairs.h"
 #include "replication/pairs_entry.h"
@@ -23,11 +24,17 @@ format::Welcome refusal(const Error& error, const NodeName& self) {
 }  // namespace
 
 io::Task<void> Pairs::serve(std::unique_ptr<io::Listener> listener) {
+  bool told_of_limit = false;  // once, however many come
   while (!stopping_) {
     auto accepted = co_await listener->accept();
     if (!accepted.ok()) co_return;
     // Beyond the limit the newcomer is closed: a port that is being scanned must not fill the node.
-    if (tasks_.running() >= kConnectionsMax) continue;
+    if (tasks_.running() >= kConnectionsMax) {
+      if (!told_of_limit) host_.log("replication-limit", "", log_field("connections", kConnectionsMax));
+      told_of_limit = true;
+      continue;
+    }
+    told_of_limit = false;
     tasks_.spawn(receive(std::move(accepted).value()));
   }
 }
@@ -44,7 +51,9 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
     hello = format::decode_hello(first->body);
   }
   if (!hello.ok()) {
-    if (!stopping_) host_.log("link-refused", "", client + ": " + hello.error().message);
+    if (!stopping_)
+      host_.log("link-refused", "",
+                log_field("client", client) + " " + log_field("reason", hello.error().message));
     if (first.ok()) {
       std::vector<std::byte> body = format::encode_welcome(refusal(hello.error(), self_));
       (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
@@ -54,7 +63,8 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   Result<Entry*> entry = co_await welcome(link, *hello);
   if (!entry.ok()) {
     host_.log("link-refused", hello->group_name,
-              client + " (" + hello->node_name + "): " + entry.error().message);
+              log_field("client", client) + " " + log_field("peer", hello->node_name) + " " +
+                  log_field("reason", entry.error().message));
     std::vector<std::byte> body = format::encode_welcome(refusal(entry.error(), self_));
     (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
     co_return;
@@ -123,7 +133,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
                                              " already; name another with --peer-group, or delete it there");
     }
     if (complete) {
-      host_.log("pair-window-given-up", name, "copied anew by " + hello.node_name);
+      host_.log("pair-window-given-up", name, log_field("copied_anew_by", hello.node_name));
     }
     if (entry != nullptr) co_await end_receiver(entry);
     entries_.erase(name);
@@ -219,7 +229,7 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
     link_tasks.spawn(acknowledge(link, entry));
     link_tasks.spawn(link->watch_silence());
     const std::string why = co_await apply_messages(link, entry, &deleted);
-    if (!stopping_) host_.log("link-down", name, why);
+    if (!stopping_) host_.log("link-down", name, log_field("reason", why));
     link->close();
   }
   entry->link = nullptr;
@@ -233,7 +243,8 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
   Entry* still = find(name);
   if (still == nullptr || still->receivers != receiver || stopping_) co_return;
   auto alone = co_await become_alone(still);
-  host_.log("pair-deleted", name, alone.ok() ? "by the peer" : alone.error().message);
+  host_.log("pair-deleted", name,
+            "by=peer" + (alone.ok() ? "" : " " + log_field("failure", alone.error().message)));
   entries_.erase(name);
 }
 

@@ -26,7 +26,10 @@ class NbdTest : public ::testing::Test {
         directory(world),
         disk(directory.add("disk", kSizeBytes)),
         environment(world.environment()),
-        server(environment, directory, limits, [this](const std::string& line) { reports.push_back(line); }),
+        server(environment, directory, limits,
+               [this](const std::string& event, const std::string& fields) {
+                 reports.push_back(event + " " + fields);
+               }),
         tasks(world) {
     std::unique_ptr<io::Listener> listener = world.run(world.network().listen(kAddress)).value();
     tasks.spawn(server.serve(std::move(listener)));

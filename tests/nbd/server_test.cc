@@ -62,6 +62,9 @@ TEST_F(ServerTest, ConnectionsOverTheLimitAreClosedAtOnceAndCounted) {
   RawClient over = connect();
   EXPECT_TRUE(over.at_end());
   EXPECT_EQ(server.counters().over_connection_limit, 1u);
+  EXPECT_TRUE(connect().at_end());
+  ASSERT_EQ(reports.size(), 1u) << "told once";
+  EXPECT_EQ(reports[0], "nbd-limit connections=3");
   EXPECT_EQ(first.error_of(kCommandFlush, 0, 0), 0u);
   second.close();
   world.run_for(Duration::seconds(1));
