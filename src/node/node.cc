@@ -64,6 +64,9 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
   }
   if (!pool.ok()) co_return std::move(pool).error();
   node->pool_ = std::move(pool).value();
+  for (const std::string& notice : node->pool_->notices()) {
+    node->log_("disk-damage", log_field("notice", notice));
+  }
   co_await node->remove_scratch_units();
   co_await node->open_groups();
   if (open_catalog) {

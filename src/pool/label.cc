@@ -24,6 +24,12 @@ io::Task<Result<void>> save_copy(io::Disk& disk, const DiskLabel* label, std::ui
   co_return co_await disk.write(offset, std::move(pieces), io::Durability::kDurable);
 }
 
+// An error of a copy that is whole is an empty one.
+bool lost(const Error& error, std::uint32_t copy) {
+  if (error.message.empty()) return false;
+  return error.code == ErrorCode::kDamaged || (error.code == ErrorCode::kNotFound && copy == 0);
+}
+
 Error no_label(const std::array<Error, 2>& errors) {
   const auto both = [&errors](ErrorCode code) { return errors[0].code == code && errors[1].code == code; };
   const auto any = [&errors](ErrorCode code) { return errors[0].code == code || errors[1].code == code; };
@@ -63,6 +69,7 @@ io::Task<Result<LoadedLabel>> load_label(io::Disk& disk) {
   if (!best.has_value()) co_return no_label(errors);
   LoadedLabel loaded;
   loaded.label = *best;
+  for (std::uint32_t copy = 0; copy < 2; ++copy) loaded.damaged[copy] = lost(errors[copy], copy);
   for (std::uint32_t copy = 0; copy < 2; ++copy) {
     // A newer version is never written over.
     if (errors[copy].code == ErrorCode::kUnsupported) continue;

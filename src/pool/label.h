@@ -12,6 +12,7 @@ namespace tidemark::pool {
 struct LoadedLabel {
   format::DiskLabel label{};
   std::array<bool, 2> needs_repair{};  // this copy is bad or behind
+  std::array<bool, 2> damaged{};       // this copy was lost; a blank copy 1 is not: formatting was cut short
 };
 
 // The newest whole copy. Writes nothing. kNotFound when both places are blank, else kUnsupported or kDamaged

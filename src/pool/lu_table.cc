@@ -13,7 +13,7 @@ using format::LuState;
 using format::LuTableRecord;
 
 Result<std::optional<LuTableRecord>> merge(Bytes first, Bytes second, const DiskIdentity& disk,
-                                           std::uint32_t index) {
+                                           std::uint32_t index, std::uint32_t* damaged) {
   const std::array<Result<LuTableRecord>, 2> copies = {format::decode_lu_record(first, disk, index),
                                                        format::decode_lu_record(second, disk, index)};
   std::optional<LuTableRecord> best;
@@ -26,6 +26,8 @@ Result<std::optional<LuTableRecord>> merge(Bytes first, Bytes second, const Disk
       any_whole = true;
     } else if (copy.error().code == ErrorCode::kUnsupported) {
       return copy.error();
+    } else {
+      ++*damaged;
     }
   }
   if (!any_whole) {
@@ -67,9 +69,9 @@ io::Task<Result<void>> LuTable::load() {
 Result<void> LuTable::adopt_block(std::uint32_t block, Bytes first, Bytes second) {
   for (std::uint32_t i = 0; i < kBlockRecords; ++i) {
     const std::uint32_t index = block * kBlockRecords + i;
-    TM_TRY_ASSIGN(records_[index],
-                  merge(first.subspan(i * kSectorSizeBytes, kSectorSizeBytes),
-                        second.subspan(i * kSectorSizeBytes, kSectorSizeBytes), identity_, index));
+    TM_TRY_ASSIGN(records_[index], merge(first.subspan(i * kSectorSizeBytes, kSectorSizeBytes),
+                                         second.subspan(i * kSectorSizeBytes, kSectorSizeBytes), identity_,
+                                         index, &damaged_copies_));
     if (!records_[index].has_value()) continue;
     sequence_ = std::max(sequence_, records_[index]->sequence);
     number_max_ = std::max<std::uint64_t>(number_max_, records_[index]->number.value);

@@ -25,6 +25,8 @@ class LuTable {
   // The record of the unit with this number, live or removed.
   const format::LuTableRecord* find(LuNumber number) const;
   const std::vector<std::optional<format::LuTableRecord>>& records() const { return records_; }
+  // Records of which load() found one copy damaged.
+  std::uint32_t damaged_copies() const { return damaged_copies_; }
 
   // The number after the highest ever given; each call gives another. Zero when the numbers are used up.
   LuNumber take_number();
@@ -50,6 +52,7 @@ class LuTable {
   const DiskIdentity identity_;
   std::vector<std::optional<format::LuTableRecord>> records_;
   std::set<std::uint32_t> held_;
+  std::uint32_t damaged_copies_ = 0;
   std::uint64_t sequence_ = 0;
   std::uint64_t number_max_ = 0;
 };

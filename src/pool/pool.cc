@@ -31,6 +31,11 @@ void for_each_run(std::vector<std::uint64_t>& slots, Visit visit) {
   }
 }
 
+std::string damaged_label(std::uint32_t copy) {
+  return "copy " + std::to_string(copy) + " of the disk's label, at offset " +
+         std::to_string(format::kLabelOffset[copy]) + ", was damaged; written again from the other";
+}
+
 }  // namespace
 
 io::Task<void> PoolCore::give_back(std::vector<std::uint64_t> released) {
@@ -85,6 +90,8 @@ class PoolImpl final : public Pool {
     return it == logs_.end() ? DiskOffset{} : it->second->offset();
   }
   PoolStatus status() const override;
+  std::vector<std::string> notices() const override { return notices_; }
+  void notice(std::string sentence) { notices_.push_back(std::move(sentence)); }
 
  private:
   Result<void> adopt_units();
@@ -105,12 +112,17 @@ class PoolImpl final : public Pool {
   std::unique_ptr<PoolCore> core_;
   std::map<LuNumber, std::shared_ptr<DataVolumeImpl>> data_;
   std::map<LuNumber, std::unique_ptr<LogVolume>> logs_;
+  std::vector<std::string> notices_;
 };
 
 // ---- Opening ----
 
 io::Task<Result<void>> PoolImpl::load() {
   TM_CO_TRY(co_await core_->units.load());
+  if (const std::uint32_t damaged = core_->units.damaged_copies(); damaged > 0) {
+    notice(std::to_string(damaged) + (damaged == 1 ? " record" : " records") +
+           " of the table of logical units had a damaged copy; " + "written again from the other");
+  }
   TM_CO_TRY(adopt_units());
   std::vector<std::uint64_t> stale;
   Result<void> adopted;
@@ -409,6 +421,9 @@ io::Task<Result<std::unique_ptr<Pool>>> Pool::open(io::Environment& environment,
   }
   TM_CO_TRY(co_await repair_label(disk, loaded));
   auto pool = std::make_unique<PoolImpl>(environment, disk, label, options);
+  for (std::uint32_t copy = 0; copy < 2; ++copy) {
+    if (loaded.damaged[copy]) pool->notice(damaged_label(copy));
+  }
   TM_CO_TRY(co_await pool->load());
   co_return std::unique_ptr<Pool>(std::move(pool));
 }

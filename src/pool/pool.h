@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
@@ -115,6 +116,9 @@ class Pool {
   virtual io::Disk* log_volume(LuNumber number) = 0;
   virtual DiskOffset log_volume_offset(LuNumber number) const = 0;
   virtual PoolStatus status() const = 0;
+  // What was found damaged while opening and made good from its other copy, a sentence each. It stays what it
+  // was until the pool is opened again.
+  virtual std::vector<std::string> notices() const = 0;
 };
 
 }  // namespace tidemark::pool

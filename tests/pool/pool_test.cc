@@ -29,10 +29,17 @@ TEST_F(PoolTest, OpenNamesWhatIsWrongWithTheLabel) {
   node = mine;
 
   // One copy damaged: used from the other, and repaired.
+  EXPECT_TRUE(pool == nullptr || pool->notices().empty());
   disk->flip_bit(100, 3);
   ASSERT_TRUE(try_open().ok());
+  ASSERT_EQ(pool->notices().size(), 1u);
+  EXPECT_NE(pool->notices()[0].find("copy 0 of the disk's label"), std::string::npos) << pool->notices()[0];
   disk->flip_bit((64 << 10) + 7, 0);
   ASSERT_TRUE(try_open().ok()) << "the first copy was written again";
+  ASSERT_EQ(pool->notices().size(), 1u);
+  EXPECT_NE(pool->notices()[0].find("copy 1 of the disk's label"), std::string::npos) << pool->notices()[0];
+  ASSERT_TRUE(try_open().ok());
+  EXPECT_TRUE(pool->notices().empty()) << "it is told until the next start";
   disk->flip_bit(100, 3);
   disk->flip_bit((64 << 10) + 7, 0);
   EXPECT_EQ(try_open().error().code, ErrorCode::kDamaged);
@@ -147,6 +154,7 @@ TEST_F(PoolTest, OneDamagedCopyOfATableIsRepairedBothAreNamed) {
     for (const std::uint64_t offset : at) {
       disk->flip_bit(offset + 20, 5);
       open();
+      EXPECT_EQ(pool->notices().size(), offset < layout.extent_table_offset[0] ? 1u : 0u);
       expect_stamps(number, {0, 3}, 50);
     }
     for (const std::uint64_t offset : at) disk->flip_bit(offset + 20, 5);
