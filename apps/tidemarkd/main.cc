@@ -111,16 +111,10 @@ struct Machine {
 
 io::Task<Result<std::vector<std::unique_ptr<io::Listener>>>> listen_all(io::Network& network,
                                                                         std::vector<std::string> addresses,
-                                                                        bool local_only, const char* what) {
+                                                                        const char* what) {
   std::vector<std::unique_ptr<io::Listener>> listeners;
   for (const std::string& text : addresses) {
     TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(text));
-    if (local_only && !address.is_local()) {
-      co_return fail(ErrorCode::kRefused, std::string(what) +
-                                              " is not encrypted in this version; only unix sockets and "
-                                              "loopback addresses are accepted, not " +
-                                              text);
-    }
     auto listener = co_await network.listen(address);
     if (!listener.ok()) {
       co_return fail(listener.error().code,
@@ -154,6 +148,15 @@ io::Task<Result<std::unique_ptr<os::FileDisk>>> open_disk(Machine* machine, std:
 io::Task<Result<void>> serve(Machine* machine) {
   const DaemonOptions& options = machine->options;
   const os::DataFolder& folder = machine->folder;
+  // The network first: an address that is taken is told before anything is made or recovered.
+  io::Network& network = machine->environment.network;
+  const std::vector<std::string> nbd_addresses = options.nbd;
+  const std::vector<std::string> replication_addresses = options.replication;
+  auto nbd = co_await listen_all(network, nbd_addresses, "NBD");
+  if (!nbd.ok()) co_return std::move(nbd).error();
+  auto replication = co_await listen_all(network, replication_addresses, "the replication service");
+  if (!replication.ok()) co_return std::move(replication).error();
+
   TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
   // The index is made after the first disk was formatted; from then on a disk that is missing or empty is a
   // loss to be told, not a new one to be made.
@@ -166,15 +169,6 @@ io::Task<Result<void>> serve(Machine* machine) {
   TM_CO_TRY_ASSIGN(const std::unique_ptr<os::FileDisk> disk,
                    co_await open_disk(machine, disk_path, disk_options));
   log_line("disk", disk->description());
-
-  // The network first: an address that is taken is told before anything is recovered.
-  io::Network& network = machine->environment.network;
-  const std::vector<std::string> nbd_addresses = options.nbd;
-  const std::vector<std::string> replication_addresses = options.replication;
-  auto nbd = co_await listen_all(network, nbd_addresses, false, "NBD");
-  if (!nbd.ok()) co_return std::move(nbd).error();
-  auto replication = co_await listen_all(network, replication_addresses, true, "the replication service");
-  if (!replication.ok()) co_return std::move(replication).error();
 
   const std::uint64_t cache = options.cache_size_bytes;
   const index::RocksIndexOptions index_options{

@@ -5,9 +5,14 @@
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
 
 #include "base/names.h"
 #include "base/time.h"
+#include "io/stream.h"
+#include "node/node.h"
 
 namespace tidemark {
 namespace {
@@ -59,11 +64,28 @@ Result<void> read_text(const std::string& path, const std::string& key, const to
   return {};
 }
 
+Result<std::string> read_file(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  std::string content;
+  int error = file == nullptr ? errno : 0;
+  if (file != nullptr) {
+    std::array<char, 4096> part{};
+    while (const std::size_t got = std::fread(part.data(), 1, part.size(), file))
+      content.append(part.data(), got);
+    if (std::ferror(file) != 0) error = errno;
+    (void)std::fclose(file);
+  }
+  if (error == 0) return content;
+  return fail(ErrorCode::kNotFound, "configuration file '" + printable(path, 300) +
+                                        "' cannot be read: " + std::generic_category().message(error));
+}
+
 // A configuration file: the long options as keys, and nothing else.
 Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
+  TM_TRY_ASSIGN(const std::string content, read_file(path));
   toml::table table;
   try {
-    table = toml::parse_file(path);
+    table = toml::parse(content, path);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::kInvalid, path + " line " + std::to_string(error.source().begin.line) + ": " +
                                          std::string(error.description()));
@@ -105,6 +127,22 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
   return {};
 }
 
+// Before anything is made: what is wrong here leaves nothing behind.
+Result<void> check_addresses(const std::string& option, const std::vector<std::string>& addresses,
+                             bool local_only) {
+  for (const std::string& text : addresses) {
+    auto address = io::Address::parse(text);
+    if (!address.ok()) return fail(ErrorCode::kInvalid, option + ": " + address.error().message);
+    if (local_only && !address->is_local()) {
+      return fail(ErrorCode::kInvalid, option +
+                                           ": not encrypted in this version, so only unix sockets and "
+                                           "loopback addresses are accepted, not " +
+                                           printable(text, 120));
+    }
+  }
+  return {};
+}
+
 Result<void> finish(DaemonOptions& options) {
   if (options.data_folder.empty()) {
     return fail(ErrorCode::kInvalid,
@@ -116,10 +154,18 @@ Result<void> finish(DaemonOptions& options) {
   if (options.nbd.empty()) options.nbd = {unix_prefix + "nbd.sock"};
   if (options.control.empty()) options.control = {unix_prefix + "control.sock"};
   if (options.replication.empty()) options.replication = {unix_prefix + "replication.sock"};
+  TM_TRY(check_addresses("--nbd", options.nbd, false));
+  TM_TRY(check_addresses("--control", options.control, true));
+  TM_TRY(check_addresses("--replication", options.replication, true));
+  if (options.cache_size_bytes < node::kCacheSizeBytesMin) {
+    return fail(ErrorCode::kInvalid, "--cache-size: a cache of " + format_size(options.cache_size_bytes) +
+                                         " is too small; at least " + format_size(node::kCacheSizeBytesMin) +
+                                         " are needed");
+  }
   constexpr std::uint64_t kDiskSizeBytesMin = 64 << 20;
   if (options.disk_size_bytes < kDiskSizeBytesMin || options.disk_size_bytes % 4096 != 0) {
-    return fail(ErrorCode::kInvalid, "a disk of " + std::to_string(options.disk_size_bytes) +
-                                         " bytes is not possible: at least 64 MiB, a multiple of 4096");
+    return fail(ErrorCode::kInvalid, "--disk-size: a disk of " + format_size(options.disk_size_bytes) +
+                                         " is not possible: at least 64 MiB, a multiple of 4 KiB");
   }
   return {};
 }
