@@ -16,6 +16,11 @@ std::string with_reason(std::string_view state, const std::string& reason) {
   return std::string(state) + (reason.empty() ? "" : " (" + reason + ")");
 }
 
+// "-" where nothing is known.
+std::string known(LogId id) {
+  return id.is_none() ? "-" : id.to_string();
+}
+
 std::string window_text(const control::JournalStatus& journal) {
   return short_time(journal.floor.timer) + " .. " + short_time(journal.head.timer);
 }
@@ -117,6 +122,12 @@ std::string pair_line(const control::PairStatus& pair) {
 }
 
 void show_pair(const control::PairStatus& pair) {
+  if (pair.state == control::PairState::kSmpl) {
+    const std::string group = printable(pair.group);
+    std::printf("group %s has no pair; make one with: tidemark pair create %s --peer ADDRESS\n",
+                group.c_str(), group.c_str());
+    return;
+  }
   Facts facts;
   facts.add("group", pair.group);
   facts.add("role", std::string(word(pair.role)));
@@ -135,10 +146,12 @@ void show_pair(const control::PairStatus& pair) {
                             " (" + percent(pair.copy_done_bytes, pair.copy_total_bytes) + ")");
   }
   facts.add("durable here", pair.durable.to_string());
-  facts.add("sent", pair.sent.to_string());
-  facts.add("received", pair.received.to_string());
-  facts.add("behind", std::to_string(pair.lag_entries) + " entries, " + format_size(pair.lag_bytes) + ", " +
-                          seconds_text(pair.lag_seconds));
+  facts.add("sent", known(pair.sent));
+  facts.add("received", known(pair.received));
+  // How far the secondary is behind only the primary knows.
+  if (pair.role == control::GroupRole::kPrimary)
+    facts.add("behind", std::to_string(pair.lag_entries) + " entries, " + format_size(pair.lag_bytes) + ", " +
+                            seconds_text(pair.lag_seconds));
   facts.print();
 }
 

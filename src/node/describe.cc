@@ -237,9 +237,9 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .sent = status->sent,
                            .received = status->received,
                            .durable = group.journal().durable(),
-                           .lag_entries = status->lag_entries,
-                           .lag_bytes = status->lag_bytes,
-                           .lag_seconds = status->lag_seconds,
+                           .lag_entries = status->lag.entries,
+                           .lag_bytes = status->lag.bytes,
+                           .lag_seconds = status->lag.seconds,
                            .copy_done_bytes = status->copy.done_bytes,
                            .copy_total_bytes = status->copy.total_bytes};
   if (info.state_reason.empty() && !status->link_up) info.state_reason = status->link_error;
@@ -362,8 +362,10 @@ std::vector<control::Problem> Node::problems() const {
     const std::optional<control::PairStatus> pair = pair_info(*group);
     if (!pair.has_value()) continue;
     const bool primary = pair->role == control::GroupRole::kPrimary;
-    const std::string resync =
+    const std::optional<replication::PairStatus> status = pairs_->status(name);
+    std::string resync =
         (primary ? std::string() : "on " + pair->peer_node + ": ") + "tidemark pair resync " + name;
+    if (status.has_value() && status->record.needs_copy) resync += " --give-up-window";
     if (pair->state == control::PairState::kPsue) {
       out.push_back(
           {name, "the pair is suspended by an error: " + pair->state_reason, pair->state_since, resync});

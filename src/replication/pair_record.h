@@ -31,9 +31,11 @@ struct PairRecord {
   std::string peer_group{};
   NodeIdentity peer_node{};
   std::string peer_name{};
-  std::string reason{};     // of a suspension
-  WallTime since{};         // of the state
-  LogId fork{};             // secondary side, kSsws: the last entry that both have
+  std::string reason{};  // of a suspension
+  WallTime since{};      // of the state
+  // Secondary side, kSsws: the last entry that both have. Primary side, while a copy is needed: the last
+  // entry that the peer acknowledged, if it had any.
+  LogId fork{};
   bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
 
   std::vector<std::byte> encode() const;

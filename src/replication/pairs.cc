@@ -15,11 +15,18 @@ Error no_pair(const std::string& group) {
       "group '" + group + "' has no pair; make one with `tidemark pair create " + group + " --peer ADDRESS`");
 }
 
+// Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
+void need_copy(PairRecord& record, LogId peer_had) {
+  record.needs_copy = true;
+  record.fork = peer_had;
+}
+
 }  // namespace
 
 Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
     : environment_(environment), self_(std::move(self)), host_(host), tasks_(environment.scheduler) {
   tasks_.spawn(watch_space());
+  tasks_.spawn(watch_lag());
 }
 
 Pairs::~Pairs() {
@@ -105,11 +112,11 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
     case Sender::Outcome::kRefused:
       // A copy that was cut off begins anew; until then the peer has nothing that entries could follow.
-      if (entry->record.state == PairState::kCopy) entry->record.needs_copy = true;
+      if (entry->record.state == PairState::kCopy) need_copy(entry->record, LogId());
       (void)co_await save(entry, PairState::kPsue, reason, entry->record.needs_copy ? LogId() : acked);
       break;
     case Sender::Outcome::kNeedsCopy:
-      entry->record.needs_copy = true;
+      need_copy(entry->record, acked);
       (void)co_await save(entry, PairState::kPsue, reason, LogId());
       break;
     case Sender::Outcome::kDeletedThere:
@@ -144,7 +151,7 @@ io::Task<void> Pairs::suspend_for_space(std::string name) {
   const bool full = entry->group->waits_for_space() || status.segments_free * 8 <= status.segments_total;
   if (!full || entry->group->local().peer_has == entry->group->journal().durable()) co_return;
   co_await stop_sender(entry, std::nullopt);
-  entry->record.needs_copy = true;
+  need_copy(entry->record, entry->group->local().peer_has);
   std::string reason = "the journal filled up while the peer was away; `tidemark pair resync " + name +
                        " --give-up-window` copies anew";
   (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
@@ -179,6 +186,7 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   if (record.side == Side::kPrimary && streams) {
     start_sender(adopted, make_sender(*group, record));
   }
+  if (record.side == Side::kPrimary) co_await look_up_owed(name);
   co_return Result<void>{};
 }
 
@@ -303,7 +311,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
   auto welcome =
       co_await sender->introduce(copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync);
   if (!welcome.ok()) {
-    if (welcome.error().code == ErrorCode::kExpired) entry->record.needs_copy = true;
+    if (welcome.error().code == ErrorCode::kExpired) need_copy(entry->record, entry->group->local().peer_has);
     co_return fail(welcome.error().code,
                    "the peer at " + record.peer_address + ": " + welcome.error().message);
   }
@@ -312,6 +320,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
                    "the peer refuses: " + welcome->error_message);
   }
   entry->record.needs_copy = false;
+  entry->record.fork = LogId();
   const LogId acked = sender->acked();
   start_sender(entry, std::move(sender));
   co_return co_await save(entry, record.state, std::string(), acked);
@@ -406,20 +415,18 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
     status.link_since = entry->sender->link_since();
     status.sent = entry->sender->sent();
     status.received = entry->sender->acked();
-    status.lag_entries = entry->sender->lag_entries();
-    status.lag_bytes = entry->sender->lag_bytes();
-    status.lag_seconds = entry->sender->lag_seconds();
     status.copy = entry->sender->copy_progress();
     status.link_error = entry->sender->last_error();
     if (!entry->sender->peer_units().empty()) status.peer_units = entry->sender->peer_units();
   } else if (entry->record.side == Side::kPrimary) {
-    status.received = entry->group->local().peer_has;
+    status.received = entry->peer_has();
   } else {
     status.link_up = entry->link != nullptr;
     status.link_since = entry->link_since;
     status.received = entry->durable;
     status.sent = entry->primary_head;
   }
+  if (entry->record.side == Side::kPrimary) status.lag = lag_of(*entry);
   return status;
 }
 

@@ -26,15 +26,23 @@ class PairHost {
   virtual void log(const std::string& event, const std::string& group, const std::string& text) = 0;
 };
 
+// What the peer lacks, with the link up or down, streaming or suspended.
+struct PairLag {
+  std::uint64_t entries = 0;
+  // Of the journal, frames and padding included. Exact while the place of the peer's newest entry is known;
+  // else from the beginning of the segment that holds it, so up to a segment too much. What the journal let
+  // go (a pair that needs a copy) is not in it.
+  std::uint64_t bytes = 0;
+  double seconds = 0;  // since the first entry that the peer lacks was appended
+};
+
 struct PairStatus {
   PairRecord record{};
   bool link_up = false;
   WallTime link_since{};
   LogId sent{};
   LogId received{};  // primary: durable at the peer. Secondary: durable here
-  std::uint64_t lag_entries = 0;
-  std::uint64_t lag_bytes = 0;
-  double lag_seconds = 0;
+  PairLag lag{};     // primary side
   CopyProgress copy{};
   std::string link_error{};
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
@@ -88,6 +96,9 @@ class Pairs {
   std::unique_ptr<Sender> make_sender(group::Group& group, const PairRecord& record);
   io::Task<void> handle(std::string group, std::uint64_t sender, Sender::Outcome outcome, std::string reason);
   io::Task<void> watch_space();
+  io::Task<void> watch_lag();
+  io::Task<void> look_up_owed(std::string group);
+  PairLag lag_of(const Entry& entry) const;
   io::Task<void> suspend_for_space(std::string group);
   io::Task<void> receive(std::unique_ptr<io::Stream> stream);
   io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);

@@ -14,11 +14,27 @@ struct Pairs::Entry {
   group::Group* group;
   PairRecord record{};
 
+  // The primary's: the newest entry that the peer is known to hold, also when it will be copied anew.
+  LogId peer_has() const {
+    if (sender != nullptr) return sender->acked();
+    return group->local().peer_has.is_none() ? record.fork : group->local().peer_has;
+  }
+
   // Primary side.
   std::unique_ptr<Sender> sender;
   io::TaskScope sender_task;
   // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.
   std::vector<format::UnitOfVolume> peer_units;
+
+  // Primary side: what the peer lacks, as it was looked up last (see lag.cc).
+  struct Owed {
+    LogId after{};                  // the peer's newest entry then
+    Place place{};                  // where what follows it begins in the journal
+    std::optional<WallTime> since;  // timer value of the first entry there; none: not looked up
+    std::optional<WallTime>
+        received_until;  // when the peer was last seen to have all up to some moment, that
+  };
+  Owed owed;
 
   // Secondary side: the connection that counts, and what came over it and is not durable here yet.
   std::shared_ptr<Link> link;

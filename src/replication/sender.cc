@@ -17,12 +17,6 @@ constexpr std::uint64_t kUnackedBytesMax = 32 << 20;
 constexpr std::uint64_t kChunkBytes = 1 << 20;
 constexpr std::uint64_t kLookAheadBytes = 256 << 20;
 
-std::uint64_t distance_bytes(Place from, Place to, const journal::JournalStatus& status) {
-  if (to <= from) return 0;
-  const std::uint64_t segments = to.generation() - from.generation();
-  return segments * status.segment_size_bytes + to.block() * kBlockSizeBytes - from.block() * kBlockSizeBytes;
-}
-
 }  // namespace
 
 std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
@@ -355,28 +349,9 @@ io::Task<void> Sender::say_goodbye(format::LinkMessage message) {
   co_await link->send_last(message, std::move(body));
 }
 
-std::uint64_t Sender::lag_entries() const {
-  const LogId head = group_.journal().durable();
-  if (acked_.epoch() == head.epoch()) return head.sequence() - std::min(head.sequence(), acked_.sequence());
-  std::uint64_t entries = 0;
-  for (const auto& [number, info] : group_.state().epochs().all()) {
-    if (number < acked_.epoch()) continue;
-    entries += info.last.sequence() - (number == acked_.epoch() ? acked_.sequence() : 0);
-  }
-  return entries;
-}
-
-std::uint64_t Sender::lag_bytes() const {
-  if (lag_entries() == 0) return 0;
-  return distance_bytes(acked_place_, group_.journal().durable_end(), group_.journal().status());
-}
-
-double Sender::lag_seconds() const {
-  if (lag_entries() == 0) return 0;
-  const index::EpochInfo* info = group_.state().epochs().find(acked_.epoch());
-  const WallTime since =
-      unacked_.empty() ? (info == nullptr ? WallTime{} : info->last_timer) : unacked_.front().timer;
-  return std::max(0.0, (environment_.clock.now() - since).to_seconds());
+std::optional<WallTime> Sender::oldest_unacked() const {
+  if (unacked_.empty()) return std::nullopt;
+  return unacked_.front().timer;
 }
 
 }  // namespace tidemark::replication

@@ -64,9 +64,10 @@ class Sender {
   LogId peer_floor() const { return peer_floor_; }
   // As the peer told last; empty until it has.
   const std::vector<format::UnitOfVolume>& peer_units() const { return peer_units_; }
-  std::uint64_t lag_bytes() const;
-  std::uint64_t lag_entries() const;
-  double lag_seconds() const;
+  // Where what follows acked() begins in the journal; none until a link was up.
+  Place acked_place() const { return acked_place_; }
+  // The timer value of the oldest entry that was sent and not acknowledged.
+  std::optional<WallTime> oldest_unacked() const;
   const std::string& last_error() const { return last_error_; }
   // Wakes when acked() moves or the link goes up or down.
   io::WaitQueue& moved() { return moved_; }
