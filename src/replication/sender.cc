@@ -17,6 +17,12 @@ constexpr std::uint64_t kUnackedBytesMax = 32 << 20;
 constexpr std::uint64_t kChunkBytes = 1 << 20;
 constexpr std::uint64_t kLookAheadBytes = 256 << 20;
 
+// Somebody listens there and does not answer a hello: another service, or a tidemarkd that ends just now.
+Error no_service(const Error& error) {
+  return fail(error.code, "no tidemarkd replication service answers there (" + error.message +
+                              "); the peer's address is that of its --replication");
+}
+
 }  // namespace
 
 std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
@@ -84,9 +90,11 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
     co_return fail(ErrorCode::kRefused, "the group has too many marks for a first copy by this version");
   }
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
-  TM_CO_TRY_ASSIGN(const Message answer, co_await link->receive_within(kWelcomeTimeout, 1 << 16));
+  auto answered = co_await link->receive_within(kWelcomeTimeout, 1 << 16);
+  if (!answered.ok()) co_return no_service(answered.error());
+  const Message& answer = *answered;
   if (answer.type != format::LinkMessage::kWelcome) {
-    co_return fail(ErrorCode::kInvalid, "the peer did not answer as a tidemarkd does");
+    co_return no_service(fail(ErrorCode::kInvalid, "the answer is not a welcome"));
   }
   TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answer.body));
   if (!welcome.accepted) co_return welcome;

@@ -198,6 +198,10 @@ class Pair(TidemarkTest):
         self.assertEqual(tokyo.refused("pair", "create", "nope", "--peer", f"unix:{osaka.folder}/replication.sock").code,
                          "not-found")
         self.assertEqual(tokyo.refused("pair", "suspend", "app").status, 1)
+        for service in ("nbd", "control"):
+            refusal = tokyo.refused("pair", "create", "app", "--peer", f"unix:{osaka.folder}/{service}.sock")
+            self.assertIn("no tidemarkd replication service answers there", refusal.message)
+            self.assertIn(f"{service}.sock", refusal.message)
         osaka.create("app", "other", size="4M")
         refusal = tokyo.refused("pair", "create", "app", "--peer", f"unix:{osaka.folder}/replication.sock")
         self.assertEqual(refusal.status, 1)

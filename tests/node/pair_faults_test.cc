@@ -458,6 +458,35 @@ TEST(PairFaults, AHelloThatIsNotThePrimarysIsRefusedAndThePairGoesOn) {
   bench.expect_same({"data"});
 }
 
+// Serves one connection: greets it as another service would, and hangs up.
+io::Task<void> greet_and_hang_up(io::Listener* listener) {
+  auto accepted = co_await listener->accept();
+  if (!accepted.ok()) co_return;
+  const std::string greeting = "NBDMAGICIHAVEOPT..";
+  std::vector<Buffer> pieces;
+  pieces.push_back(Buffer::copy_of(std::as_bytes(std::span(greeting))));
+  (void)co_await (*accepted)->write(std::move(pieces));
+  (*accepted)->close();
+}
+
+TEST(PairFaults, APeerAddressOfAnotherServiceIsNamedAsSuch) {
+  PairBench bench(48);
+  bench.make_group(bench.a, {"data"});
+  auto listener = bench.run(bench.world.network().listen(*io::Address::parse("unix:/other")));
+  ASSERT_TRUE(listener.ok());
+  io::TaskScope tasks(bench.world);
+  tasks.spawn(greet_and_hang_up(listener->get()));
+  control::PairCreateRequest request;
+  request.group = kGroup;
+  request.peer_address = "unix:/other";
+  const auto created = bench.run(bench.a.node->pair_create(request));
+  ASSERT_FALSE(created.ok());
+  const std::string& message = created.error().message;
+  EXPECT_NE(message.find("unix:/other"), std::string::npos) << message;
+  EXPECT_NE(message.find("no tidemarkd replication service answers there"), std::string::npos) << message;
+  EXPECT_EQ(bench.state(bench.a), PairState::kSmpl);
+}
+
 TEST(PairFaults, APairWithOneselfIsRefused) {
   PairBench bench(35);
   bench.make_group(bench.a, {"data"});
