@@ -43,7 +43,8 @@ Argument add_epoch(CLI::App* command, std::uint32_t& epoch) {
 }  // namespace
 
 void add_branch_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "branch", "Branches: what restores and takeovers left behind");
+  CLI::App* family = add_family(app, "branch", "Branches: what restores and takeovers left behind",
+                                "tidemark branch list app");
 
   auto list = std::make_shared<control::BranchListRequest>();
   CLI::App* command =

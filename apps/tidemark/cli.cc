@@ -115,8 +115,12 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
     app.exit(asked_for_help);
     return kExitDone;
   } catch (const CLI::ParseError& error) {
-    const std::vector<std::string> unknown = app.remaining(true);
-    if (!unknown.empty()) {
+    std::vector<std::string> unknown = app.remaining(true);
+    const bool ended_early = !unknown.empty() && unknown.front() == "--";
+    std::erase(unknown, "--");  // says where the options end, and is no argument itself
+    if (ended_early && app.get_subcommands().empty()) {
+      std::fprintf(stderr, "tidemark: '--' stands behind the command, before its arguments\n");
+    } else if (!unknown.empty()) {
       std::fprintf(stderr, "tidemark: there is no '%s' here\n", printable(unknown.front()).c_str());
     } else {
       std::fprintf(stderr, "tidemark: %s\n", printable(error.what(), kMessageLengthMax).c_str());
@@ -134,10 +138,11 @@ CLI::App* add_command(CLI::App& parent, const std::string& name, const std::stri
   return command;
 }
 
-CLI::App* add_family(CLI::App& parent, const std::string& name, const std::string& summary) {
+CLI::App* add_family(CLI::App& parent, const std::string& name, const std::string& summary,
+                     const std::string& example) {
   CLI::App* const family = parent.add_subcommand(name, summary);
   family->require_subcommand(1);
-  family->footer("");
+  family->footer("Example:\n  " + example + "\n");
   return family;
 }
 
@@ -241,9 +246,14 @@ Argument add_number(CLI::App* command, const std::string& name, std::optional<st
 }
 
 Argument add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
-                  const std::string& help) {
-  const auto read = [&bytes](const std::string& text) -> Result<void> {
-    TM_TRY_ASSIGN(bytes, parse_size(text));
+                  const std::string& help, const control::Rule& rule) {
+  const auto read = [&bytes, rule](const std::string& text) -> Result<void> {
+    TM_TRY_ASSIGN(const std::uint64_t parsed, parse_size(text));
+    if (parsed < rule.min || parsed > rule.max) {
+      return fail(ErrorCode::kInvalid, "must be from " + format_size(rule.min) + " to " +
+                                           format_size(rule.max) + ", not " + format_size(parsed));
+    }
+    bytes = parsed;
     return {};
   };
   return Argument(add_read(command, name, name, read, help)->type_name("SIZE"));

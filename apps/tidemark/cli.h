@@ -43,8 +43,13 @@ class Cli {
   // Asks the node.
   template <typename Request>
   Result<typename control::OperationOf<Request>::Reply> call(const Request& request) {
-    TM_TRY_ASSIGN(control::ApiClient client, connect());
     TM_TRY_ASSIGN(const std::chrono::seconds limit, time_limit_seconds());
+    return call_within(request, limit);
+  }
+  template <typename Request>
+  Result<typename control::OperationOf<Request>::Reply> call_within(const Request& request,
+                                                                    std::chrono::seconds limit) {
+    TM_TRY_ASSIGN(control::ApiClient client, connect());
     return client.call(request, limit);
   }
 
@@ -91,7 +96,8 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli);
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& summary,
                       const std::string& explanation, const std::string& example);
 // A command that only holds others.
-CLI::App* add_family(CLI::App& parent, const std::string& name, const std::string& summary);
+CLI::App* add_family(CLI::App& parent, const std::string& name, const std::string& summary,
+                     const std::string& example);
 
 // `work` runs when `command` was chosen.
 void on_chosen(Cli& cli, CLI::App* command, std::function<Result<void>()> work);
@@ -140,8 +146,9 @@ Argument add_number(CLI::App* command, const std::string& name, std::uint32_t& v
                     std::uint32_t max, const std::string& help);
 Argument add_number(CLI::App* command, const std::string& name, std::optional<std::uint32_t>& value,
                     std::uint32_t min, std::uint32_t max, const std::string& help);
+// Within `rule`.
 Argument add_size(CLI::App* command, const std::string& name, std::optional<std::uint64_t>& bytes,
-                  const std::string& help);
+                  const std::string& help, const control::Rule& rule = {});
 Argument add_duration(CLI::App* command, const std::string& name, std::optional<Duration>& duration,
                       const std::string& help);
 

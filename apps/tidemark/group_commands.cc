@@ -12,7 +12,6 @@ template <typename Request>
 void add_settings(CLI::App* command, Request& request) {
   add_duration(command, "--retain", request.retain,
                "How long past points stay readable, for example 24h or 7d; 0 promises no history");
-  add_size(command, "--journal-size", request.journal_size_bytes, "Size of the journal, for example 8G");
   add_word(command, "--on-full", request.on_full, "What to do when the journal is full");
 }
 
@@ -25,6 +24,8 @@ void add_create(CLI::App& family, Cli& cli) {
                   "tidemark group create app --retain 24h --journal-size 8G");
   add_group(command, request->group);
   add_settings(command, *request);
+  add_size(command, "--journal-size", request->journal_size_bytes,
+           "Size of the journal, for example 8G; it stays what it is", control::kJournalSizeRule);
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
 }
 
@@ -60,8 +61,8 @@ void add_set(CLI::App& family, Cli& cli) {
   add_group(command, request->group);
   add_settings(command, *request);
   on_chosen(cli, command, [&cli, request]() -> Result<void> {
-    if (!request->retain && !request->journal_size_bytes && !request->on_full) {
-      return cli.usage_error("nothing to change; give --retain, --journal-size or --on-full");
+    if (!request->retain && !request->on_full) {
+      return cli.usage_error("nothing to change; give --retain or --on-full");
     }
     return cli.ask(*request, show_group);
   });
@@ -83,17 +84,19 @@ void add_delete(CLI::App& family, Cli& cli) {
   CLI::App* command =
       add_command(family, "delete", "Delete a group",
                   "Deletes a group with its journal, its marks and all past points. A group that still "
-                  "has volumes is refused without --force. This cannot be undone.",
+                  "has volumes, connected writers or a pair is refused without --force; the refusal says "
+                  "what it has. This cannot be undone.",
                   "tidemark group delete app");
   add_group(command, request->group);
-  add_flag(command, "--force", request->force, "Even if it has volumes; they are deleted too");
+  add_flag(command, "--force", request->force, "Disconnect clients, dissolve its pair, delete its volumes");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_done("deleted")); });
 }
 
 }  // namespace
 
 void add_group_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "group", "Groups: volumes with one order of writes and one journal");
+  CLI::App* family = add_family(app, "group", "Groups: volumes with one order of writes and one journal",
+                                "tidemark group create app --retain 24h");
   add_create(*family, cli);
   add_list(*family, cli);
   add_show(*family, cli);

@@ -107,7 +107,8 @@ void add_show(CLI::App& family, Cli& cli) {
 }  // namespace
 
 void add_journal_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "journal", "The journal: every update in order");
+  CLI::App* family =
+      add_family(app, "journal", "The journal: every update in order", "tidemark journal status app");
   add_status(*family, cli);
   add_show(*family, cli);
 }

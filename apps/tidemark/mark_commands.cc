@@ -39,6 +39,32 @@ Argument add_mark_id(CLI::App* command, std::string& id) {
   return add_text(command, "ID", id, "The mark's id").required().shown_as("");
 }
 
+// Whoever waited in vain wants to know what there is: the mark may be durable here and on its way to the
+// peer.
+Error not_in_time(Cli& cli, const control::MarkCreateRequest& request) {
+  constexpr std::chrono::seconds kLookTime{2};
+  control::MarkShowRequest show;
+  show.group = request.group;
+  show.id = *request.id;
+  const std::string look = "; look with `tidemark mark show " + request.group + " " + *request.id + "`";
+  const Result<control::MarkInfo> mark = cli.call_within(show, kLookTime);
+  bool durable = false;
+  if (mark.ok()) {
+    control::JournalStatusRequest journal;
+    journal.group = request.group;
+    const Result<control::JournalStatus> status = cli.call_within(journal, kLookTime);
+    durable = status.ok() && status->durable && status->durable->log_id.raw() >= mark->log_id.raw();
+  }
+  if (!durable) {
+    return fail(ErrorCode::kTimeout, "mark '" + *request.id + "' was not made within " + cli.time_limit +
+                                         "; it may be made yet" + look);
+  }
+  return fail(ErrorCode::kTimeout, "mark '" + *request.id +
+                                       "' is durable here at log:" + mark->log_id.to_string() +
+                                       ", but the peer has not received it within " + cli.time_limit +
+                                       "; it goes over when the link is there" + look);
+}
+
 void add_create(CLI::App& family, Cli& cli) {
   struct Options {
     control::MarkCreateRequest request;
@@ -60,16 +86,18 @@ void add_create(CLI::App& family, Cli& cli) {
   add_text(command, "--note", options->request.note, "A line about it for people");
   add_word(command, "--wait", options->wait,
            "Return when it is durable on this node, or received by its peer (local)");
-  on_chosen(cli, command, [&cli, options] {
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
     control::MarkCreateRequest& request = options->request;
     request.host_time = now();
     request.host = host_name();
     request.id = options->id.empty() ? generate_mark_id(*request.host_time) : options->id;
     request.wait = options->wait.value_or(control::WaitFor::kLocal);
-    return cli.ask(request, [](const control::MarkInfo& mark) {
+    Result<void> asked = cli.ask(request, [](const control::MarkInfo& mark) {
       std::printf("%s  %s  %s\n", printable(mark.id, 200).c_str(), mark.log_id.to_string().c_str(),
                   format_time(mark.timer).c_str());
     });
+    if (!asked.ok() && asked.error().code == ErrorCode::kTimeout) return not_in_time(cli, request);
+    return asked;
   });
 }
 
@@ -160,7 +188,8 @@ void add_delete(CLI::App& family, Cli& cli) {
 }  // namespace
 
 void add_mark_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "mark", "Marks: names of points in the order of writes");
+  CLI::App* family = add_family(app, "mark", "Marks: names of points in the order of writes",
+                                "tidemark mark create app before-upgrade");
   add_create(*family, cli);
   add_list(*family, cli);
   add_simple<control::MarkShowRequest>(

@@ -64,7 +64,8 @@ void add_delete(CLI::App& family, Cli& cli) {
 }  // namespace
 
 void add_pair_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "pair", "Pairs: a group's copy on another node");
+  CLI::App* family =
+      add_family(app, "pair", "Pairs: a group's copy on another node", "tidemark pair status app");
   add_create(*family, cli);
   add_simple<control::PairStatusRequest>(
       *family, cli, "status", "Show the state of a pair",

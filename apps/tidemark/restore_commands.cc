@@ -18,9 +18,9 @@ std::string counted(std::uint64_t count, const char* one, const char* many) {
 void show_changes(const control::RestoreReply& reply) {
   if (reply.volumes.empty()) return;
   std::printf("\n");
-  // Only a dry run looks for what differs.
+  // Only a dry run looks for what differs, without reading it: what was written with the same content counts.
   std::vector<std::string> columns{"VOLUME", ">SIZE NOW", ">SIZE THEN"};
-  if (reply.dry_run) columns.insert(columns.end(), {">BLOCKS DIFFERING", ">BYTES DIFFERING"});
+  if (reply.dry_run) columns.insert(columns.end(), {">BLOCKS DIFFERING, AT MOST", ">BYTES, AT MOST"});
   Table table(columns);
   for (const control::VolumeChange& change : reply.volumes) {
     std::vector<std::string> row{change.volume, optional_size(change.size_bytes_now),

@@ -66,7 +66,8 @@ void add_create(CLI::App& family, Cli& cli) {
                   "is then the image's unless --size asks for more. Space is taken as it is written.",
                   "tidemark volume create app/db --size 10G");
   add_volume(command, options->target);
-  add_size(command, "--size", options->size_bytes, "Its size, for example 10G; a multiple of 4 KiB");
+  add_size(command, "--size", options->size_bytes, "Its size, for example 10G; a multiple of 4 KiB",
+           control::kVolumeSizeRule);
   add_existing_path(command, "--from", options->image, "Fill it from this image").shown_as("IMAGE");
   add_text(command, "--from-format", options->image_format,
            "The image's format (recognised); give it for images you do not trust")
@@ -111,7 +112,7 @@ void add_resize(CLI::App& family, Cli& cli) {
                   "a write: restoring to a point before it brings the old size and content back.",
                   "tidemark volume resize app/db --size 20G");
   add_volume(command, options->target);
-  add_size(command, "--size", options->size_bytes, "The new size").required();
+  add_size(command, "--size", options->size_bytes, "The new size", control::kVolumeSizeRule).required();
   add_flag(command, "--shrink", options->shrink, "Allow it to become smaller");
   on_chosen(cli, command, [&cli, options] {
     const control::VolumeResizeRequest request{options->target.group, options->target.volume,
@@ -142,7 +143,8 @@ void add_delete(CLI::App& family, Cli& cli) {
 }  // namespace
 
 void add_volume_commands(CLI::App& app, Cli& cli) {
-  CLI::App* family = add_family(app, "volume", "Volumes: what hosts see as disks");
+  CLI::App* family = add_family(app, "volume", "Volumes: what hosts see as disks",
+                                "tidemark volume create app/db --size 10G");
   add_create(*family, cli);
   add_list(*family, cli);
   add_show(*family, cli);

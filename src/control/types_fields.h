@@ -59,6 +59,7 @@ inline constexpr Rule kPointRule = Rule::token("point", kKnownMarkIdLengthMax + 
 inline constexpr Rule kNoteRule = Rule::text("note", kNoteLengthMax);
 inline constexpr Rule kLimitRule = Rule::number(1, kPageLimitMax);
 inline constexpr Rule kVolumeSizeRule = Rule::number(kBlockSizeBytes, 1ull << 60);
+inline constexpr Rule kJournalSizeRule = Rule::number(1 << 20, 1ull << 60);
 inline constexpr Rule kEpochRule = Rule::number(1, kEpochMax);
 
 // ---- Words
@@ -306,7 +307,7 @@ TM_FIELDS(TableReply) {
 TM_FIELDS(GroupCreateRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("retain_ns", r.retain);
-  v.field("journal_size_bytes", r.journal_size_bytes, Rule::number(1 << 20, 1ull << 60));
+  v.field("journal_size_bytes", r.journal_size_bytes, kJournalSizeRule);
   v.field("on_full", r.on_full);
 }
 TM_FIELDS(GroupListRequest) {}
@@ -319,7 +320,7 @@ TM_FIELDS(GroupShowRequest) {
 TM_FIELDS(GroupSetRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("retain_ns", r.retain);
-  v.field("journal_size_bytes", r.journal_size_bytes, Rule::number(1 << 20, 1ull << 60));
+  v.field("journal_size_bytes", r.journal_size_bytes, kJournalSizeRule);
   v.field("on_full", r.on_full);
 }
 TM_FIELDS(GroupOpenRequest) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "base/time.h"
 #include "pool/data_volume.h"
 #include "pool/label.h"
 #include "pool/log_volume.h"
@@ -282,9 +283,9 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
   if (!first.has_value()) {
     const PoolStatus now = status();
     co_return fail(ErrorCode::kNoSpace,
-                   "the pool has no " + std::to_string(size_bytes) +
-                       " bytes in one piece for a log volume (" + std::to_string(now.free_bytes) +
-                       " bytes are free in all); choose a smaller --journal-size or a larger disk");
+                   "the pool has no " + format_size(size_bytes) + " in one piece for a journal (" +
+                       format_size(now.free_bytes) +
+                       " are free in all); choose a smaller --journal-size or a larger disk");
   }
   SlotGrant grant(core_->slots);
   for (std::uint64_t i = 0; i < count; ++i) grant.take(*first + i);

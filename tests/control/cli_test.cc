@@ -102,7 +102,14 @@ TEST_F(CliTest, MistakesOfUsageAreNamedAndExitWithTwo) {
       {"group create app --retain soon", "'soon' is not a duration"},
       {"group create app --journal-size big", "'big' is not a size"},
       {"group create app --on-full explode", "must be one of drop-history|stop-writes"},
-      {"group set app", "nothing to change"},
+      {"group set app", "nothing to change; give --retain or --on-full"},
+      {"group set app --journal-size 1G", "there is no '--journal-size' here"},
+      {"group create app --journal-size 4K", "--journal-size: must be from 1 MiB to 1 EiB, not 4 KiB"},
+      {"volume create app/db --size 0", "--size: must be from 4 KiB to 1 EiB, not 0 B"},
+      {"volume resize app/db --size 1", "--size: must be from 4 KiB to 1 EiB, not 1 B"},
+      {"group create -- 'a b'", "group name 'a b' is not allowed"},
+      {"group show -- app more", "there is no 'more' here"},
+      {"-- group show app", "'--' stands behind the command"},
       {"volume create app --size 1G", "write GROUP/VOLUME"},
       {"volume create app/db@head --size 1G", "a point is not allowed here"},
       {"volume create app/db", "how large?"},
@@ -144,7 +151,70 @@ TEST_F(CliTest, WaitingTooLongExitsWithThree) {
   executor_.run([this] { node_.gate.close(); });
   const ProgramResult result = tidemark("--timeout 1s mark create app --wait peer");
   EXPECT_EQ(result.exit_code, 3) << result.err;
+  // The id was drawn here; whoever waits must learn it.
+  EXPECT_TRUE(result.err.starts_with("tidemark: mark 'm-2")) << result.err;
+  EXPECT_NE(result.err.find("; look with `tidemark mark show app m-2"), std::string::npos) << result.err;
   executor_.run([this] { node_.gate.open(); });
+}
+
+TEST_F(CliTest, AMarkThatThePeerDoesNotReceiveInTimeIsSaidToBeDurableHere) {
+  node_.refuse<MarkCreateRequest>(ErrorCode::kTimeout, "not finished within the time limit; it goes on");
+  const LogId at(Epoch{1}, 7);
+  node_.on<MarkShowRequest>([=](const MarkShowRequest& request) -> Result<MarkInfo> {
+    MarkInfo mark;
+    mark.id = request.id;
+    mark.log_id = at;
+    return mark;
+  });
+  LogId durable(Epoch{1}, 6);
+  node_.on<JournalStatusRequest>([&durable](const JournalStatusRequest&) -> Result<JournalStatus> {
+    JournalStatus status;
+    status.durable = PointInfo{durable, {}};
+    return status;
+  });
+  ProgramResult result = tidemark("--timeout 3s mark create app m --wait peer");
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.err,
+            "tidemark: mark 'm' was not made within 3s; it may be made yet; look with `tidemark mark show "
+            "app m`\n");
+  durable = at;
+  result = tidemark("--timeout 3s mark create app m --wait peer");
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.err,
+            "tidemark: mark 'm' is durable here at log:1.7, but the peer has not received it within 3s; it "
+            "goes over "
+            "when the link is there; look with `tidemark mark show app m`\n");
+}
+
+TEST_F(CliTest, PairStatusSaysWhatIsKnownAndHowToMakeAPair) {
+  PairStatus status;
+  status.group = "app";
+  node_.on<PairStatusRequest>([&status](const PairStatusRequest&) -> Result<PairStatus> { return status; });
+  EXPECT_EQ(tidemark("pair status app").out,
+            "group app has no pair; make one with: tidemark pair create app --peer ADDRESS\n");
+  status.role = GroupRole::kPrimary;
+  status.state = PairState::kPsue;
+  status.lag_entries = 5;
+  std::string out = tidemark("pair status app").out;
+  EXPECT_NE(out.find("received:      -\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("behind:        5 entries"), std::string::npos) << out;
+  status.role = GroupRole::kSecondary;
+  status.received = LogId(Epoch{1}, 9);
+  out = tidemark("pair status app").out;
+  EXPECT_NE(out.find("received:      1.9\n"), std::string::npos) << out;
+  EXPECT_EQ(out.find("behind"), std::string::npos) << "the secondary does not know it\n" << out;
+}
+
+TEST_F(CliTest, TwoDashesEndTheOptions) {
+  EXPECT_EQ(tidemark("-o json group show -- app").exit_code, 0);
+  EXPECT_EQ(tidemark("mark create --note x -- app before").exit_code, 0);
+}
+
+TEST_F(CliTest, TheHelpOfEveryCommandHasAnExample) {
+  for (const char* family : {"", "group", "volume", "pair", "journal", "mark", "branch", "group create"}) {
+    const ProgramResult help = tidemark(std::string(family) + " --help");
+    EXPECT_NE(help.out.find("Example:\n  tidemark "), std::string::npos) << family << "\n" << help.out;
+  }
 }
 
 TEST_F(CliTest, TheNodeIsFoundByFolderAddressAndVariable) {
