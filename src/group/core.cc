@@ -101,7 +101,10 @@ Result<void> Core::check_accepting() const {
   if (closing) return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
   if (held_back.has_value()) return *held_back;
   if (local.role == Role::kSecondary) {
-    return fail(ErrorCode::kReadOnly, "group '" + local.name + "' is the secondary of its pair here");
+    return fail(ErrorCode::kReadOnly, "group '" + local.name +
+                                          "' is the secondary of its pair here; say it on the primary, which "
+                                          "`tidemark pair status " +
+                                          local.name + "` names");
   }
   return {};
 }

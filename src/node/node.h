@@ -154,6 +154,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
+  Result<void> check_disposable(const group::Group& group) const;
+  Result<void> check_takes_changes(const group::Group& group) const;
 
   // describe.cc: what the node knows, in the words of the API
   control::GroupInfo group_info(const group::Group& group) const;

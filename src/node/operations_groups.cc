@@ -121,25 +121,48 @@ io::Task<Result<control::GroupInfo>> Node::group_serve(control::GroupServeReques
   co_return group_info(*group);
 }
 
+// Everything in the way of a deletion at once, so that whoever says --force knows what it will do.
+Result<void> Node::check_disposable(const group::Group& group) const {
+  std::vector<std::string> has;
+  std::string force;
+  const auto and_then = [&force](const std::string& what) { force += (force.empty() ? "" : ", ") + what; };
+  if (const std::vector<std::string> writers = writers_of(group.name()); !writers.empty()) {
+    has.push_back(writers.size() == 1 ? "a client that writes (" + writers.front() + ")"
+                                      : std::to_string(writers.size()) + " clients that write (" +
+                                            writers.front() + " and others)");
+    and_then("disconnects the clients");
+  }
+  if (const auto pair = pair_info(group); pair.has_value()) {
+    const std::string peer = pair->peer_node.empty() ? pair->peer_address : pair->peer_node;
+    const std::string state(control::word(pair->state));
+    has.push_back("a pair with " + peer + " in state " + state + (pair->link_up ? "" : ", link down"));
+    and_then("dissolves the pair as `tidemark pair delete` does (" + peer + " keeps its copy" +
+             (pair->link_up ? ")" : ", and is not told while the link is down)"));
+  }
+  const std::size_t volumes = group.volumes().size();
+  if (volumes != 0) has.push_back(std::to_string(volumes) + (volumes == 1 ? " volume" : " volumes"));
+  if (has.empty()) return {};
+  and_then("deletes the group with its volumes and its whole history");
+  std::string things;
+  for (std::size_t i = 0; i < has.size(); ++i) {
+    things += (i == 0 ? "" : i + 1 == has.size() ? " and " : ", ") + has[i];
+  }
+  return fail(ErrorCode::kRefused, "group '" + group.name() + "' has " + things + "; --force " + force);
+}
+
+// A secondary takes no changes of its own. The sentence says where to make them.
+Result<void> Node::check_takes_changes(const group::Group& group) const {
+  if (group.local().role != group::Role::kSecondary) return {};
+  const auto pair = pair_info(group);
+  return fail(ErrorCode::kRefused, "group '" + group.name() +
+                                       "' is the secondary of its pair here; say it on the primary" +
+                                       (pair.has_value() ? ", " + pair->peer_node : std::string()));
+}
+
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
-  if (!group->volumes().empty() && !request.force) {
-    co_return fail(ErrorCode::kRefused,
-                   "group '" + request.group +
-                       "' has volumes; delete them first, or say --force to delete the group "
-                       "with its volumes and its whole history");
-  }
-  const std::vector<std::string> writers = writers_of(request.group);
-  if (!writers.empty() && !request.force) {
-    co_return fail(ErrorCode::kBusy, "a client writes to group '" + request.group + "': " + writers.front());
-  }
-  if (pairs_->status(request.group).has_value()) {
-    if (!request.force) {
-      co_return fail(ErrorCode::kRefused, "group '" + request.group + "' has a pair; `tidemark pair delete " +
-                                              request.group + "` first");
-    }
-    (void)co_await pairs_->dissolve(request.group);
-  }
+  if (!request.force) TM_CO_TRY(check_disposable(*group));
+  if (pairs_->status(request.group).has_value()) (void)co_await pairs_->dissolve(request.group);
   GroupHandle gone = unregister_group(request.group);
   if (gone == nullptr) co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' is gone already");
   group = nullptr;
@@ -151,6 +174,7 @@ io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest r
 
 io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   auto created = co_await group->create_volume(request.volume, request.size_bytes);
   if (!created.ok()) co_return std::move(created).error();
   log_("volume-create", volume_field(request) + " " + log_field("size_bytes", created->size_bytes));
@@ -180,6 +204,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_show(control::VolumeShowReque
 
 io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   if (request.size_bytes < shape.size_bytes) {
     if (!request.shrink) {
@@ -202,6 +227,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeR
 
 io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   const control::VolumeInfo info = volume_info(*group, shape);
   if (info.writers_connected > 0 && !request.force) {

@@ -47,15 +47,22 @@ std::vector<const group::Mark*> marks_after(const group::GroupState& state, cons
   return heap;
 }
 
+// Marks of one path by the place of their points in the order, newest last.
+std::vector<std::string> in_order(const group::GroupState& state, std::vector<std::string> ids) {
+  const auto place = [&state](const std::string& id) {
+    const group::Mark* mark = state.find_mark(id);
+    return mark == nullptr ? std::tuple(std::uint64_t{0}, std::uint64_t{0}, std::string_view(id))
+                           : std::tuple(mark->at.raw(), mark->entry.raw(), std::string_view(id));
+  };
+  std::ranges::sort(ids, {}, place);
+  return ids;
+}
+
 }  // namespace
 
 io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  if (group->local().role == group::Role::kSecondary) {
-    co_return fail(
-        ErrorCode::kRefused,
-        "group '" + request.group + "' is the secondary of its pair here; make the mark on the primary");
-  }
+  TM_CO_TRY(check_takes_changes(*group));
   format::MarkRecord record;
   record.id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next()));
   record.host_time = request.host_time.value_or(WallTime{});
@@ -102,6 +109,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_show(control::MarkShowRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   format::MarkRecord record;
   record.id = request.id;
   record.note = request.note;
@@ -112,6 +120,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kHold);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
@@ -119,6 +128,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kRelease);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
@@ -126,6 +136,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseReque
 
 io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(check_takes_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kDelete);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return control::Done();
@@ -144,7 +155,7 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
   reply.target.timer = plan.target.timer;
   reply.entries_left = plan.entries_left;
   reply.marks_left = plan.marks_left.size();
-  reply.marks_left_ids = plan.marks_left;
+  reply.marks_left_ids = in_order(group->state(), plan.marks_left);
   reply.writers = writers_of(request.group);
   if (reply.marks_left_ids.size() > control::kPageLimitDefault) {
     reply.marks_left_ids.erase(reply.marks_left_ids.begin(),

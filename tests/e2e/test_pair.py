@@ -190,6 +190,36 @@ class Pair(TidemarkTest):
         self.assertHolds(osaka, "app/db@two", expected)
         self.assertEqual(osaka.cli("pair", "status", "app")["role"], "secondary")
 
+    def test_a_peer_that_is_away_is_behind_and_a_mark_says_that_it_waits(self):
+        tokyo, osaka = self.pair("db", size="16M")
+        tokyo.mark("app", "one", "--wait", "peer")
+        osaka.kill()
+        self.wait_for_link(tokyo, False)
+        tokyo.write("app/db", 0, b"1" * 4 * BLOCK)
+        status = tokyo.cli("pair", "status", "app")
+        self.assertGreaterEqual(status["lag_entries"], 1)
+        self.assertGreaterEqual(status["lag_bytes"], 4 * BLOCK)
+        wait_until(lambda: tokyo.cli("pair", "status", "app")["lag_seconds"] >= 2, "the lag grows")
+        refusal = tokyo.refused("--timeout", "1s", "mark", "create", "app", "--wait", "peer")
+        self.assertEqual((refusal.status, refusal.code), (3, "timeout"))
+        last = tokyo.cli("mark", "list", "app")["marks"][-1]["id"]
+        for word in (f"mark '{last}' is durable here", "has not received it", f"tidemark mark show app {last}"):
+            self.assertIn(word, refusal.message)
+        tokyo.cli("pair", "suspend", "app")
+        suspended = tokyo.cli("pair", "status", "app")
+        self.assertGreaterEqual(suspended["lag_entries"], 2)
+        self.assertGreaterEqual(suspended["lag_seconds"], 2)
+        refusal = tokyo.refused("group", "delete", "app")
+        self.assertRefused(refusal, "refused", "a pair with osaka", "1 volume", "--force")
+
+    def test_a_secondary_says_where_to_make_changes(self):
+        tokyo, osaka = self.pair("db", size="4M")
+        tokyo.mark("app", "one", "--wait", "peer")
+        for command in (("volume", "create", "app/x", "--size", "1M"), ("volume", "delete", "app/db"),
+                        ("mark", "create", "app", "two"), ("mark", "hold", "app", "one"),
+                        ("mark", "release", "app", "one")):
+            self.assertRefused(osaka.refused(*command), "refused", "say it on the primary, tokyo")
+
     def test_what_cannot_be_paired(self):
         tokyo, osaka = self.node("tokyo"), self.node("osaka")
         tokyo.create("app", "db", size="4M")

@@ -35,6 +35,91 @@ TEST(Node, AWallClockThatJumpsIsToldAndExpiresNothing) {
   EXPECT_TRUE(problems_of(bench).empty()) << "no news any more";
 }
 
+TEST(Node, ADamagedLabelThatWasMadeGoodIsToldUntilTheNextStart) {
+  PairBench bench(44);
+  EXPECT_TRUE(problems_of(bench).empty());
+  bench.a.power_cut();
+  bench.a.disk.flip_bit(100, 3);
+  ASSERT_NO_FATAL_FAILURE(bench.a.start());
+  const auto problems = problems_of(bench);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_NE(problems[0].text.find("copy 0 of the disk's label"), std::string::npos) << problems[0].text;
+  bool logged = false;
+  for (const std::string& line : bench.a.log)
+    logged |= line.find(" disk-damage notice=") != std::string::npos;
+  EXPECT_TRUE(logged);
+  bench.a.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.a.start());
+  EXPECT_TRUE(problems_of(bench).empty());
+}
+
+TEST(Node, ADeletionThatNeedsForceSaysEverythingThatForceWillDo) {
+  PairBench bench(45);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  auto writer = bench.run(bench.a.node->open("app/data", "host7"));
+  ASSERT_TRUE(writer.ok());
+  control::GroupDeleteRequest request;
+  request.group = kGroup;
+  auto refused = bench.run(bench.a.node->group_delete(request));
+  ASSERT_EQ(refused.error().code, ErrorCode::kRefused);
+  for (const char* word : {"host7 on app/data", "a pair with osaka in state PAIR", "1 volume;",
+                           "--force disconnects", "dissolves the pair", "osaka keeps its copy"}) {
+    EXPECT_NE(refused.error().message.find(word), std::string::npos)
+        << word << ": " << refused.error().message;
+  }
+  writer = fail(ErrorCode::kClosed, "");
+  request.force = true;
+  ASSERT_TRUE(bench.run(bench.a.node->group_delete(request)).ok());
+  EXPECT_FALSE(bench.a.has_group());
+  // The peer goes on by itself.
+  ASSERT_TRUE(bench.wait_for([&] { return bench.b.group().local().pair.empty(); }));
+  EXPECT_TRUE(bench.write(bench.b, "data", 1, 1).ok());
+}
+
+TEST(Node, MarksThatARestoreLeavesStandInTheirOrder) {
+  PairBench bench(46);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_TRUE(bench.mark(bench.a, "start").ok());
+  for (const char* id : {"z", "b", "m", "a"}) ASSERT_TRUE(bench.mark(bench.a, id).ok());
+  const auto reply = bench.restore(bench.a, "start");
+  ASSERT_TRUE(reply.ok()) << reply.error().message;
+  EXPECT_EQ(reply->marks_left_ids, (std::vector<std::string>{"z", "b", "m", "a"}));
+}
+
+TEST(Node, WritesRefusedForSpaceAndTakenAgainAreLogged) {
+  PairBench bench(47);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_TRUE(bench.mark(bench.a, "held").ok());
+  control::MarkHoldRequest hold;
+  hold.group = kGroup;
+  hold.id = "held";
+  ASSERT_TRUE(bench.run(bench.a.node->mark_hold(hold)).ok());
+  const auto lines = [&](const std::string& event) {
+    int count = 0;
+    for (const std::string& line : bench.a.log)
+      count += line.find(" " + event + " group=app") != std::string::npos;
+    return count;
+  };
+  auto target = bench.run(bench.a.node->open("app/data", "host"));
+  ASSERT_TRUE(target.ok());
+  int refused = 0;
+  for (int i = 0; i < 300 && refused < 3; ++i) {
+    Buffer data = Buffer::allocate(32 * kBlockSizeBytes);
+    std::memset(data.data(), i, data.size());
+    if (!bench.run((*target)->write(0, data, false)).ok()) ++refused;
+  }
+  ASSERT_EQ(refused, 3);
+  EXPECT_EQ(lines("writes-refused"), 1) << "once, however many are refused";
+  EXPECT_EQ(lines("writes-accepted"), 0);
+  control::MarkReleaseRequest release;
+  release.group = kGroup;
+  release.id = "held";
+  ASSERT_TRUE(bench.run(bench.a.node->mark_release(release)).ok());
+  ASSERT_TRUE(bench.run((*target)->write(0, block_of(1), false)).ok());
+  EXPECT_EQ(lines("writes-accepted"), 1);
+}
+
 TEST(Node, AClockThatIsSetRightByALittleIsNoNews) {
   PairBench bench(42);
   bench.make_group(bench.a, {"data"});
