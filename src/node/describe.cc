@@ -349,14 +349,6 @@ std::vector<control::Problem> Node::problems() const {
       out.push_back({name, "its exports are closed after a forced restore", std::nullopt,
                      "tidemark group open " + name});
     }
-    if (const auto window = group->shortened_window(); window.has_value()) {
-      const Duration whole = Duration::seconds(static_cast<std::int64_t>(window->to_seconds()));
-      out.push_back({name,
-                     "history within the retention was given up for want of space: the window reaches back " +
-                         format_duration(whole) + " of " + format_duration(group->local().settings.retain) +
-                         "; the journal is too small for what is written",
-                     std::nullopt, "tidemark journal status " + name});
-    }
     if (group->alarm().has_value())
       out.push_back({name, *group->alarm(), std::nullopt, "tidemark journal status " + name});
     const std::optional<control::PairStatus> pair = pair_info(*group);
@@ -379,6 +371,17 @@ std::vector<control::Problem> Node::problems() const {
                      "the link to " + pair->peer_node + " is down; streaming resumes by itself",
                      pair->link_since,
                      {}});
+    }
+  }
+  // What went wrong comes before what only got less.
+  for (const auto& [name, group] : groups_) {
+    if (const auto window = group->shortened_window(); window.has_value()) {
+      const Duration whole = Duration::seconds(static_cast<std::int64_t>(window->to_seconds()));
+      out.push_back({name,
+                     "history within the retention was given up for want of space: the window reaches back " +
+                         format_duration(whole) + " of " + format_duration(group->local().settings.retain) +
+                         "; the journal is too small for what is written",
+                     std::nullopt, "tidemark journal status " + name});
     }
   }
   return out;

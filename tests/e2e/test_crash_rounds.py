@@ -204,7 +204,9 @@ class CrashRounds(TidemarkTest):
         self.assertGreater(last, rounds)
         self.assertGreater(len(kept), rounds)
         for node in (tokyo, osaka):
-            self.assertEqual(node.cli("status")["problems"], [])
+            # A journal that is too small for its retention says so; nothing else is wrong.
+            problems = [problem["text"] for problem in node.cli("status")["problems"]]
+            self.assertEqual([text for text in problems if not text.startswith("history within the retention")], [])
         return tokyo, kept
 
     def check_marks(self, kept, dice, *nodes, compared=MARKS_COMPARED):

@@ -199,7 +199,6 @@ class Pair(TidemarkTest):
         status = tokyo.cli("pair", "status", "app")
         self.assertGreaterEqual(status["lag_entries"], 1)
         self.assertGreaterEqual(status["lag_bytes"], 4 * BLOCK)
-        wait_until(lambda: tokyo.cli("pair", "status", "app")["lag_seconds"] >= 2, "the lag grows")
         refusal = tokyo.refused("--timeout", "1s", "mark", "create", "app", "--wait", "peer")
         self.assertEqual((refusal.status, refusal.code), (3, "timeout"))
         last = tokyo.cli("mark", "list", "app")["marks"][-1]["id"]
@@ -208,7 +207,7 @@ class Pair(TidemarkTest):
         tokyo.cli("pair", "suspend", "app")
         suspended = tokyo.cli("pair", "status", "app")
         self.assertGreaterEqual(suspended["lag_entries"], 2)
-        self.assertGreaterEqual(suspended["lag_seconds"], 2)
+        self.assertGreaterEqual(suspended["lag_seconds"], 1, "the mark alone waited for as long")
         refusal = tokyo.refused("group", "delete", "app")
         self.assertRefused(refusal, "refused", "a pair with osaka", "1 volume", "--force")
 
