@@ -201,6 +201,7 @@ TEST(PairFaults, APowerCutAnywhereInTheMakingOfAGroupLeavesNothingInTheWay) {
       }(bench.a.node));
       bench.world.run_steps(steps);
       whole = bench.a.has_group();
+      creating.cancel_all();
       bench.a.power_cut();
     }
     ASSERT_NO_FATAL_FAILURE(bench.a.start());
