@@ -7,13 +7,6 @@
 #include "journal/state.h"
 
 namespace tidemark::journal {
-namespace {
-
-// Read at once when frames are walked: most batches' metas fit, and small batches come by the dozen.
-constexpr std::uint32_t kWindowBlocks = 16;
-
-}  // namespace
-
 io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, Place limit) {
   const bool inside = window.begin.generation() == place.generation() && window.begin <= place &&
                       place.block() + blocks <= window.begin.block() + window.blocks;
@@ -21,7 +14,7 @@ io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, P
     co_return window.bytes.slice((place.block() - window.begin.block()) * kBlockSizeBytes,
                                  blocks * kBlockSizeBytes);
   const std::uint32_t in_segment = segment_blocks() - place.block();
-  const std::uint32_t count = std::min(std::max(blocks, kWindowBlocks), in_segment);
+  const std::uint32_t count = std::min(std::max(blocks, window_blocks), in_segment);
   if (count < blocks || find_segment(place.generation()) == nullptr) {
     co_return tidemark::fail(ErrorCode::kInvalid, "a read beyond the end of a segment");
   }

@@ -92,6 +92,7 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
 
 io::Task<Result<Beyond>> State::look_beyond(Place end, const SegmentStarts& starts) {
   Beyond beyond;
+  window_blocks = kSweepWindowBlocks;
   std::vector<Segment> segments = starts.beheaded;
   for (const auto& [generation, segment] : starts.all) segments.push_back(segment);
   for (const Segment& segment : segments) {
@@ -268,6 +269,7 @@ io::Task<Result<void>> State::recover() {
   }
   window.blocks = 0;
   window.bytes = Buffer();
+  window_blocks = kWindowBlocks;
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
   co_return co_await disk.flush();
 }

@@ -30,6 +30,10 @@ inline constexpr std::uint32_t kPreparedAhead = 2;
 // After a recovery generations go on this much higher, so that what was cut can never be taken for what came
 // after.
 inline constexpr std::uint64_t kGenerationSkip = 16;
+// Read at once when frames are walked: most batches' metas fit, and small batches come by the dozen. When
+// every block behind the end of the journal is looked at, a start waits for it.
+inline constexpr std::uint32_t kWindowBlocks = 16;
+inline constexpr std::uint32_t kSweepWindowBlocks = 256;
 // One point of the directory at least every so many bytes of journal.
 inline constexpr std::uint64_t kDirectoryStepBytes = 256 << 10;
 
@@ -187,6 +191,7 @@ struct State {
     Buffer bytes{};
   };
   Window window;
+  std::uint32_t window_blocks = kWindowBlocks;  // read at once
   // The frame at `place`, meta verified. `limit`: blocks at or after it are not to be remembered, because
   // they may still be written.
   io::Task<Result<Frame>> read_frame(Place place, Place limit);
