@@ -325,7 +325,7 @@ bool Destager::history_has_expired() const {
   const Duration slack = std::max(kExpirySlackMin, Duration{retain.ns / 4});
   return core_.local.window_open && core_.local.floor != core_.head() &&
          core_.scheduler().now() - expiry_looked_at_ >= slack &&
-         core_.age_now() - core_.local.floor_timer > retain + slack;
+         core_.age_now() - core_.local.floor_timer - slack > retain;
 }
 
 io::Task<void> Destager::run() {
