@@ -7,8 +7,8 @@
 
 namespace tidemark::group {
 
-// Names a cached block by where it lies: `space` tells journals and base volumes of the node apart,
-// `block` is a Place or a block index in it. What a key names never changes while it is cached, except
+// Names a cached block by where it lies: `space` is the number of the logical unit, which is never used
+// twice; `block` is a Place or a block index in it. What a key names never changes while it is cached, except
 // for a base block, which destaging erases before it writes it.
 struct CacheKey {
   std::uint64_t space = 0;

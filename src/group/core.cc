@@ -21,9 +21,11 @@ journal::NewEntry entry_with_body(format::EntryKind kind, std::vector<std::byte>
   return {.kind = kind, .body = std::move(body)};
 }
 
-Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal)
+Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal,
+           LuNumber log_volume_number)
     : context(std::move(group_context)),
       journal(std::move(opened_journal)),
+      log_volume(log_volume_number),
       live_path(std::make_shared<index::Path>()),
       space_freed(context.environment.scheduler),
       floor_wanted(context.environment.scheduler),

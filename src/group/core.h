@@ -70,10 +70,12 @@ class PointPin;
 //   do.
 //   3. Once `failure` is set nothing is appended any more.
 struct Core {
-  Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal);
+  Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_journal,
+       LuNumber log_volume_number);
 
   GroupContext context;
   std::unique_ptr<journal::Journal> journal;
+  LuNumber log_volume{};  // where the journal lies
   std::unique_ptr<index::VersionIndex> index;
   LocalRecord local;
   GroupState state;

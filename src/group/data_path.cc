@@ -6,9 +6,6 @@
 namespace tidemark::group {
 namespace {
 
-// Base blocks are cached under their logical unit's number, journal blocks under the group's.
-constexpr std::uint64_t kJournalSpaceFlag = 1ull << 63;
-
 BlockRange covering(std::uint64_t offset, std::uint64_t length) {
   return {offset / kBlockSizeBytes, (offset + length + kBlockSizeBytes - 1) / kBlockSizeBytes};
 }
@@ -18,13 +15,6 @@ bool is_block_aligned(std::uint64_t offset, std::uint64_t length) {
 }
 
 }  // namespace
-
-std::uint64_t DataPath::journal_space() const {
-  const auto& bytes = core_.journal->group().bytes;
-  std::uint64_t space = 0;
-  for (std::size_t i = 0; i < 8; ++i) space = (space << 8) | bytes[i];
-  return space | kJournalSpaceFlag;
-}
 
 void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
   const journal::Appended appended = core_.journal->append(
@@ -236,7 +226,8 @@ io::Task<Result<void>> DataPath::read_piece(index::Piece piece, Buffer out, bool
     std::memcpy(out.data(), recent.data(), out.size());
     co_return Result<void>{};
   }
-  const std::uint64_t space = journal_space();
+  // A place names other bytes when the group is made anew, under the same identity, on another log volume.
+  const std::uint64_t space = core_.log_volume.value;
   bool cached = true;
   for (std::uint64_t i = 0; i < count && cached; ++i) {
     cached = core_.context.cache.read({space, piece.place.raw() + i},

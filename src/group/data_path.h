@@ -59,7 +59,6 @@ class DataPath {
   io::Task<Result<void>> read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_piece(index::Piece piece, Buffer out, bool* hit);
   io::Task<Result<Volume*>> writable(VolumeId volume);
-  std::uint64_t journal_space() const;
 
   Core& core_;
 };

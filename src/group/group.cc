@@ -49,11 +49,10 @@ format::ControlRecord record_of(const std::string& mark_id, format::MarkAction a
 }  // namespace
 
 Group::Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume)
-    : core_(std::move(context), std::move(journal)),
+    : core_(std::move(context), std::move(journal), log_volume),
       data_(core_),
       points_(core_),
       destager_(core_, data_),
-      log_volume_(log_volume),
       tasks_(core_.scheduler()) {}
 
 Group::~Group() {

@@ -78,9 +78,9 @@ class Group {
   // ---- What it is ----
   const std::string& name() const { return core_.local.name; }
   GroupIdentity identity() const { return core_.journal->group(); }
-  LuNumber log_volume() const { return log_volume_; }
+  LuNumber log_volume() const { return core_.log_volume; }
   std::uint64_t log_volume_size_bytes() const {
-    return core_.context.pool.log_volume(log_volume_)->size_bytes();
+    return core_.context.pool.log_volume(core_.log_volume)->size_bytes();
   }
   const LocalRecord& local() const { return core_.local; }
   const GroupState& state() const { return core_.state; }
@@ -92,7 +92,10 @@ class Group {
   const journal::Journal& journal() const { return *core_.journal; }
   index::IndexStatus index_status() const { return core_.index->status(); }
   std::vector<Destager::Pin> pins() const { return destager_.pins(); }
-  const std::optional<Error>& failure() const { return core_.failure; }
+  // Why it stopped; nothing while it goes on.
+  const std::optional<Error>& failure() const {
+    return core_.failure.has_value() ? core_.failure : core_.journal->failed();
+  }
   const std::optional<std::string>& alarm() const { return core_.alarm; }
   // How far back the window reaches, when that is less than the retention because space ran short.
   std::optional<Duration> shortened_window() const;
@@ -199,7 +202,6 @@ class Group {
   DataPath data_;
   Points points_;
   Destager destager_;
-  LuNumber log_volume_{};
   std::uint64_t appended_since_snapshot_bytes_ = 0;
   io::TaskScope tasks_;
 };

@@ -74,6 +74,11 @@ io::Task<Result<void>> View::read_blocks(BlockRange blocks, Buffer out) {
 
 // Nothing may be awaited between this and the read that registers itself.
 Result<void> View::check_alive() const {
+  if (core_.closing) {
+    return fail(ErrorCode::kShutdown, "the view of log:" + point_.at.to_string() + " ended with group '" +
+                                          core_.name() +
+                                          "': the node stops, or the group's copy begins anew");
+  }
   if (core_.state.epochs().is_ancestor(core_.local.floor, point_.at)) return {};
   return fail(ErrorCode::kExpired, "the view of log:" + point_.at.to_string() + " of group '" + core_.name() +
                                        "' was given up: the journal is full and nothing else in it could go");

@@ -67,7 +67,7 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
   for (const std::string& notice : node->pool_->notices()) {
     node->log_("disk-damage", log_field("notice", notice));
   }
-  co_await node->remove_scratch_units();
+  co_await node->remove_leftover_units();
   co_await node->open_groups();
   if (open_catalog) {
     auto opened = open_catalog();
@@ -122,14 +122,19 @@ group::GroupContext Node::group_context() {
           .journal_options = journal_options};
 }
 
-io::Task<void> Node::remove_scratch_units() {
-  // Scratch of writable views that a crash left behind.
-  for (const pool::LuRecord& unit : pool_->units()) {
-    if (unit.kind != pool::LuKind::kData || !unit.group.is_zero()) continue;
+// What a crash left of writable views, and data volumes without a log volume: those of a group whose making
+// was cut off while its first record may have reached the disk or not. A group's log volume is made first and
+// goes last.
+io::Task<void> Node::remove_leftover_units() {
+  const std::vector<pool::LuRecord> units = pool_->units();
+  std::set<GroupIdentity> groups;
+  for (const pool::LuRecord& unit : units) {
+    if (unit.kind == pool::LuKind::kLog) groups.insert(unit.group);
+  }
+  for (const pool::LuRecord& unit : units) {
+    if (unit.kind != pool::LuKind::kData || groups.contains(unit.group)) continue;
     auto removed = co_await pool_->remove(unit.number);
-    if (!removed.ok())
-      log_("scratch-kept",
-           log_field("unit", unit.number.value) + " " + log_field("reason", removed.error().message));
+    log_("unit-leftover", log_field("unit", unit.number.value) + outcome_field(removed));
   }
 }
 
@@ -176,6 +181,11 @@ io::Task<void> Node::open_groups() {
     if (!adopted.ok())
       log_("pair-broken", log_field("group", name) + " " + log_field("reason", adopted.error().message));
   }
+}
+
+GroupHandle Node::hold_group(const std::string& name) const {
+  const auto found = groups_.find(name);
+  return found == groups_.end() ? nullptr : found->second;
 }
 
 group::Group* Node::find_group(const std::string& name) {

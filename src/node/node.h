@@ -85,6 +85,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<nbd::ExportInfo>> describe(std::string name) override;
   io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> open(std::string name, std::string client) override;
 
+  // A group that stays as long as it is held, also when it is deleted meanwhile. Null when there is none.
+  GroupHandle hold_group(const std::string& name) const;
+
   // ---- replication::PairHost
   group::Group* find_group(const std::string& name) override;
   io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) override;
@@ -147,7 +150,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   group::GroupContext group_context();
   io::Task<void> open_groups();
   io::Task<void> watch_clock();
-  io::Task<void> remove_scratch_units();
+  io::Task<void> remove_leftover_units();
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);
