@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -65,7 +66,8 @@ struct Operation {
   std::uint64_t end = 0;
   std::vector<Buffer> pieces;
   bool durable = false;
-  bool must_fail = false;
+  std::optional<DiskFault> fault;
+  bool suffers(DiskFault which) const { return fault == which; }
   std::uint64_t covers_writes_until = 0;  // kFlush
   Duration latency{};
   Result<void> result;
@@ -104,7 +106,12 @@ struct Disk::State {
   std::uint64_t next_operation_number = 0;
   std::uint64_t writes_completed = 0;
   std::uint64_t reads_started = 0, writes_started = 0, flushes_started = 0, bytes_written = 0;
-  std::set<std::uint64_t> failing_reads, failing_writes, failing_flushes;
+  std::map<std::uint64_t, DiskFault> planned_reads, planned_writes, planned_flushes;  // by operation
+  std::vector<DiskFaultHit> hits;
+  std::set<std::uint64_t> bad_pages;
+  std::unordered_map<std::uint64_t, PagePointer> older;  // before the last write; options.remembers_older
+  MonotonicTime hung_until{};
+  Duration slowed_by{};
   io::TaskScope device;  // goes first: its tasks use the rest
 
   PagePointer media_page(std::uint64_t page) const {
@@ -128,6 +135,7 @@ struct Disk::State {
   }
 
   OperationPointer start(Kind kind, DiskOffset offset, std::uint64_t length_bytes);
+  void redirect(Operation& operation);
   io::Task<void> perform(std::uint64_t number, OperationPointer operation);
   Result<void> complete(Operation& operation);
   Result<void> complete_read(Operation& operation);
@@ -151,12 +159,22 @@ OperationPointer Disk::State::start(Kind kind, DiskOffset offset, std::uint64_t 
   operation->begin = offset.value / kPageBytes;
   operation->end = operation->begin + length_bytes / kPageBytes;
   operation->covers_writes_until = writes_completed;
-  operation->latency = random.between(options.latency_min, options.latency_max);
-  if (kind == Kind::kRead) operation->must_fail = failing_reads.erase(++reads_started) != 0;
-  if (kind == Kind::kFlush) operation->must_fail = failing_flushes.erase(++flushes_started) != 0;
+  operation->latency = random.between(options.latency_min, options.latency_max) + slowed_by;
+  const auto take_planned = [&](std::map<std::uint64_t, DiskFault>& planned, std::uint64_t operation_number) {
+    const auto found = planned.find(operation_number);
+    if (found == planned.end()) return;
+    operation->fault = found->second;
+    planned.erase(found);
+    hits.push_back(DiskFaultHit{*operation->fault, offset.value, length_bytes});
+  };
+  if (kind == Kind::kRead) take_planned(planned_reads, ++reads_started);
+  if (kind == Kind::kFlush) take_planned(planned_flushes, ++flushes_started);
   if (kind == Kind::kWrite) {
-    operation->must_fail = failing_writes.erase(++writes_started) != 0;
+    take_planned(planned_writes, ++writes_started);
     bytes_written += length_bytes;
+  }
+  if (operation->suffers(DiskFault::kMisdirectedWrite) || operation->suffers(DiskFault::kMisdirectedRead)) {
+    redirect(*operation);
   }
   const std::uint64_t number = next_operation_number++;
   in_flight.emplace(number, operation);
@@ -164,8 +182,21 @@ OperationPointer Disk::State::start(Kind kind, DiskOffset offset, std::uint64_t 
   return operation;
 }
 
+// One to sixteen pages away, within the disk.
+void Disk::State::redirect(Operation& operation) {
+  const std::uint64_t pages = size_bytes / kPageBytes;
+  const std::uint64_t length = operation.end - operation.begin;
+  const std::uint64_t by = 1 + random.below(16);
+  const bool back = operation.begin >= by && random.coin();
+  if (!back && operation.end + by > pages) return;
+  operation.begin = back ? operation.begin - by : operation.begin + by;
+  operation.end = operation.begin + length;
+  hits.back().offset_bytes = operation.begin * kPageBytes;
+}
+
 io::Task<void> Disk::State::perform(std::uint64_t number, OperationPointer operation) {
   co_await world.sleep_for(operation->latency);
+  while (hung_until > world.now()) co_await world.sleep_until(hung_until);
   operation->result = complete(*operation);
   operation->pieces.clear();
   operation->done = true;
@@ -223,16 +254,30 @@ Result<void> Disk::State::complete(Operation& operation) {
 }
 
 Result<void> Disk::State::complete_read(Operation& operation) {
-  if (operation.must_fail) return broken(operation, "read failed as the test asked");
+  if (operation.suffers(DiskFault::kReadFails)) return broken(operation, "read failed as the test asked");
+  if (operation.suffers(DiskFault::kBadSector)) bad_pages.insert(operation.begin);
+  const auto bad = bad_pages.lower_bound(operation.begin);
+  if (bad != bad_pages.end() && *bad < operation.end) return broken(operation, "sector not readable");
+  if (operation.suffers(DiskFault::kFlippedBit)) {
+    const std::uint64_t page = operation.begin + random.below(operation.end - operation.begin);
+    const std::uint64_t bit = random.below(kPageBytes * 8);
+    rewrite(page, [bit](Page& bytes) { bytes[bit / 8] ^= std::byte{1} << (bit % 8); });
+    hits.push_back(DiskFaultHit{DiskFault::kFlippedBit, page * kPageBytes + bit / 8, 1});
+  }
   for (std::uint64_t page = operation.begin; page < operation.end; ++page) {
-    copy_page(seen_page(page), operation.pieces[0].data() + (page - operation.begin) * kPageBytes);
+    const auto earlier = older.find(page);
+    const bool stale = operation.suffers(DiskFault::kStaleRead) && earlier != older.end();
+    copy_page(stale ? earlier->second : seen_page(page),
+              operation.pieces[0].data() + (page - operation.begin) * kPageBytes);
   }
   return {};
 }
 
 Result<void> Disk::State::complete_write(Operation& operation) {
   ++writes_completed;
+  if (operation.suffers(DiskFault::kLostWrite)) return {};
   const std::uint64_t pages_max = options.space_bytes_max / kPageBytes;
+  const std::uint64_t half = operation.begin + (operation.end - operation.begin) / 2;
   for (std::uint64_t page = operation.begin; page < operation.end; ++page) {
     const std::byte* bytes = operation.page_bytes(page - operation.begin);
     if (allocated.pages_missing(page, page + 1) != 0) {
@@ -242,26 +287,33 @@ Result<void> Disk::State::complete_write(Operation& operation) {
       }
       allocated.insert(page, page + 1);
     }
-    if (operation.must_fail) {
+    if (options.remembers_older) older[page] = seen_page(page);
+    bad_pages.erase(page);
+    if (operation.suffers(DiskFault::kShortWrite) && page >= half) break;
+    if (operation.suffers(DiskFault::kWriteFails)) {
       add_version(page, mixed_page(seen_page(page), bytes));
-    } else if (operation.durable) {
+    } else if (operation.durable && !operation.suffers(DiskFault::kShortWrite)) {
       set_media_page(page, page_from(bytes));
       unflushed.erase(page);
     } else {
       add_version(page, page_from(bytes));
     }
   }
-  if (operation.must_fail) return broken(operation, "write failed as the test asked");
+  if (operation.suffers(DiskFault::kWriteFails) || operation.suffers(DiskFault::kShortWrite)) {
+    return broken(operation, "write failed as the test asked");
+  }
   return {};
 }
 
 Result<void> Disk::State::complete_flush(Operation& operation) {
+  if (operation.suffers(DiskFault::kFlushLies)) return {};
+  const bool fails = operation.suffers(DiskFault::kFlushFails);
   for (auto at = unflushed.begin(); at != unflushed.end();) {
     std::vector<Version>& versions = at->second;
     const auto covered_end = std::find_if(versions.begin(), versions.end(), [&](const Version& version) {
       return version.write_number > operation.covers_writes_until;
     });
-    if (operation.must_fail) {
+    if (fails) {
       for (auto version = versions.begin(); version != covered_end; ++version)
         version->forgotten_by_flush = true;
     } else if (covered_end != versions.begin() && !std::prev(covered_end)->forgotten_by_flush) {
@@ -270,7 +322,7 @@ Result<void> Disk::State::complete_flush(Operation& operation) {
     }
     at = versions.empty() ? unflushed.erase(at) : std::next(at);
   }
-  if (operation.must_fail) return broken(operation, "flush failed as the test asked");
+  if (fails) return broken(operation, "flush failed as the test asked");
   return {};
 }
 
@@ -368,6 +420,34 @@ void Disk::State::rewrite(std::uint64_t page, const std::function<void(Page&)>& 
   }
 }
 
+const char* disk_fault_name(DiskFault fault) {
+  switch (fault) {
+    case DiskFault::kReadFails:
+      return "read-fails";
+    case DiskFault::kBadSector:
+      return "bad-sector";
+    case DiskFault::kFlippedBit:
+      return "flipped-bit";
+    case DiskFault::kStaleRead:
+      return "stale-read";
+    case DiskFault::kMisdirectedRead:
+      return "misdirected-read";
+    case DiskFault::kWriteFails:
+      return "write-fails";
+    case DiskFault::kShortWrite:
+      return "short-write";
+    case DiskFault::kLostWrite:
+      return "lost-write";
+    case DiskFault::kMisdirectedWrite:
+      return "misdirected-write";
+    case DiskFault::kFlushFails:
+      return "flush-fails";
+    case DiskFault::kFlushLies:
+      return "flush-lies";
+  }
+  return "";
+}
+
 Disk::Disk(World& world, std::uint64_t size_bytes, DiskOptions options)
     : state_(std::make_shared<State>(world, size_bytes, options)) {
   TM_ASSERT(size_bytes % kPageBytes == 0);
@@ -441,19 +521,54 @@ void Disk::crash() {
   for (const OperationPointer& operation : in_flight) state.leave_traces_of(*operation);
 }
 
-void Disk::fail_read_after(std::uint64_t operations) {
+void Disk::inject(DiskFault fault, std::uint64_t operations) {
   TM_ASSERT(operations > 0);
-  state_->failing_reads.insert(state_->reads_started + operations);
+  switch (fault) {
+    case DiskFault::kReadFails:
+    case DiskFault::kBadSector:
+    case DiskFault::kFlippedBit:
+    case DiskFault::kStaleRead:
+    case DiskFault::kMisdirectedRead:
+      state_->planned_reads[state_->reads_started + operations] = fault;
+      break;
+    case DiskFault::kWriteFails:
+    case DiskFault::kShortWrite:
+    case DiskFault::kLostWrite:
+    case DiskFault::kMisdirectedWrite:
+      state_->planned_writes[state_->writes_started + operations] = fault;
+      break;
+    case DiskFault::kFlushFails:
+    case DiskFault::kFlushLies:
+      state_->planned_flushes[state_->flushes_started + operations] = fault;
+      break;
+  }
 }
 
-void Disk::fail_write_after(std::uint64_t operations) {
-  TM_ASSERT(operations > 0);
-  state_->failing_writes.insert(state_->writes_started + operations);
+const std::vector<DiskFaultHit>& Disk::fault_hits() const {
+  return state_->hits;
 }
 
-void Disk::fail_flush_after(std::uint64_t operations) {
-  TM_ASSERT(operations > 0);
-  state_->failing_flushes.insert(state_->flushes_started + operations);
+void Disk::forget_planned_faults() {
+  state_->planned_reads.clear();
+  state_->planned_writes.clear();
+  state_->planned_flushes.clear();
+}
+
+std::vector<std::uint64_t> Disk::stored_pages() const {
+  std::vector<std::uint64_t> offsets;
+  for (const auto& [page, bytes] : state_->media) {
+    if (bytes != nullptr) offsets.push_back(page * kPageBytes);
+  }
+  std::sort(offsets.begin(), offsets.end());
+  return offsets;
+}
+
+void Disk::hang_until(MonotonicTime due) {
+  state_->hung_until = due;
+}
+
+void Disk::slow_down(Duration by) {
+  state_->slowed_by = by;
 }
 
 void Disk::flip_bit(std::uint64_t byte_offset, unsigned bit) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "io/disk.h"
 #include "sim/world.h"
@@ -12,6 +13,32 @@ struct DiskOptions {
   Duration latency_min = Duration::microseconds(20);
   Duration latency_max = Duration::microseconds(400);  // operations overtake each other within these
   std::uint64_t space_bytes_max = UINT64_MAX;          // written or allocated beyond this: kNoSpace
+  bool remembers_older = false;  // what kStaleRead shows; costs a second copy of what was written
+};
+
+// What one operation does in place of what it was asked. docs/fault-model.md says what is promised under
+// each.
+enum class DiskFault : std::uint8_t {
+  kReadFails,         // kIo
+  kBadSector,         // kIo, and so does every later read of its first page, until that page is written
+  kFlippedBit,        // one bit of what is stored there has turned, for this read and all later ones
+  kStaleRead,         // gives what was there before the last write
+  kMisdirectedRead,   // gives what lies next to the place asked for
+  kWriteFails,        // kIo; any of its sectors may be there
+  kShortWrite,        // kIo; its first half is there
+  kLostWrite,         // succeeds and stores nothing
+  kMisdirectedWrite,  // succeeds and stores next to the place asked for
+  kFlushFails,        // kIo; what it should have covered may be lost, also after a later flush
+  kFlushLies,         // succeeds and makes nothing durable
+};
+
+const char* disk_fault_name(DiskFault fault);
+
+// Where a fault took place.
+struct DiskFaultHit {
+  DiskFault fault{};
+  std::uint64_t offset_bytes = 0;  // of the operation; where a misdirected one ended up
+  std::uint64_t length_bytes = 0;
 };
 
 // A disk whose bytes live as long as this object, across crashes of whoever uses it. Sparse: a terabyte
@@ -34,10 +61,21 @@ class Disk : public io::Disk {
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override;
 
   void crash();
-  // Faults for tests. The n-th operation of the kind from now (1 is the next) fails with kIo, once.
-  void fail_read_after(std::uint64_t operations);
-  void fail_write_after(std::uint64_t operations);
-  void fail_flush_after(std::uint64_t operations);
+  // The n-th operation from now (1 is the next) of the kind that `fault` concerns suffers it, once.
+  void inject(DiskFault fault, std::uint64_t operations);
+  void fail_read_after(std::uint64_t operations) { inject(DiskFault::kReadFails, operations); }
+  void fail_write_after(std::uint64_t operations) { inject(DiskFault::kWriteFails, operations); }
+  void fail_flush_after(std::uint64_t operations) { inject(DiskFault::kFlushFails, operations); }
+  // Every injected fault that an operation has suffered, oldest first.
+  const std::vector<DiskFaultHit>& fault_hits() const;
+  // Planned faults that nothing has suffered yet are off.
+  void forget_planned_faults();
+  // Where its pages are that hold anything but zeroes, in bytes, ascending.
+  std::vector<std::uint64_t> stored_pages() const;
+  // No operation completes before then.
+  void hang_until(MonotonicTime due);
+  // What an operation takes more, from now on.
+  void slow_down(Duration by);
   // Flips one bit of what is stored, durable and volatile alike.
   void flip_bit(std::uint64_t byte_offset, unsigned bit);
   // Direct access for tests that look at or damage bytes.

@@ -34,14 +34,18 @@ struct Link {
     TM_ASSERT(o.latency_min <= o.latency_max);
     TM_ASSERT(o.window_bytes > 0);
   }
+  // A connection takes both ways.
+  bool is_cut() const { return cut_from[0] || cut_from[1]; }
   Duration draw_latency() { return random.between(options.latency_min, options.latency_max); }
 
   World& world;
-  const LinkOptions options;
+  LinkOptions options;
   SeededRandom random;
-  bool cut = false;
+  std::array<bool, 2> cut_from{};  // by the side that sends: 0 connected, 1 accepted
+  bool flips_next_bit = false;
   io::WaitQueue healed;
 };
+constexpr std::size_t kSessionBytesKept = 256 << 10;
 
 struct Segment {
   MonotonicTime arrival;
@@ -94,12 +98,14 @@ struct Connection {
   void reset();
 
   std::shared_ptr<Link> link;
-  std::array<Pipe, 2> pipes;  // pipes[side] is written by that side
+  std::array<Pipe, 2> pipes;              // pipes[side] is written by that side
+  std::vector<std::byte> sent_by_client;  // the first of it
   bool was_reset = false;
   io::TaskScope carriers;
 };
 
 io::Task<void> Connection::carry(Pipe& pipe) {
+  const std::size_t side = &pipe == &pipes[0] ? 0 : 1;
   for (;;) {
     while (pipe.sent.empty() && !pipe.writer_closed) co_await pipe.sent_something.wait();
     const MonotonicTime due = pipe.sent.empty()
@@ -107,12 +113,16 @@ io::Task<void> Connection::carry(Pipe& pipe) {
                                   : pipe.sent.front().arrival;
     co_await link->world.sleep_until(due);
     // What a cut held up sets out again when the link is healed.
-    while (link->cut) {
+    while (link->cut_from[side]) {
       co_await link->healed.wait();
       co_await link->world.sleep_for(link->draw_latency());
     }
     if (pipe.sent.empty()) break;
     std::vector<std::byte>& bytes = pipe.sent.front().bytes;
+    if (std::exchange(link->flips_next_bit, false)) {
+      const std::uint64_t bit = link->random.below(bytes.size() * 8);
+      bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+    }
     if (pipe.reader_closed) {
       pipe.held_bytes -= bytes.size();
       pipe.writable.wake_all();
@@ -125,7 +135,7 @@ io::Task<void> Connection::carry(Pipe& pipe) {
   pipe.end_arrived = true;
   pipe.readable.wake_all();
   // The side that was told writes no more either: nobody would read it.
-  pipes[&pipe == &pipes[0] ? 1 : 0].writable.wake_all();
+  pipes[1 - side].writable.wake_all();
 }
 
 void Connection::close(std::size_t side) {
@@ -213,6 +223,9 @@ io::Task<Result<void>> write_to(std::shared_ptr<Connection> connection, std::siz
       pipe.last_arrival = std::max(pipe.last_arrival, link.world.now() + link.draw_latency());
       const std::byte* from = piece.data() + done;
       pipe.sent.push_back(Segment{pipe.last_arrival, std::vector<std::byte>(from, from + length)});
+      if (side == 0 && connection->sent_by_client.size() < kSessionBytesKept) {
+        connection->sent_by_client.insert(connection->sent_by_client.end(), from, from + length);
+      }
       pipe.held_bytes += length;
       pipe.sent_something.wake_all();
       done += length;
@@ -282,6 +295,7 @@ struct Network::State {
   std::shared_ptr<Link> link;
   std::map<std::string, std::shared_ptr<ListenerState>> listeners;
   std::list<std::weak_ptr<Connection>> connections;
+  std::shared_ptr<Connection> last_session;  // kept for what was sent on it
   std::uint16_t next_port = kFirstFreePort;
 
   ListenerState* find(const io::Address& address) {
@@ -295,6 +309,7 @@ std::unique_ptr<io::Stream> Network::State::connect_to(ListenerState& listener) 
   std::erase_if(connections, [](const auto& connection) { return connection.expired(); });
   auto connection = std::make_shared<Connection>(link);
   connections.push_back(connection);
+  last_session = connection;
   const io::Address& address = listener.address;
   const bool is_unix = address.kind == io::Address::Kind::kUnix;
   const std::string server = is_unix ? "unix" : address.host + ":" + std::to_string(address.port);
@@ -340,13 +355,13 @@ io::Task<Result<std::unique_ptr<io::Stream>>> Network::connect(io::Address addre
     }(link, deadline));
   }
   do {
-    while (link.cut && link.world.now() < deadline) co_await link.healed.wait();
+    while (link.is_cut() && link.world.now() < deadline) co_await link.healed.wait();
     const MonotonicTime reached = std::min(deadline, link.world.now() + link.draw_latency());
     if (link.world.now() < deadline) co_await link.world.sleep_until(reached);
     if (link.world.now() >= deadline) {
       co_return fail(ErrorCode::kTimeout, name + ": no answer within " + format_duration(timeout));
     }
-  } while (link.cut);
+  } while (link.is_cut());
   ListenerState* listener = state->find(address);
   if (listener == nullptr || listener->waiting.size() >= kBacklogMax) {
     co_return fail(ErrorCode::kClosed, name + ": connection refused; nobody listens there");
@@ -355,13 +370,34 @@ io::Task<Result<std::unique_ptr<io::Stream>>> Network::connect(io::Address addre
   co_return std::move(stream);
 }
 
+void Network::set_options(LinkOptions options) {
+  state_->link->options = options;
+}
+
 void Network::cut() {
-  state_->link->cut = true;
+  state_->link->cut_from = {true, true};
+}
+
+void Network::cut_from_clients() {
+  state_->link->cut_from[0] = true;
+}
+
+void Network::cut_from_servers() {
+  state_->link->cut_from[1] = true;
 }
 
 void Network::heal() {
-  state_->link->cut = false;
+  state_->link->cut_from = {};
+  state_->link->flips_next_bit = false;
   state_->link->healed.wake_all();
+}
+
+void Network::flip_next_bit() {
+  state_->link->flips_next_bit = true;
+}
+
+std::vector<std::byte> Network::last_session() const {
+  return state_->last_session == nullptr ? std::vector<std::byte>() : state_->last_session->sent_by_client;
 }
 
 void Network::reset_all() {

@@ -23,12 +23,17 @@ constexpr std::size_t kStreamCount = 5;
 
 class SkewedClock final : public io::WallClock {
  public:
-  SkewedClock(const World& world, Duration skew) : world_(world), skew_(skew) {}
-  WallTime now() const override { return world_.wall_now() + skew_; }
+  SkewedClock(const World& world, Duration skew, double drift_ppm)
+      : world_(world), skew_(skew), drift_ppm_(drift_ppm) {}
+  WallTime now() const override {
+    const double gained_ns = static_cast<double>(world_.now().ns) * drift_ppm_ * 1e-6;
+    return world_.wall_now() + skew_ + Duration{static_cast<std::int64_t>(gained_ns)};
+  }
 
  private:
   const World& world_;
   const Duration skew_;
+  const double drift_ppm_;
 };
 
 // Runs the work where it is asked for; the caller goes on behind whoever is ready now, as it would
@@ -58,6 +63,7 @@ struct World::State {
   Duration wall_jumps{};
   std::uint64_t passes_at_this_moment = 0;
   std::array<std::uint64_t, kStreamCount> streams_given{};
+  std::function<void(const std::string&)> stuck_handler;
   std::unique_ptr<SeededRandom> test_random;
   std::unique_ptr<SeededRandom> skew_random;
   std::unique_ptr<Network> network;
@@ -103,12 +109,12 @@ Network& World::network() {
   return *state_->network;
 }
 
-io::Environment World::environment() {
+io::Environment World::environment(double drift_ppm) {
   const Duration skew = state_->environments.empty()
                             ? Duration{}
                             : state_->skew_random->between(Duration{} - kSkewMax, kSkewMax);
-  state_->environments.push_back(std::make_unique<EnvironmentParts>(
-      EnvironmentParts{SkewedClock(*this, skew), SeededRandom(next_stream_seed(RandomStream::kNode))}));
+  state_->environments.push_back(std::make_unique<EnvironmentParts>(EnvironmentParts{
+      SkewedClock(*this, skew, drift_ppm), SeededRandom(next_stream_seed(RandomStream::kNode))}));
   EnvironmentParts& parts = *state_->environments.back();
   return io::Environment{*this, parts.clock, parts.random, *state_->network, *state_->offload};
 }
@@ -149,13 +155,18 @@ std::uint64_t World::run_steps(std::uint64_t steps) {
 
 void World::stuck() {
   const double at_seconds = Duration{state_->now.ns}.to_seconds();
-  const bool turning = has_ready();
+  const std::string why = has_ready()
+                              ? "coroutines wake each other for ever and time stands still"
+                              : "nothing is ready and no timer is set, but the task that runs has not ended";
+  if (state_->stuck_handler) state_->stuck_handler(why);
   std::fprintf(stderr, "tidemark simulation, seed %llu: stuck at %.9f s of virtual time: %s\n",
-               static_cast<unsigned long long>(state_->seed), at_seconds,
-               turning ? "coroutines wake each other for ever and time stands still"
-                       : "nothing is ready and no timer is set, but the task that runs has not ended");
+               static_cast<unsigned long long>(state_->seed), at_seconds, why.c_str());
   std::fflush(stderr);
   std::abort();
+}
+
+void World::on_stuck(std::function<void(const std::string& why)> handler) {
+  state_->stuck_handler = std::move(handler);
 }
 
 }  // namespace tidemark::sim

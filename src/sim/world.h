@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "io/environment.h"
@@ -27,9 +29,9 @@ class World : public io::Scheduler {
 
   MonotonicTime now() const override;
   // An environment whose clock shows wall_now() plus a skew of its own, so that two nodes can disagree:
-  // none for the first environment, up to 100 ms either way for the others. Its parts live as long as
-  // the world.
-  io::Environment environment();
+  // none for the first environment, up to 100 ms either way for the others. It gains `drift_ppm`
+  // microseconds a second on monotonic time. Its parts live as long as the world.
+  io::Environment environment(double drift_ppm = 0);
   // For the test itself.
   io::Random& random();
   Network& network();
@@ -50,6 +52,8 @@ class World : public io::Scheduler {
   // is ready, or moves on to the next timer. A test that crashes after 0, 1, 2... steps until fewer
   // were made has crashed at every moment that a run has.
   std::uint64_t run_steps(std::uint64_t steps);
+  // Takes the place of ending the process when the world is stuck; must not return.
+  void on_stuck(std::function<void(const std::string& why)> handler);
   // The seed for the next user of a stream; for the twins of disks and links.
   std::uint64_t next_stream_seed(RandomStream stream);
 

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "simulation/model.h"
+#include "simulation/stage.h"
+
+namespace tidemark::simulation {
+
+using Requests = std::vector<std::shared_ptr<Issued>>;
+
+// What was asked, and what the nodes' logs say became of it: keeps the model, and holds the order to the
+// rules about acknowledgements, marks and crashes.
+//
+// The node of the first machine writes epochs of odd numbers, the other one those of even numbers.
+class Chronicle {
+ public:
+  explicit Chronicle(Stage& stage);
+
+  // Requests that were made on `writer`; the ones before have been accounted for.
+  void add(const Machine& writer, Requests requests);
+  // Reads from the log of `holder` what the model does not know yet: on the way to its head, and of the
+  // branch that it wrote last itself.
+  void learn(Machine& holder);
+  void learn_own(Machine& holder);
+  // After requests on `writer` have ended, or it has come back from a crash: what it holds is the truth now.
+  // `lossy`: a disk lied, and nobody can be held to what only that disk knew.
+  void account(Machine& writer, bool crashed, bool lossy);
+  // What nobody else held is gone with its disk.
+  void forget_writer(const Machine& writer);
+
+  bool has_pending(const Machine& writer) const { return !side(writer).pending.empty(); }
+  const Appended& appended(const Machine& writer) const { return side(writer).appended; }
+
+  Model model;
+
+ private:
+  struct Side {
+    Appended appended;
+    Requests pending;
+  };
+  Side& side(const Machine& machine) { return sides_[&machine == &stage_.a ? 0 : 1]; }
+  const Side& side(const Machine& machine) const { return sides_[&machine == &stage_.a ? 0 : 1]; }
+  Side& author(LogId id) { return sides_[id.epoch().value % 2 == 1 ? 0 : 1]; }
+  void forget_if_given_up(Machine& holder);
+  std::optional<LogId> newest_known(const group::Group& group);
+  bool wait_until_durable(Machine& holder, LogId end);
+  bool record_alone(const group::Group& group, Side& from);
+  void learn_after(Machine& holder, LogId known, LogId end);
+  void record(const group::Group& group, const group::ShownEntry& shown, LogId previous);
+  std::shared_ptr<Issued> match(Side& from, const group::Group& group, const group::ShownEntry& shown);
+  void cut_what_a_crash_took(Machine& writer, bool lossy);
+  void check_order(const Requests& requests);
+
+  Stage& stage_;
+  Side sides_[2];
+};
+
+}  // namespace tidemark::simulation

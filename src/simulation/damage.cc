@@ -1,0 +1,191 @@
+#include "simulation/damage.h"
+
+#include <vector>
+
+namespace tidemark::simulation {
+namespace {
+
+constexpr AtlasEntry kAtlas[] = {
+    {sim::DiskFault::kReadFails, Atlas::kHarmless},
+    {sim::DiskFault::kWriteFails, Atlas::kHarmless},
+    {sim::DiskFault::kShortWrite, Atlas::kHarmless},
+    {sim::DiskFault::kFlushFails, Atlas::kHarmless},
+    {sim::DiskFault::kStaleRead, Atlas::kHarmless},
+    {sim::DiskFault::kMisdirectedRead, Atlas::kHarmless},
+    {sim::DiskFault::kBadSector, Atlas::kDetected},
+    {sim::DiskFault::kFlippedBit, Atlas::kDetected},
+    {sim::DiskFault::kMisdirectedWrite, Atlas::kUndecidable},
+    {sim::DiskFault::kLostWrite, Atlas::kUndecidable},
+    {sim::DiskFault::kFlushLies, Atlas::kUndecidable},
+};
+
+class Damager {
+ public:
+  Damager(Stage& stage, Chronicle& chronicle, Reader& reader)
+      : stage_(stage), chronicle_(chronicle), reader_(reader) {}
+
+  void run();
+
+ private:
+  std::uint64_t draw(std::uint64_t bound) { return stage_.draw(bound); }
+  void write_under(sim::DiskFault fault);
+  void damage_at_rest();
+  void restart(bool in_order, bool lossy);
+  void look(bool damaged_too);
+
+  Stage& stage_;
+  Chronicle& chronicle_;
+  Reader& reader_;
+  Machine* victim_ = nullptr;
+};
+
+void Damager::run() {
+  victim_ = stage_.options.pair && draw(2) == 0 ? &stage_.b : &stage_.a;
+  if (victim_->group() == nullptr || !victim_->group()->local().window_open) return;
+  const std::uint64_t kind = draw(3);
+  if (kind == 0) {
+    (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
+    restart(true, false);
+    for (std::uint32_t i = 0; i < stage_.options.damages && !stage_.failed(); ++i) {
+      const sim::DiskFault faults[] = {sim::DiskFault::kBadSector, sim::DiskFault::kFlippedBit,
+                                       sim::DiskFault::kStaleRead, sim::DiskFault::kMisdirectedRead};
+      const sim::DiskFault fault = faults[draw(4)];
+      stage_.say(victim_->name() + ": " + sim::disk_fault_name(fault) + " to come");
+      victim_->disk().inject(fault, 1 + draw(8));
+    }
+    look(true);
+  } else if (kind == 1) {
+    (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
+    damage_at_rest();
+    look(true);
+  } else if (victim_ == &stage_.a) {
+    const sim::DiskFault faults[] = {sim::DiskFault::kLostWrite, sim::DiskFault::kMisdirectedWrite,
+                                     sim::DiskFault::kFlushLies};
+    write_under(faults[draw(3)]);
+    look(true);
+  }
+}
+
+// The disk is stopped, and what lies on it changes.
+void Damager::damage_at_rest() {
+  victim_->end_clients();
+  const LogId head = victim_->group()->head();
+  (void)stage_.ask(*victim_, victim_->stop_task());
+  if (stage_.failed()) return;
+  victim_->kill();
+  sim::Disk& disk = victim_->disk();
+  const std::vector<std::uint64_t> pages = disk.stored_pages();
+  for (std::uint32_t i = 0; i < stage_.options.damages; ++i) {
+    const std::uint64_t at = pages[draw(pages.size())];
+    switch (draw(3)) {
+      case 0:
+        stage_.say(victim_->name() + ": a bit turns in the page at byte " + std::to_string(at));
+        disk.flip_bit(at + draw(4096), static_cast<unsigned>(draw(8)));
+        break;
+      case 1: {
+        stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " turns to zeroes");
+        disk.poke(at, std::vector<std::byte>(4096));
+        break;
+      }
+      default: {
+        const std::uint64_t from = pages[draw(pages.size())];
+        stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " gets what lies at byte " +
+                   std::to_string(from));
+        std::vector<std::byte> bytes(4096);
+        disk.peek(from, bytes);
+        disk.poke(at, bytes);
+        break;
+      }
+    }
+  }
+  victim_->power_on();
+  const auto started = stage_.ask(*victim_, victim_->start_task());
+  if (!started.has_value()) return;
+  if (!started->ok() || victim_->group() == nullptr) {
+    stage_.say(victim_->name() +
+               " refuses the disk: " + (started->ok() ? "its group" : started->error().message));
+    return;
+  }
+  if (victim_->group()->head() < head && victim_->group()->head().epoch() == head.epoch()) {
+    stage_.broken(Rule::kDamageIsRefused,
+                  victim_->name() + " stopped in order at log:" + head.to_string() +
+                      " and after damage shows log:" + victim_->group()->head().to_string() + " as its head");
+  }
+}
+
+void Damager::restart(bool in_order, bool lossy) {
+  victim_->end_clients();
+  if (in_order) {
+    (void)stage_.ask(*victim_, victim_->stop_task());
+    if (stage_.failed()) return;
+    victim_->kill();
+  } else {
+    stage_.crash(*victim_, draw(2) == 0);
+  }
+  victim_->power_on();
+  const auto started = stage_.ask(*victim_, victim_->start_task());
+  if (!started.has_value() || stage_.failed()) return;
+  if (!started->ok() || victim_->group() == nullptr) {
+    stage_.say(victim_->name() +
+               " refuses the disk: " + (started->ok() ? "its group" : started->error().message));
+    if (!lossy)
+      stage_.broken(Rule::kFlushedSurvives, victim_->name() + " does not come back from an orderly stop");
+    return;
+  }
+  chronicle_.account(*victim_, !in_order, lossy);
+}
+
+// A write that the disk says it did, or a flush.
+void Damager::write_under(sim::DiskFault fault) {
+  stage_.say(victim_->name() + ": " + sim::disk_fault_name(fault) + " to come");
+  victim_->disk().inject(fault, 1 + draw(6));
+  for (std::uint32_t value = 0; value < 8 && victim_->group() != nullptr && !stage_.failed(); ++value) {
+    Request request;
+    request.volume = draw(kVolumeCount);
+    request.blocks.begin = draw(stage_.options.volume_blocks);
+    request.blocks.end = request.blocks.begin + 1;
+    request.first_value = 0x4000'0000 + value;
+    request.fua = draw(3) == 0;
+    auto issued = std::make_shared<Issued>();
+    issued->request = request;
+    issued->issued_at = stage_.next_moment();
+    auto done = stage_.ask(*victim_, carry_out(victim_->node(), request));
+    if (!done.has_value()) return;
+    issued->result = *done;
+    issued->ended_at = stage_.next_moment();
+    chronicle_.add(*victim_, {issued});
+    // The log cannot be read where it was lost; then nothing more is known of what comes after.
+    const auto shown =
+        stage_.ask(*victim_, holding(victim_->hold_group(),
+                                     victim_->group()->show_entries(victim_->group()->head().previous(), 1)));
+    if (!shown.has_value() || !shown->ok() || !done->ok()) break;
+    chronicle_.account(*victim_, false, true);
+  }
+  if (stage_.failed() || victim_->group() == nullptr) return;
+  (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(true)));
+  if (!stage_.failed()) restart(false, true);
+}
+
+void Damager::look(bool damaged_too) {
+  for (Machine* machine : {&stage_.a, &stage_.b}) {
+    if (machine->group() == nullptr || stage_.failed()) continue;
+    const bool damaged = damaged_too && machine == victim_;
+    const auto allowed = damaged ? Reader::Damage::kErrorsAllowed : Reader::Damage::kNone;
+    for (const auto& [raw, image] : chronicle_.model.images()) {
+      const LogId at = LogId::from_raw(raw);
+      if (draw(3) == 0) reader_.check(*machine, "log:" + at.to_string(), at, allowed);
+    }
+  }
+}
+
+}  // namespace
+
+std::span<const AtlasEntry> fault_atlas() {
+  return kAtlas;
+}
+
+void damage_and_look(Stage& stage, Chronicle& chronicle, Reader& reader) {
+  Damager(stage, chronicle, reader).run();
+}
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "node/node.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+#include "sim/simulated_process.h"
+#include "sim/world.h"
+
+namespace tidemark::simulation {
+
+inline constexpr const char* kGroup = "app";
+
+struct MachineOptions {
+  std::string name{};
+  std::uint8_t identity_byte = 0;  // all bytes of the node's identity
+  std::uint64_t disk_bytes = 0;
+  sim::DiskOptions disk{};
+  double clock_drift_ppm = 0;
+};
+
+// One machine of a simulated world: a disk, and a node on it that can be stopped, killed, lose its power,
+// lose its disk and be started again. Its version index is the twin in memory and it has no catalogue: both
+// are derived, so a crash takes them whole.
+//
+// The world must outlive it.
+class Machine {
+ public:
+  using LogLine = std::function<void(const std::string& line)>;
+
+  Machine(sim::World& world, MachineOptions options, LogLine log_line);
+
+  // Where its node answers its peers.
+  std::string address() const { return "unix:/" + options_.name; }
+  const std::string& name() const { return options_.name; }
+  sim::Disk& disk() { return *disk_; }
+  // A new one in its place. The node does not run.
+  void replace_disk();
+
+  // From here on start_task() may be spawned in tasks(), and be cut off by a crash at any step of it.
+  void power_on();
+  // The node's own error when it cannot start on what is on the disk.
+  io::Task<Result<void>> start_task();
+  // An orderly end; then kill() is still to come.
+  io::Task<Result<void>> stop_task() { return node_->stop(); }
+  // The process ends; operations that the disk was given are still done.
+  void kill();
+  // The disk loses its power with it.
+  void power_cut();
+
+  bool is_on() const { return process_ != nullptr; }
+  bool is_running() const { return node_ != nullptr; }
+  // Null while it does not run.
+  node::Node* node() { return node_; }
+  // The group, when the node runs and has it open.
+  group::Group* group() { return node_ == nullptr ? nullptr : node_->find_group(kGroup); }
+  // What is asked of the group itself, not of the node, holds it: a copy that begins anew takes it away.
+  node::GroupHandle hold_group() { return node_ == nullptr ? nullptr : node_->hold_group(kGroup); }
+  // Ends with the process, wherever it is then.
+  io::TaskScope& tasks() { return process_->tasks(); }
+  // Of those who keep exports open: they are ended before the node is.
+  io::TaskScope& clients() { return *clients_; }
+  void end_clients() { clients_->cancel_all(); }
+
+  bool has_crashed = false;     // and nobody has looked yet at what that took
+  bool disk_may_fail = false;   // an operation failed, or is about to
+  bool gave_up_window = false;  // so what it alone had is gone, or soon will be
+
+ private:
+  sim::World& world_;
+  MachineOptions options_;
+  io::Environment environment_;
+  std::unique_ptr<sim::Disk> disk_;
+  LogLine log_line_;
+  std::unique_ptr<sim::SimulatedProcess> process_;
+  std::unique_ptr<io::TaskScope> clients_;
+  node::Node* node_ = nullptr;
+};
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,115 @@
+#include "simulation/options.h"
+
+#include "sim/random.h"
+
+namespace tidemark::simulation {
+namespace {
+
+enum class When : std::uint8_t { kAlways, kSometimes, kPairAlways, kPairSometimes };
+
+struct UsualWeight {
+  Step step;
+  std::uint32_t weight;
+  When when;
+};
+
+constexpr UsualWeight kUsual[] = {
+    {Step::kRequests, 400, When::kAlways},
+    {Step::kRestore, 30, When::kSometimes},
+    {Step::kReadPoint, 80, When::kAlways},
+    {Step::kEntryData, 20, When::kSometimes},
+    {Step::kOpenView, 25, When::kSometimes},
+    {Step::kChangeMark, 20, When::kSometimes},
+    {Step::kNamePoint, 15, When::kSometimes},
+    {Step::kReleaseBranch, 10, When::kSometimes},
+    {Step::kSettings, 8, When::kSometimes},
+    {Step::kDestage, 15, When::kSometimes},
+    {Step::kWait, 100, When::kAlways},
+    {Step::kCrashInside, 40, When::kSometimes},
+    {Step::kRestart, 30, When::kSometimes},
+    {Step::kDiskError, 15, When::kSometimes},
+    {Step::kDiskHangs, 8, When::kSometimes},
+    {Step::kClockJump, 8, When::kSometimes},
+    {Step::kLinkReset, 25, When::kPairSometimes},
+    {Step::kLinkCut, 25, When::kPairSometimes},
+    {Step::kLinkHeal, 40, When::kPairAlways},
+    {Step::kLinkBit, 15, When::kPairSometimes},
+    {Step::kReplaySession, 5, When::kPairSometimes},
+    {Step::kSuspend, 15, When::kPairSometimes},
+    {Step::kResync, 30, When::kPairAlways},
+    {Step::kGoAlone, 20, When::kPairSometimes},
+    {Step::kLoseSecondary, 3, When::kPairSometimes},
+};
+static_assert(std::size(kUsual) == kStepCount);
+
+}  // namespace
+
+Options draw_options(std::uint64_t seed) {
+  // Apart from the draws of the run itself.
+  sim::SeededRandom random(seed ^ 0x6f7074696f6e73ull);
+  const auto one_in = [&random](std::uint64_t n) { return random.below(n) == 0; };
+  const auto up_to = [&random](std::uint32_t most) {
+    return static_cast<std::uint32_t>(random.below(most + 1));
+  };
+  Options options;
+  options.seed = seed;
+  options.pair = !one_in(4);
+  options.steps = 40 + up_to(160);
+  options.volume_blocks = 8 + random.below(56);
+  // Eight segments are the least that a journal takes.
+  options.journal_bytes = (17 + random.below(3) * 16) << 20;
+  const Duration retentions[] = {Duration{}, Duration::seconds(10), Duration::seconds(3600),
+                                 Duration::seconds(24 * 3600)};
+  options.retain = retentions[random.below(4)];
+  options.stop_writes_when_full = one_in(4);
+  options.request_blocks_max = one_in(3) ? options.volume_blocks : 1 + random.below(8);
+  options.requests_at_once_max = one_in(3) ? 1 : 2 + up_to(6);
+  options.zeroes_percent = one_in(3) ? 0 : up_to(30);
+  options.flushes_percent = one_in(3) ? 0 : up_to(20);
+  options.marks_percent = 2 + up_to(20);
+  options.fua_percent = one_in(3) ? 0 : up_to(30);
+  options.disk.remembers_older = true;
+  if (one_in(3)) options.disk.latency_max = Duration::milliseconds(20);
+  if (!options.pair && one_in(3)) options.disk.space_bytes_max = (30 + random.below(24)) << 20;
+  if (one_in(3)) options.link.latency_max = Duration::milliseconds(50);
+  if (one_in(4)) options.link.window_bytes = 4 << 10;
+  if (one_in(3)) options.clock_drift_ppm = static_cast<double>(random.below(1000)) - 500;
+  if (one_in(3)) options.damages = 1 + up_to(5);
+  for (const UsualWeight& usual : kUsual) {
+    const bool of_pairs = usual.when == When::kPairAlways || usual.when == When::kPairSometimes;
+    const bool may_be_absent = usual.when == When::kSometimes || usual.when == When::kPairSometimes;
+    const bool absent = (of_pairs && !options.pair) || (may_be_absent && one_in(3));
+    const std::uint32_t scale = 1 + up_to(2);
+    options.weights[static_cast<std::size_t>(usual.step)] = absent ? 0 : usual.weight * scale;
+  }
+  return options;
+}
+
+std::string describe(const Options& options) {
+  const auto count = [](std::uint64_t n) { return std::to_string(n); };
+  std::string text = options.pair ? "pair" : "alone";
+  text.append(", ").append(count(options.steps)).append(" steps, ");
+  text.append(count(options.volume_blocks)).append(" blocks a volume, journal ");
+  text.append(count(options.journal_bytes >> 20))
+      .append(" MiB, retain ")
+      .append(format_duration(options.retain));
+  if (options.stop_writes_when_full) text.append(", stops writes when full");
+  text.append(", up to ").append(count(options.requests_at_once_max)).append(" requests of up to ");
+  text.append(count(options.request_blocks_max)).append(" blocks, disk up to ");
+  text.append(format_duration(options.disk.latency_max));
+  if (options.disk.space_bytes_max != UINT64_MAX) {
+    text.append(" with ").append(count(options.disk.space_bytes_max >> 20)).append(" MiB");
+  }
+  text.append(", link up to ").append(format_duration(options.link.latency_max));
+  text.append(", ").append(count(options.damages)).append(" damages; without");
+  bool all = true;
+  for (std::size_t i = 0; i < kStepCount; ++i) {
+    if (options.weights[i] != 0) continue;
+    text.append(" ").append(kStepNames[i]);
+    all = false;
+  }
+  if (all) text.append(" nothing");
+  return text;
+}
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "simulation/chronicle.h"
+#include "simulation/stage.h"
+
+namespace tidemark::simulation {
+
+// Reads what nodes show, at any point of any branch, and holds it to the model.
+class Reader {
+ public:
+  Reader(Stage& stage, const Chronicle& chronicle) : stage_(stage), chronicle_(chronicle) {}
+
+  // Of all that was ever appended and not lost.
+  LogId draw_known_point();
+  // Each does nothing when `machine` is null.
+  void read_some_point(Machine* machine);
+  // The blocks of one entry before and after it.
+  void read_entry_data(Machine* machine);
+  // Somebody opens a view and reads it now and then, while all goes on: it never shows anything else.
+  void open_view(Machine* machine);
+  // Every known point, on every node.
+  void compare_all();
+  // How a read may end on a disk that is damaged: right, or with an error.
+  enum class Damage : std::uint8_t { kNone, kErrorsAllowed };
+  void check(Machine& machine, const std::string& name, LogId at, Damage damage);
+
+ private:
+  Stage& stage_;
+  const Chronicle& chronicle_;
+};
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,127 @@
+#include "simulation/request.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "simulation/machine.h"
+
+namespace tidemark::simulation {
+namespace {
+
+std::string export_name(std::size_t volume) {
+  return std::string(kGroup) + "/" + kVolumes[volume];
+}
+
+Buffer numbered_blocks(std::uint32_t first_value, std::uint64_t count) {
+  Buffer data = Buffer::allocate(count * kBlockSizeBytes);
+  for (std::size_t at = 0; at < data.size(); at += sizeof first_value) {
+    const auto value = static_cast<std::uint32_t>(first_value + at / kBlockSizeBytes);
+    std::memcpy(data.data() + at, &value, sizeof value);
+  }
+  return data;
+}
+
+// The number of a block; UINT32_MAX when it is not one number all over.
+std::uint32_t number_of(Bytes block) {
+  std::uint32_t value = 0;
+  std::memcpy(&value, block.data(), sizeof value);
+  for (std::size_t at = 0; at < block.size(); at += sizeof value) {
+    if (std::memcmp(block.data() + at, &value, sizeof value) != 0) return UINT32_MAX;
+  }
+  return value;
+}
+
+io::Task<Result<void>> change_blocks(node::Node* node, Request request) {
+  TM_CO_TRY_ASSIGN(const std::unique_ptr<nbd::BlockTarget> target,
+                   co_await node->open(export_name(request.volume), "host"));
+  if (request.kind == Request::Kind::kFlush) co_return co_await target->flush();
+  if (target->info().read_only) co_return fail(ErrorCode::kReadOnly, "the export is read-only");
+  const std::uint64_t offset = request.blocks.begin * kBlockSizeBytes;
+  const std::uint64_t length = request.blocks.count() * kBlockSizeBytes;
+  if (request.kind == Request::Kind::kTrim) co_return co_await target->trim(offset, length, request.fua);
+  if (request.kind == Request::Kind::kWriteZeroes) {
+    co_return co_await target->write_zeroes(offset, length, request.first_value % 2 == 0, request.fua);
+  }
+  Buffer data = numbered_blocks(request.first_value, request.blocks.count());
+  co_return co_await target->write(offset, std::move(data), request.fua);
+}
+
+}  // namespace
+
+std::string Request::to_string() const {
+  std::string place = kVolumes[volume];
+  place.append(" [")
+      .append(std::to_string(blocks.begin))
+      .append(", ")
+      .append(std::to_string(blocks.end))
+      .append(")");
+  if (fua) place.append(" fua");
+  switch (kind) {
+    case Kind::kWrite:
+      return "write " + place + " from number " + std::to_string(first_value);
+    case Kind::kTrim:
+      return "trim " + place;
+    case Kind::kWriteZeroes:
+      return "write-zeroes " + place;
+    case Kind::kFlush:
+      return "flush";
+    case Kind::kMark:
+      return "mark " + text;
+    case Kind::kRestore:
+      return "restore " + text;
+  }
+  return {};
+}
+
+Image Request::applied_to(const Image& before, std::uint64_t volume_blocks) const {
+  Image after = before;
+  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
+    const auto value = static_cast<std::uint32_t>(first_value + (block - blocks.begin));
+    after[volume * volume_blocks + block] = kind == Kind::kWrite ? value : 0;
+  }
+  return after;
+}
+
+io::Task<Result<void>> carry_out(node::Node* node, Request request) {
+  if (request.kind == Request::Kind::kMark) {
+    control::MarkCreateRequest mark;
+    mark.group = kGroup;
+    mark.id = request.text;
+    auto made = co_await node->mark_create(mark);
+    if (!made.ok()) co_return std::move(made).error();
+    co_return Result<void>{};
+  }
+  if (request.kind == Request::Kind::kRestore) {
+    control::RestoreRequest restore;
+    restore.group = kGroup;
+    restore.point = request.text;
+    auto restored = co_await node->restore(restore);
+    if (!restored.ok()) co_return std::move(restored).error();
+    co_return Result<void>{};
+  }
+  co_return co_await change_blocks(node, std::move(request));
+}
+
+io::Task<Result<Image>> read_target(nbd::BlockTarget* target) {
+  Image image;
+  Buffer out = Buffer::allocate(target->info().size_bytes);
+  TM_CO_TRY(co_await target->read(0, out));
+  for (std::size_t at = 0; at < out.size(); at += kBlockSizeBytes) {
+    image.push_back(number_of(Bytes(out).subspan(at, kBlockSizeBytes)));
+  }
+  co_return image;
+}
+
+io::Task<Result<Image>> read_image(node::Node* node, std::string point) {
+  Image image;
+  for (std::size_t volume = 0; volume < kVolumeCount; ++volume) {
+    std::string name = export_name(volume);
+    if (point != "head") name.append("@").append(point);
+    TM_CO_TRY_ASSIGN(const std::unique_ptr<nbd::BlockTarget> target, co_await node->open(name, "reader"));
+    TM_CO_TRY_ASSIGN(const Image one, co_await read_target(target.get()));
+    image.insert(image.end(), one.begin(), one.end());
+  }
+  co_return image;
+}
+
+}  // namespace tidemark::simulation
