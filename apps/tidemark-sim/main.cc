@@ -10,7 +10,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -30,6 +33,7 @@ struct Arguments {
   bool twice = false;
   double seconds = 0;  // 0: as many seeds as asked for
   double run_seconds_max = 120;
+  std::string seeds_file{};
 };
 
 // ---- One seed, in a process of its own, so that an assert or a loop in the code under test ends that one
@@ -87,6 +91,17 @@ Report read_outcome(int from) {
   std::fflush(stdout);
   write_outcome(to, outcome);
   _exit(0);
+}
+
+std::vector<std::uint64_t> read_seeds(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::uint64_t> seeds;
+  for (std::string line; std::getline(file, line);) {
+    line.resize(std::min(line.find('#'), line.size()));
+    std::uint64_t seed = 0;
+    if (std::istringstream words(line); words >> seed) seeds.push_back(seed);
+  }
+  return seeds;
 }
 
 struct Child {
@@ -192,12 +207,16 @@ int Runner::run() {
   const auto passed = [begin] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  const bool progress = isatty(STDERR_FILENO) != 0 && arguments_.seeds > 1;
-  const std::uint64_t runs = arguments_.seeds * (arguments_.twice ? 2 : 1);
+  const std::vector<std::uint64_t> named =
+      arguments_.seeds_file.empty() ? std::vector<std::uint64_t>() : read_seeds(arguments_.seeds_file);
+  const std::uint64_t seeds = arguments_.seeds_file.empty() ? arguments_.seeds : named.size();
+  const std::uint64_t times = arguments_.twice ? 2 : 1;
+  const std::uint64_t runs = seeds * times;
+  const bool progress = isatty(STDERR_FILENO) != 0 && runs > 1;
   for (std::uint64_t i = 0; i < runs; ++i) {
     if (arguments_.seconds > 0 && passed() > arguments_.seconds) break;
     while (children_.size() >= arguments_.jobs) finish_one();
-    start(arguments_.seed + (arguments_.twice ? i / 2 : i));
+    start(named.empty() ? arguments_.seed + i / times : named[i / times]);
     if (progress) {
       std::fprintf(stderr, "\r%llu of %llu runs, %llu failed, %.0f s ",
                    static_cast<unsigned long long>(finished_), static_cast<unsigned long long>(runs),
@@ -206,14 +225,16 @@ int Runner::run() {
   }
   while (!children_.empty()) finish_one();
   if (progress) std::fprintf(stderr, "\r\033[K");
-  std::printf(
-      "%llu runs from seed %llu, %llu failed: %llu requests, %llu points compared, %llu crashes, %llu "
-      "failing "
-      "disk operations, %.0f s\n",
-      static_cast<unsigned long long>(finished_), static_cast<unsigned long long>(arguments_.seed),
-      static_cast<unsigned long long>(failed_), static_cast<unsigned long long>(counts_.requests),
-      static_cast<unsigned long long>(counts_.points_read), static_cast<unsigned long long>(counts_.crashes),
-      static_cast<unsigned long long>(counts_.disk_faults), passed());
+  const auto shown = [](std::uint64_t number) { return std::to_string(number); };
+  std::string text = shown(finished_) + " runs ";
+  text.append(named.empty() ? "from seed " + shown(arguments_.seed) : "of " + arguments_.seeds_file);
+  text.append(", ").append(shown(failed_)).append(" failed: ");
+  text.append(shown(counts_.requests)).append(" requests, ");
+  text.append(shown(counts_.points_read)).append(" points compared, ");
+  text.append(shown(counts_.crashes)).append(" crashes, ");
+  text.append(shown(counts_.disk_faults)).append(" failing disk operations, ");
+  text.append(shown(static_cast<std::uint64_t>(passed()))).append(" s\n");
+  std::fputs(text.c_str(), stdout);
   return status_;
 }
 
@@ -238,6 +259,10 @@ int main_with(int argc, char** argv) {
   app.add_option("--run-seconds", arguments.run_seconds_max, "A run that takes longer is stuck")
       ->type_name("SECONDS")
       ->capture_default_str();
+  app.add_option("--file", arguments.seeds_file,
+                 "The seeds that a file names: one a line, # begins a comment")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   app.add_flag("--twice", arguments.twice, "Each seed twice; both runs have to be the same");
   app.add_flag("--trace", arguments.trace, "Prints what happens, in the order in which it does");
   app.footer(

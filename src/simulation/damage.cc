@@ -2,22 +2,10 @@
 
 #include <vector>
 
+#include "simulation/atlas.h"
+
 namespace tidemark::simulation {
 namespace {
-
-constexpr AtlasEntry kAtlas[] = {
-    {sim::DiskFault::kReadFails, Atlas::kHarmless},
-    {sim::DiskFault::kWriteFails, Atlas::kHarmless},
-    {sim::DiskFault::kShortWrite, Atlas::kHarmless},
-    {sim::DiskFault::kFlushFails, Atlas::kHarmless},
-    {sim::DiskFault::kStaleRead, Atlas::kHarmless},
-    {sim::DiskFault::kMisdirectedRead, Atlas::kHarmless},
-    {sim::DiskFault::kBadSector, Atlas::kDetected},
-    {sim::DiskFault::kFlippedBit, Atlas::kDetected},
-    {sim::DiskFault::kMisdirectedWrite, Atlas::kUndecidable},
-    {sim::DiskFault::kLostWrite, Atlas::kUndecidable},
-    {sim::DiskFault::kFlushLies, Atlas::kUndecidable},
-};
 
 class Damager {
  public:
@@ -31,12 +19,13 @@ class Damager {
   void write_under(sim::DiskFault fault);
   void damage_at_rest();
   void restart(bool in_order, bool lossy);
-  void look(bool damaged_too);
+  void look();
 
   Stage& stage_;
   Chronicle& chronicle_;
   Reader& reader_;
   Machine* victim_ = nullptr;
+  Reader::Damage allowed_ = Reader::Damage::kErrorsAllowed;  // on the victim
 };
 
 void Damager::run() {
@@ -46,23 +35,25 @@ void Damager::run() {
   if (kind == 0) {
     (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
     restart(true, false);
+    std::vector<sim::DiskFault> faults = faults_that_are(Meaning::kDetected);
+    faults.push_back(sim::DiskFault::kStaleRead);
     for (std::uint32_t i = 0; i < stage_.options.damages && !stage_.failed(); ++i) {
-      const sim::DiskFault faults[] = {sim::DiskFault::kBadSector, sim::DiskFault::kFlippedBit,
-                                       sim::DiskFault::kStaleRead, sim::DiskFault::kMisdirectedRead};
-      const sim::DiskFault fault = faults[draw(4)];
+      // Those of reads: nothing is written any more.
+      const sim::DiskFault fault = faults[draw(faults.size())];
       stage_.say(victim_->name() + ": " + sim::disk_fault_name(fault) + " to come");
       victim_->disk().inject(fault, 1 + draw(8));
+      if (meaning_of(fault) == Meaning::kUndecidable) allowed_ = Reader::Damage::kOlderAllowed;
     }
-    look(true);
+    look();
   } else if (kind == 1) {
     (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
     damage_at_rest();
-    look(true);
+    look();
   } else if (victim_ == &stage_.a) {
     const sim::DiskFault faults[] = {sim::DiskFault::kLostWrite, sim::DiskFault::kMisdirectedWrite,
                                      sim::DiskFault::kFlushLies};
-    write_under(faults[draw(3)]);
-    look(true);
+    write_under(faults[draw(std::size(faults))]);
+    look();
   }
 }
 
@@ -139,6 +130,7 @@ void Damager::restart(bool in_order, bool lossy) {
 void Damager::write_under(sim::DiskFault fault) {
   stage_.say(victim_->name() + ": " + sim::disk_fault_name(fault) + " to come");
   victim_->disk().inject(fault, 1 + draw(6));
+  if (meaning_of(fault) == Meaning::kUndecidable) allowed_ = Reader::Damage::kOlderAllowed;
   for (std::uint32_t value = 0; value < 8 && victim_->group() != nullptr && !stage_.failed(); ++value) {
     Request request;
     request.volume = draw(kVolumeCount);
@@ -166,11 +158,10 @@ void Damager::write_under(sim::DiskFault fault) {
   if (!stage_.failed()) restart(false, true);
 }
 
-void Damager::look(bool damaged_too) {
+void Damager::look() {
   for (Machine* machine : {&stage_.a, &stage_.b}) {
     if (machine->group() == nullptr || stage_.failed()) continue;
-    const bool damaged = damaged_too && machine == victim_;
-    const auto allowed = damaged ? Reader::Damage::kErrorsAllowed : Reader::Damage::kNone;
+    const Reader::Damage allowed = machine == victim_ ? allowed_ : Reader::Damage::kNone;
     for (const auto& [raw, image] : chronicle_.model.images()) {
       const LogId at = LogId::from_raw(raw);
       if (draw(3) == 0) reader_.check(*machine, "log:" + at.to_string(), at, allowed);
@@ -179,10 +170,6 @@ void Damager::look(bool damaged_too) {
 }
 
 }  // namespace
-
-std::span<const AtlasEntry> fault_atlas() {
-  return kAtlas;
-}
 
 void damage_and_look(Stage& stage, Chronicle& chronicle, Reader& reader) {
   Damager(stage, chronicle, reader).run();

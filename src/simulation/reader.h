@@ -22,11 +22,14 @@ class Reader {
   void open_view(Machine* machine);
   // Every known point, on every node.
   void compare_all();
-  // How a read may end on a disk that is damaged: right, or with an error.
-  enum class Damage : std::uint8_t { kNone, kErrorsAllowed };
+  // How a read may end on a disk that is damaged: right, or with an error; where one disk cannot know better,
+  // also with what a block held earlier.
+  enum class Damage : std::uint8_t { kNone, kErrorsAllowed, kOlderAllowed };
   void check(Machine& machine, const std::string& name, LogId at, Damage damage);
 
  private:
+  bool is_older(const Image& expected, const Image& seen) const;
+
   Stage& stage_;
   const Chronicle& chronicle_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "simulation/atlas.h"
 #include "simulation/chronicle.h"
 #include "simulation/damage.h"
 #include "simulation/reader.h"
@@ -483,9 +484,8 @@ void Simulation::mend() {
 void Simulation::disk_error() {
   Machine& machine = any_machine();
   if (!machine.is_running()) return;
-  const sim::DiskFault faults[] = {sim::DiskFault::kReadFails, sim::DiskFault::kWriteFails,
-                                   sim::DiskFault::kShortWrite, sim::DiskFault::kFlushFails};
-  const sim::DiskFault fault = faults[draw(4)];
+  const std::vector<sim::DiskFault> faults = faults_that_are(Meaning::kRepairable);
+  const sim::DiskFault fault = faults[draw(faults.size())];
   machine.disk().inject(fault, 1 + draw(6));
   machine.disk_may_fail = true;
   ++stage_.outcome.counts.disk_faults;
