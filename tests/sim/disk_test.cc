@@ -268,6 +268,78 @@ TEST(Disk, FailsTheOperationThatTheTestAskedForAndNoOther) {
   EXPECT_EQ(disk.flushes(), 2u);
 }
 
+TEST(Disk, EachFaultTakesPlaceAtTheOperationThatWasChosen) {
+  World world(5);
+  Disk disk(world, 1 << 20,
+            {.latency_min = {}, .latency_max = {}, .space_bytes_max = UINT64_MAX, .remembers_older = true});
+  for (const int value : {1, 2}) {
+    ASSERT_TRUE(world.run(write_page(disk, 7, value, io::Durability::kDurable)).ok());
+  }
+  disk.inject(DiskFault::kStaleRead, 2);
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 2);
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 1);
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 2);
+
+  disk.inject(DiskFault::kBadSector, 1);
+  EXPECT_FALSE(read_first_byte(world, disk, 7).ok());
+  EXPECT_FALSE(read_first_byte(world, disk, 7).ok());
+  ASSERT_TRUE(world.run(write_page(disk, 7, 3, io::Durability::kDurable)).ok());
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 3);
+
+  disk.inject(DiskFault::kLostWrite, 1);
+  EXPECT_TRUE(world.run(write_page(disk, 7, 4, io::Durability::kDurable)).ok());
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 3);
+
+  disk.inject(DiskFault::kMisdirectedWrite, 1);
+  EXPECT_TRUE(world.run(write_page(disk, 7, 5, io::Durability::kDurable)).ok());
+  EXPECT_EQ(*read_first_byte(world, disk, 7), 3);
+  const std::uint64_t elsewhere = disk.fault_hits().back().offset_bytes / kPage;
+  EXPECT_NE(elsewhere, 7u);
+  EXPECT_EQ(*read_first_byte(world, disk, elsewhere), 5);
+
+  disk.inject(DiskFault::kMisdirectedRead, 1);
+  EXPECT_NE(*read_first_byte(world, disk, 7), 3);
+
+  disk.inject(DiskFault::kFlippedBit, 1);
+  Buffer out = filled(0);
+  ASSERT_TRUE(world.run(disk.read(DiskOffset{7 * kPage}, out)).ok());
+  Buffer again = filled(0);
+  ASSERT_TRUE(world.run(disk.read(DiskOffset{7 * kPage}, again)).ok());
+  EXPECT_NE(std::memcmp(out.data(), filled(3).data(), kPage), 0);
+  EXPECT_EQ(std::memcmp(out.data(), again.data(), kPage), 0);
+
+  disk.inject(DiskFault::kShortWrite, 1);
+  EXPECT_FALSE(world.run(write_page(disk, 20, 6, io::Durability::kDurable, 2)).ok());
+  EXPECT_EQ(*read_first_byte(world, disk, 20), 6);
+  EXPECT_EQ(*read_first_byte(world, disk, 21), 0);
+}
+
+TEST(Disk, AFlushThatLiesMakesNothingDurable) {
+  bool lost = false;
+  for (std::uint64_t seed = 0; seed < kSeeds && !lost; ++seed) {
+    World world(seed);
+    Disk disk(world, 1 << 20);
+    ASSERT_TRUE(world.run(write_page(disk, 3, 9)).ok());
+    disk.inject(DiskFault::kFlushLies, 1);
+    ASSERT_TRUE(world.run(disk.flush()).ok());
+    disk.crash();
+    lost = sectors_of(disk, 3) == all(0);
+  }
+  EXPECT_TRUE(lost);
+}
+
+TEST(Disk, AHangingDiskEndsNothingBeforeItsTime) {
+  World world(6);
+  Disk disk(world, 1 << 20);
+  const MonotonicTime due = world.now() + Duration::seconds(5);
+  disk.hang_until(due);
+  EXPECT_EQ(*read_first_byte(world, disk, 0), 0);
+  EXPECT_GE(world.now(), due);
+  disk.slow_down(Duration::seconds(1));
+  EXPECT_EQ(*read_first_byte(world, disk, 0), 0);
+  EXPECT_GE(world.now(), due + Duration::seconds(1));
+}
+
 TEST(Disk, AFlushThatSucceedsAfterOneThatFailedPromisesNothingForTheOldWrites) {
   bool lost = false;
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {

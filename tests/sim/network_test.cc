@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <optional>
 #include <set>
 #include <string>
@@ -311,6 +312,47 @@ TEST(Network, AResetLosesWhatWasInFlightAndBreaksBothEnds) {
   const Result<StreamPointer> again =
       world.run(network.connect(ends.listener->address(), Duration::seconds(1)));
   EXPECT_TRUE(again.ok());
+}
+
+TEST(Network, ALinkCutInOneDirectionCarriesTheOther) {
+  World world(31);
+  Network network(world);
+  Ends ends = connected(world, network, "unix:/one-way");
+  network.cut_from_clients();
+  Received at_server, at_client;
+  io::TaskScope scope(world);
+  scope.spawn(receive_all(*ends.server, &at_server));
+  scope.spawn(receive_all(*ends.client, &at_client));
+  std::optional<Result<void>> up, down;
+  scope.spawn(send_and_note(*ends.client, "up", &up));
+  scope.spawn(send_and_note(*ends.server, "down", &down));
+  world.run_for(Duration::seconds(1));
+  EXPECT_EQ(at_client.text, "down");
+  EXPECT_EQ(at_server.text, "");
+  EXPECT_FALSE(world.run(network.connect(ends.listener->address(), Duration::seconds(1))).ok());
+  network.heal();
+  world.run_for(Duration::seconds(1));
+  EXPECT_EQ(at_server.text, "up");
+}
+
+TEST(Network, ABitTurnsOnceAndTheSessionIsRemembered) {
+  World world(32);
+  Network network(world);
+  Ends ends = connected(world, network, "unix:/bit");
+  Received received;
+  io::TaskScope scope(world);
+  scope.spawn(receive_all(*ends.server, &received));
+  std::optional<Result<void>> sent;
+  network.flip_next_bit();
+  scope.spawn(send_and_note(*ends.client, pattern(100), &sent));
+  world.run_for(Duration::seconds(1));
+  ASSERT_EQ(received.text.size(), 100u);
+  int bits = 0;
+  for (std::size_t i = 0; i < 100; ++i)
+    bits += std::popcount(static_cast<unsigned char>(received.text[i] ^ pattern(100)[i]));
+  EXPECT_EQ(bits, 1);
+  const std::vector<std::byte> session = network.last_session();
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(session.data()), session.size()), pattern(100));
 }
 
 }  // namespace
