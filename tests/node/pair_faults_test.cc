@@ -516,5 +516,41 @@ TEST(PairFaults, TwoNodesThatPairEachOthersGroupsAtOnceBothSucceed) {
   EXPECT_TRUE(there);
 }
 
+// The copy has the same group identity and a journal that begins anew: what was cached of the one before is
+// at the same places.
+TEST(PairFaults, AfterACopyAnewNothingOfTheJournalBeforeIsShown) {
+  PairBench bench(41);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  std::map<std::string, std::uint32_t> marks;
+  const auto write_and_mark = [&](std::uint32_t round) {
+    for (std::uint32_t i = 0; i < kVolumeBlocks; ++i)
+      ASSERT_TRUE(bench.write(bench.a, "data", i, round * 100 + i).ok());
+    const std::string id = "m" + std::to_string(round);
+    ASSERT_TRUE(bench.mark(bench.a, id, WaitFor::kPeer).ok());
+    marks[id] = round * 100;
+  };
+  const auto compare = [&] {
+    for (const auto& [id, value] : marks) {
+      if (!bench.b.group().check_readable(bench.b.group().state().find_mark(id)->at).ok()) continue;
+      Image expected(kVolumeBlocks);
+      for (std::uint32_t i = 0; i < kVolumeBlocks; ++i) expected[i] = value + i;
+      bench.expect_image(bench.b, "data", id, expected);
+    }
+  };
+  for (std::uint32_t round = 1; round <= 15; ++round) ASSERT_NO_FATAL_FAILURE(write_and_mark(round));
+  // Read from the disk, so cached.
+  bench.b.stop();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  compare();
+  ASSERT_TRUE(bench.wait_caught_up());
+  ASSERT_TRUE(bench.suspend(bench.a).ok());
+  ASSERT_TRUE(bench.resync(bench.a, true).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  // More than the journal keeps in memory of what it appended.
+  for (std::uint32_t round = 16; round <= 40; ++round) ASSERT_NO_FATAL_FAILURE(write_and_mark(round));
+  compare();
+}
+
 }  // namespace
 }  // namespace tidemark::node
