@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 
 namespace tidemark {
 
@@ -14,6 +15,11 @@ constexpr std::uint64_t rounds([[maybe_unused]] std::uint64_t many, [[maybe_unus
 #else
   return few;
 #endif
+}
+
+// With TIDEMARK_LONG in the environment: what takes an hour is tried in full.
+inline bool long_run() {
+  return std::getenv("TIDEMARK_LONG") != nullptr;
 }
 
 // The first seed of a test: the same each time, and another with --gtest_shuffle --gtest_random_seed=N.

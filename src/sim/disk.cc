@@ -448,6 +448,12 @@ const char* disk_fault_name(DiskFault fault) {
   return "";
 }
 
+class Disk::Stored {
+ public:
+  std::unordered_map<std::uint64_t, PagePointer> media;
+  PageRanges allocated;
+};
+
 Disk::Disk(World& world, std::uint64_t size_bytes, DiskOptions options)
     : state_(std::make_shared<State>(world, size_bytes, options)) {
   TM_ASSERT(size_bytes % kPageBytes == 0);
@@ -519,6 +525,68 @@ void Disk::crash() {
   for (std::size_t i = in_flight.size(); i > 1; --i)
     std::swap(in_flight[i - 1], in_flight[state.random.below(i)]);
   for (const OperationPointer& operation : in_flight) state.leave_traces_of(*operation);
+}
+
+Disk::StoredPointer Disk::stored() const {
+  auto stored = std::make_shared<Stored>();
+  stored->media = state_->media;
+  stored->allocated = state_->allocated;
+  return stored;
+}
+
+void Disk::put_back(const StoredPointer& stored) {
+  TM_ASSERT(state_->in_flight.empty());
+  state_->unflushed.clear();
+  state_->media = stored->media;
+  state_->allocated = stored->allocated;
+}
+
+std::vector<Disk::StoredPointer> Disk::crash_outcomes(std::size_t outcomes_max) {
+  State& state = *state_;
+  state.device.cancel_all();
+  // Each write that may be kept or lost, as its pages, in order.
+  std::map<std::uint64_t, std::vector<std::pair<std::uint64_t, PagePointer>>> unflushed;
+  for (const auto& [page, versions] : state.unflushed) {
+    for (const Version& version : versions) unflushed[version.write_number].emplace_back(page, version.page);
+  }
+  std::vector<std::vector<std::pair<std::uint64_t, PagePointer>>> writes;
+  for (auto& [number, pages] : unflushed) writes.push_back(std::move(pages));
+  for (const auto& [number, operation] : state.in_flight) {
+    if (operation->kind != Kind::kWrite) continue;
+    auto& pages = writes.emplace_back();
+    for (std::uint64_t page = operation->begin; page < operation->end; ++page) {
+      pages.emplace_back(page, page_from(operation->page_bytes(page - operation->begin)));
+    }
+  }
+  state.in_flight.clear();
+  state.unflushed.clear();
+  const auto outcome = [&](const std::function<bool(std::size_t)>& kept) {
+    auto stored = std::make_shared<Stored>();
+    stored->media = state.media;
+    stored->allocated = state.allocated;
+    for (std::size_t i = 0; i < writes.size(); ++i) {
+      if (!kept(i)) continue;
+      for (const auto& [page, bytes] : writes[i]) {
+        stored->media[page] = bytes;
+        stored->allocated.insert(page, page + 1);
+      }
+    }
+    return stored;
+  };
+  std::vector<StoredPointer> outcomes;
+  if (writes.size() < 20 && (std::size_t{1} << writes.size()) <= outcomes_max) {
+    for (std::size_t subset = 0; subset < std::size_t{1} << writes.size(); ++subset) {
+      outcomes.push_back(outcome([subset](std::size_t i) { return (subset >> i & 1) != 0; }));
+    }
+    return outcomes;
+  }
+  for (std::size_t n = 0; n <= writes.size(); ++n) {
+    outcomes.push_back(outcome([n](std::size_t i) { return i < n; }));
+    if (n == writes.size()) break;
+    outcomes.push_back(outcome([n](std::size_t i) { return i == n; }));
+    outcomes.push_back(outcome([n](std::size_t i) { return i != n; }));
+  }
+  return outcomes;
 }
 
 void Disk::inject(DiskFault fault, std::uint64_t operations) {

@@ -61,6 +61,17 @@ class Disk : public io::Disk {
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override;
 
   void crash();
+  // All that is stored, as a value.
+  class Stored;
+  using StoredPointer = std::shared_ptr<const Stored>;
+  StoredPointer stored() const;
+  // Nothing is in flight.
+  void put_back(const StoredPointer& stored);
+  // As crash(), but not by the seed: what may be left, each time as put_back() takes it. Of the writes that
+  // were not flushed or still in flight every subset is kept, each write whole, in the order in which they
+  // were made; when there are more than `outcomes_max` subsets, none of them, all of them, each alone, all
+  // but each, and the first n for each n. Then the disk holds what was durable.
+  std::vector<StoredPointer> crash_outcomes(std::size_t outcomes_max);
   // The n-th operation from now (1 is the next) of the kind that `fault` concerns suffers it, once.
   void inject(DiskFault fault, std::uint64_t operations);
   void fail_read_after(std::uint64_t operations) { inject(DiskFault::kReadFails, operations); }

@@ -30,6 +30,11 @@ Chronicle::Chronicle(Stage& stage) : model(kVolumeCount * stage.options.volume_b
   model.add(LogId(Epoch{1}, 0), model.blank());
 }
 
+void Chronicle::adopt(const Chronicle& other) {
+  model = other.model;
+  for (std::size_t i = 0; i < std::size(sides_); ++i) sides_[i] = other.sides_[i];
+}
+
 void Chronicle::add(const Machine& writer, Requests requests) {
   side(writer).pending = std::move(requests);
 }

@@ -27,6 +27,8 @@ class Chronicle {
   // After requests on `writer` have ended, or it has come back from a crash: what it holds is the truth now.
   // `lossy`: a disk lied, and nobody can be held to what only that disk knew.
   void account(Machine& writer, bool crashed, bool lossy);
+  // What another one of the same stage knows.
+  void adopt(const Chronicle& other);
   // What nobody else held is gone with its disk.
   void forget_writer(const Machine& writer);
 
