@@ -94,7 +94,8 @@ void run_session(benchmark::State& state, std::uint16_t command) {
     test::Script script(world);
     script.input = input;
     script.keep_output = false;
-    Session session(world.environment(), std::make_unique<test::ScriptedStream>(script), directory,
+    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+    Session session(world.environment(), std::make_unique<test::ScriptedStream>(script), directory, budgets,
                     SessionLimits{});
     state.ResumeTiming();
     world.run(session.run());

@@ -20,8 +20,8 @@ namespace tidemark::nbd {
 // be shared with slices, bytes from begin_ on never are.
 class ReceiveBuffer {
  public:
-  static constexpr std::size_t kBlockBytes = 256 << 10;
-  static constexpr std::size_t kBlocksMax = 8;
+  static constexpr std::size_t kBlockBytes = 128 << 10;
+  static constexpr std::size_t kBlocksMax = 2;
   // A read into less than this is not worth its cost: the unread bytes move to a fresh block instead.
   static constexpr std::size_t kReadBytesMin = 16 << 10;
 

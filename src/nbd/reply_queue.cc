@@ -21,23 +21,36 @@ void ReplyQueue::add(Bytes bytes) {
   if (last_is_open_) {
     pieces_.back().buffer = std::move(piece);
   } else {
-    pieces_.push_back({std::move(piece), false});
+    pieces_.push_back({std::move(piece), false, 0});
     last_is_open_ = true;
   }
 }
 
-void ReplyQueue::add_payload(Buffer data) {
-  pieces_.push_back({std::move(data), true});
+void ReplyQueue::add_payload(Buffer data, std::uint64_t charge_bytes) {
+  pieces_.push_back({std::move(data), true, charge_bytes});
   last_is_open_ = false;
 }
 
 ReplyQueue::Batch ReplyQueue::take() {
   Batch batch;
-  const std::size_t count = std::min(pieces_.size(), kPiecesMax);
-  batch.pieces.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
+  batch.pieces.reserve(std::min(pieces_.size(), kPiecesMax));
+  std::size_t payload_left = kSendPayloadBytesMax;
+  while (!pieces_.empty() && batch.pieces.size() < kPiecesMax) {
     Piece& piece = pieces_.front();
-    (piece.is_payload ? batch.payload_bytes : batch.plain_bytes) += piece.buffer.size();
+    if (piece.is_payload) {
+      if (payload_left == 0) break;
+      const std::size_t size = piece.buffer.size();
+      if (size > payload_left) {
+        batch.pieces.push_back(piece.buffer.slice(0, payload_left));
+        piece.buffer = piece.buffer.slice(payload_left, size - payload_left);
+        break;
+      }
+      payload_left -= size;
+      const bool is_large = piece.charge_bytes > PayloadBudgets::kOrdinaryBytesMax;
+      (is_large ? batch.large_charge_bytes : batch.ordinary_charge_bytes) += piece.charge_bytes;
+    } else {
+      batch.plain_bytes += piece.buffer.size();
+    }
     batch.pieces.push_back(std::move(piece.buffer));
     pieces_.pop_front();
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "nbd/payload_budget.h"
 
 namespace tidemark::nbd {
 
@@ -12,21 +13,27 @@ namespace tidemark::nbd {
 // after the other, so that a hundred replies are one piece; read data is queued as it is, uncopied.
 //
 // Owned by the session, used on its thread. It has no limit of its own: the session stops taking requests
-// when plain_bytes() or its own count of payload says so.
+// when plain_bytes() or its own count of payload says so. One send takes a little of a large payload, so that
+// a client that reads slowly is told from one that does not read.
 class ReplyQueue {
  public:
   static constexpr std::size_t kBlockBytes = 64 << 10;
   static constexpr std::size_t kPiecesMax = 512;  // of one send; below IOV_MAX of Linux, 1024
+  static constexpr std::size_t kSendPayloadBytesMax = 256 << 10;
 
   struct Batch {
     std::vector<Buffer> pieces;
     std::uint64_t plain_bytes = 0;
-    std::uint64_t payload_bytes = 0;  // added with add_payload()
+    // Charges of the payloads that end in it.
+    std::uint64_t ordinary_charge_bytes = 0;
+    std::uint64_t large_charge_bytes = 0;
   };
 
   // At most kBlockBytes.
   void add(Bytes bytes);
-  void add_payload(Buffer data);
+  // `charge_bytes` is what take() tells when the last of `data` goes, as large or ordinary by its size
+  // (PayloadBudgets).
+  void add_payload(Buffer data, std::uint64_t charge_bytes);
   bool empty() const { return pieces_.empty(); }
   // Queued and not yet taken, without payload.
   std::uint64_t plain_bytes() const { return plain_bytes_; }
@@ -37,6 +44,7 @@ class ReplyQueue {
   struct Piece {
     Buffer buffer;
     bool is_payload = false;
+    std::uint64_t charge_bytes = 0;
   };
   std::deque<Piece> pieces_;
   std::uint64_t plain_bytes_ = 0;

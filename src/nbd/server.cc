@@ -6,14 +6,18 @@
 #include "nbd/request.h"
 
 namespace tidemark::nbd {
-
 Server::Server(io::Environment environment, ExportDirectory& directory, ServerLimits limits, Report report)
     : environment_(environment),
       directory_(directory),
       limits_(limits),
       report_(std::move(report)),
+      budgets_{{limits.payload_share_bytes, limits.ordinary_payload_bytes_max},
+               {0, limits.large_payload_bytes_max}},
       changed_(environment.scheduler),
-      running_(environment.scheduler) {}
+      running_(environment.scheduler) {
+  TM_ASSERT(limits.ordinary_payload_bytes_max >= PayloadBudgets::kOrdinaryBytesMax);
+  TM_ASSERT(limits.large_payload_bytes_max >= kPayloadBytesMax);
+}
 
 io::Task<void> Server::serve(std::unique_ptr<io::Listener> listener) {
   // Entered and left also when the Task is destroyed half-way.
@@ -60,7 +64,8 @@ void Server::start_session(std::unique_ptr<io::Stream> stream) {
   }
   told_of_limit_ = false;
   ++counters_.accepted;
-  auto session = std::make_unique<Session>(environment_, std::move(stream), directory_, limits_.session);
+  auto session =
+      std::make_unique<Session>(environment_, std::move(stream), directory_, budgets_, limits_.session);
   const auto place = sessions_.insert(sessions_.end(), Entry{next_number_, std::move(session)});
   ++next_number_;
   running_.spawn(run_session(place));
@@ -75,6 +80,7 @@ io::Task<void> Server::run_session(std::list<Entry>::iterator place) {
 
 void Server::account_for_end(const Session& session) {
   if (session.end() == SessionEnd::kHandshakeTimeout) ++counters_.handshake_timeouts;
+  if (session.end() == SessionEnd::kStalled) ++counters_.stalled;
   if (session.end() == SessionEnd::kViolation) ++counters_.violations;
   const bool is_ordinary =
       session.end() == SessionEnd::kDisconnected || session.end() == SessionEnd::kStopped;

@@ -11,6 +11,7 @@
 #include "io/stream.h"
 #include "io/sync.h"
 #include "io/task.h"
+#include "nbd/payload_budget.h"
 #include "nbd/session.h"
 #include "nbd/target.h"
 
@@ -21,6 +22,11 @@ struct ServerLimits {
   std::size_t connections_max = 256;
   // After an accept that failed (no file descriptors left, say), so that the failure does not spin.
   Duration accept_pause = Duration::milliseconds(100);
+  // Memory for the payloads of all connections together; see PayloadBudget. For each connection alone, for
+  // what all share, and for long requests, of which two of the longest fit: 128 MiB in all.
+  std::uint64_t payload_share_bytes = 128u << 10;
+  std::uint64_t ordinary_payload_bytes_max = 32u << 20;
+  std::uint64_t large_payload_bytes_max = 64u << 20;
   SessionLimits session;
 };
 
@@ -29,6 +35,7 @@ struct ServerCounters {
   std::uint64_t over_connection_limit = 0;
   std::uint64_t accept_failures = 0;
   std::uint64_t handshake_timeouts = 0;
+  std::uint64_t stalled = 0;     // connections ended because others needed what they kept
   std::uint64_t violations = 0;  // connections ended because the client broke the protocol
 };
 
@@ -94,6 +101,7 @@ class Server {
   ServerLimits limits_;
   Report report_;
   ServerCounters counters_;
+  PayloadBudgets budgets_;
   std::uint64_t next_number_ = 1;
   bool stopping_ = false;
   bool told_of_limit_ = false;  // since a connection was last taken

@@ -4,15 +4,27 @@
 #include <cstring>
 
 namespace tidemark::nbd {
+namespace {
+
+// What a request may take up until it is answered, as it is allocated: in whole pages.
+std::uint64_t memory_of(const Request& request) {
+  std::uint64_t bytes = request.type == kCommandRead ? request.length : request.payload_bytes();
+  if (request.type == kCommandBlockStatus) bytes = 8 * Session::kExtentsMax;
+  return (bytes + 4095) & ~std::uint64_t{4095};
+}
+
+}  // namespace
 
 Session::Session(io::Environment environment, std::unique_ptr<io::Stream> stream, ExportDirectory& directory,
-                 SessionLimits limits)
+                 PayloadBudgets& budgets, SessionLimits limits)
     : scheduler_(environment.scheduler),
       stream_(std::move(stream)),
       limits_(limits),
       client_(stream_->peer_name()),
       since_(environment.clock.now()),
       handshake_(*stream_, input_, directory, client_),
+      ordinary_account_(budgets.ordinary, *this),
+      large_account_(budgets.large, *this),
       changed_(scheduler_),
       room_(scheduler_),
       replies_ready_(scheduler_),
@@ -44,7 +56,7 @@ bool Session::has_chosen() const {
 }
 
 std::uint64_t Session::memory_bytes() const {
-  return payload_bytes_ + replies_.plain_bytes() + sending_plain_bytes_ +
+  return payload_bytes() + replies_.plain_bytes() + sending_plain_bytes_ +
          input_.blocks() * ReceiveBuffer::kBlockBytes;
 }
 
@@ -217,22 +229,24 @@ std::optional<Refusal> Session::check(const Request& request) const {
 bool Session::start_at_once(const Request& request) {
   const std::uint32_t payload_bytes = request.payload_bytes();
   if (payload_bytes >= kOwnBufferBytesMin || payload_bytes > input_.unread().size()) return false;
-  if (!has_room(request.type == kCommandRead ? request.length : payload_bytes)) return false;
-  if (check(request).has_value()) return false;
+  if (check(request).has_value() || !take_room(memory_of(request))) return false;
   start(request, payload_bytes == 0 ? Buffer() : input_.take(payload_bytes));
   return true;
 }
 
 // One request whose header has been read. False when the client is gone.
 io::Task<bool> Session::handle(Request request) {
-  const std::uint64_t payload_bytes = request.type == kCommandRead ? request.length : request.payload_bytes();
+  const std::uint64_t memory_bytes = memory_of(request);
   std::optional<Refusal> refusal = check(request);
-  if (!refusal.has_value() && !has_room(payload_bytes)) {
-    co_await wait_for_room(payload_bytes);
+  if (!refusal.has_value() && !take_room(memory_bytes)) {
+    const bool there = co_await wait_for_room(memory_bytes);
+    if (!there) co_return false;
     refusal = check(request);  // a stop may have begun meanwhile
+    if (refusal.has_value()) give_back(memory_bytes);
   }
   if (refusal.has_value()) {
-    if (!has_room(0)) co_await wait_for_room(0);
+    const bool there = co_await wait_for_room(0);
+    if (!there) co_return false;
     const bool skipped = co_await skip_payload(request.payload_bytes());
     if (!skipped) co_return false;
     ++counters_.refused;
@@ -252,6 +266,8 @@ io::Task<bool> Session::handle(Request request) {
 
 // A large payload, into memory of its own: first what has come already, then straight from the stream.
 io::Task<bool> Session::receive_payload(Request request) {
+  receiving_payload_ = true;
+  received_at_ = scheduler_.now();
   Buffer payload = Buffer::allocate(request.length);
   std::size_t filled = std::min<std::size_t>(input_.unread().size(), request.length);
   if (filled > 0) std::memcpy(payload.data(), input_.unread().data(), filled);
@@ -264,7 +280,9 @@ io::Task<bool> Session::receive_payload(Request request) {
       co_return false;
     }
     filled += *got;
+    received_at_ = scheduler_.now();
   }
+  receiving_payload_ = false;
   start(request, std::move(payload));
   co_return true;
 }
@@ -280,14 +298,67 @@ io::Task<bool> Session::skip_payload(std::uint32_t bytes) {
   co_return true;
 }
 
-bool Session::has_room(std::uint64_t payload_bytes) const {
+bool Session::has_room_of_its_own(std::uint64_t memory_bytes) const {
   return requests_in_flight_ < limits_.requests_in_flight_max &&
-         payload_bytes_ + payload_bytes <= limits_.payload_bytes_max &&
-         replies_.plain_bytes() < limits_.reply_bytes_max;
+         payload_bytes() + memory_bytes <= limits_.payload_bytes_max &&
+         replies_.plain_bytes() + sending_plain_bytes_ < limits_.reply_bytes_max;
 }
 
-io::Task<void> Session::wait_for_room(std::uint64_t payload_bytes) {
-  while (!has_room(payload_bytes)) co_await room_.wait();
+PayloadBudget::Account& Session::account_for(std::uint64_t memory_bytes) {
+  return memory_bytes > PayloadBudgets::kOrdinaryBytesMax ? large_account_ : ordinary_account_;
+}
+
+void Session::give_back(const ReplyQueue::Batch& batch) {
+  ordinary_account_.give_back(batch.ordinary_charge_bytes);
+  large_account_.give_back(batch.large_charge_bytes);
+}
+
+bool Session::take_room(std::uint64_t memory_bytes) {
+  PayloadBudget::Account& account = account_for(memory_bytes);
+  if (!has_room_of_its_own(memory_bytes) || !account.may_take(memory_bytes)) return false;
+  account.take(memory_bytes);
+  return true;
+}
+
+// Returns when the room has been taken; false when the client can be told nothing more. It stands in the
+// line of all connections only while nothing of its own keeps it.
+io::Task<bool> Session::wait_for_room(std::uint64_t memory_bytes) {
+  struct LeavesLine {
+    PayloadBudget::Account& account;
+    explicit LeavesLine(PayloadBudget::Account& a) : account(a) {}
+    LeavesLine(const LeavesLine&) = delete;
+    LeavesLine& operator=(const LeavesLine&) = delete;
+    ~LeavesLine() { account.leave_line(); }
+  };
+  PayloadBudget::Account& account = account_for(memory_bytes);
+  const LeavesLine leaves_line(account);
+  while (!take_room(memory_bytes)) {
+    if (broken_) co_return false;
+    if (!has_room_of_its_own(memory_bytes)) {
+      account.leave_line();
+      co_await room_.wait();
+      continue;
+    }
+    account.stand_in_line(memory_bytes);
+    const bool woken = co_await room_.wait_until(scheduler_.now() + kStallLookInterval);
+    if (!woken) account.end_a_stalled_one();
+  }
+  co_return true;
+}
+
+bool Session::is_stalled() const {
+  if (broken_) return false;
+  const MonotonicTime now = scheduler_.now();
+  return (sending_ && now - sending_since_ >= limits_.stall_timeout) ||
+         (receiving_payload_ && phase_ == SessionPhase::kTransmission &&
+          now - received_at_ >= limits_.stall_timeout);
+}
+
+void Session::give_up() {
+  end_with(SessionEnd::kStalled, sending_ ? "others waited for memory while the client took no replies"
+                                          : "others waited for memory while the client did not send the "
+                                            "payload it had announced");
+  break_off();
 }
 
 // ---- requests ----
@@ -296,12 +367,11 @@ void Session::start(const Request& request, Buffer payload) {
   count(request);
   if (request.type == kCommandWrite && !request.has(kCommandFlagFua) &&
       target_->write_now(request.offset, payload)) {
+    give_back(memory_of(request));
     reply_done(request);
     return;
   }
   ++requests_in_flight_;
-  payload_bytes_ += payload.size();
-  if (request.type == kCommandRead) payload_bytes_ += request.length;
   requests_.spawn(perform(request, std::move(payload)));
 }
 
@@ -338,9 +408,8 @@ io::Task<void> Session::perform(Request request, Buffer payload) {
   } else if (request.type == kCommandBlockStatus) {
     co_await perform_block_status(request);
   } else {
-    const std::uint64_t payload_bytes = payload.size();
     const Result<void> result = co_await perform_plain(request, std::move(payload));
-    payload_bytes_ -= payload_bytes;
+    give_back(memory_of(request));
     if (result.ok()) {
       reply_done(request);
     } else {
@@ -373,7 +442,7 @@ io::Task<void> Session::perform_read(Request request) {
   if (result.ok()) {
     reply_data(request, std::move(data));  // counted until it has been sent
   } else {
-    payload_bytes_ -= request.length;
+    give_back(memory_of(request));
     reply_failure(request, result.error());
   }
 }
@@ -382,8 +451,9 @@ io::Task<void> Session::perform_block_status(Request request) {
   const std::size_t extents_max = request.has(kCommandFlagReqOne) ? 1 : kExtentsMax;
   const auto extents = co_await target_->block_status(request.offset, request.length, extents_max);
   if (extents.ok()) {
-    reply_extents(request, *extents);
+    reply_extents(request, *extents);  // counted until it has been sent
   } else {
+    give_back(memory_of(request));
     reply_failure(request, extents.error());
   }
 }
@@ -418,7 +488,7 @@ void Session::reply_failure(const Request& request, const Error& error) {
 // One chunk, which is also the last: the data lies in memory, so nothing can fail any more.
 void Session::reply_data(const Request& request, Buffer data) {
   if (broken_) {
-    payload_bytes_ -= data.size();
+    give_back(memory_of(request));
     return;
   }
   if (agreement_.structured_replies) {
@@ -428,12 +498,16 @@ void Session::reply_data(const Request& request, Buffer data) {
     encode_simple_reply(scratch_, request.cookie, WireError::kNone);
   }
   enqueue();
-  replies_.add_payload(std::move(data));
+  replies_.add_payload(std::move(data), memory_of(request));
 }
 
 // What the target says is held to the protocol: no empty descriptor, neighbours differ, the sum does not
 // exceed what was asked, at least one.
 void Session::reply_extents(const Request& request, const std::vector<AllocationExtent>& extents) {
+  if (broken_) {
+    give_back(memory_of(request));
+    return;
+  }
   struct Descriptor {
     std::uint32_t length;
     std::uint32_t state;
@@ -459,11 +533,13 @@ void Session::reply_extents(const Request& request, const std::vector<Allocation
   encode_chunk_header(scratch_, kChunkFlagDone, kChunkBlockStatus, request.cookie,
                       static_cast<std::uint32_t>(4 + 8 * descriptors.size()));
   scratch_.u32(kAllocationContextId);
-  for (const Descriptor& descriptor : descriptors) {
-    scratch_.u32(descriptor.length);
-    scratch_.u32(descriptor.state);
-  }
   enqueue();
+  WireEncoder data;
+  for (const Descriptor& descriptor : descriptors) {
+    data.u32(descriptor.length);
+    data.u32(descriptor.state);
+  }
+  replies_.add_payload(Buffer::copy_of(data.bytes()), memory_of(request));
 }
 
 // What is encoded in scratch_, as one reply or the head of one.
@@ -480,12 +556,13 @@ io::Task<void> Session::send_task() {
     while (replies_.empty()) co_await replies_ready_.wait();
     ReplyQueue::Batch batch = replies_.take();
     sending_ = true;
+    sending_since_ = scheduler_.now();
     sending_plain_bytes_ = batch.plain_bytes;
-    const std::uint64_t payload_bytes = batch.payload_bytes;
-    const Result<void> sent = co_await stream_->write(std::move(batch.pieces));
+    std::vector<Buffer> pieces = std::move(batch.pieces);
+    const Result<void> sent = co_await stream_->write(std::move(pieces));
     sending_ = false;
     sending_plain_bytes_ = 0;
-    payload_bytes_ -= payload_bytes;
+    give_back(batch);
     if (!sent.ok()) {
       break_off();
       co_return;
@@ -499,7 +576,7 @@ io::Task<void> Session::send_task() {
 void Session::break_off() {
   end_with(SessionEnd::kDisconnected, "the client stopped taking replies");
   broken_ = true;
-  while (!replies_.empty()) payload_bytes_ -= replies_.take().payload_bytes;
+  while (!replies_.empty()) give_back(replies_.take());
   stream_->close();
   room_.wake_all();
   changed_.wake_all();

@@ -10,6 +10,7 @@
 #include "io/sync.h"
 #include "io/task.h"
 #include "nbd/handshake.h"
+#include "nbd/payload_budget.h"
 #include "nbd/receive_buffer.h"
 #include "nbd/reply_queue.h"
 #include "nbd/request.h"
@@ -23,11 +24,14 @@ struct SessionLimits {
   Duration handshake_timeout = Duration::seconds(10);  // from accept to transmission, all options together
   std::size_t requests_in_flight_max = 128;            // given to the target and not yet answered by it
   // Payload of writes until the target has taken it, and of reads until it has been sent. Twice the longest
-  // request at least, so that one is received while another is worked on.
+  // request at least, so that one is received while another is worked on. The budget of all may allow less.
   std::uint64_t payload_bytes_max = 64u << 20;
   // Replies without payload that wait for the client to read. A client may legally have thousands of small
   // writes answered in one pass.
-  std::uint64_t reply_bytes_max = 1u << 20;
+  std::uint64_t reply_bytes_max = 128u << 10;
+  // How long a client may keep memory that others wait for, while it takes no reply, or sends nothing of the
+  // payload that it has announced. Then its connection is ended.
+  Duration stall_timeout = Duration::seconds(10);
   // How long an ending connection waits for its client to read the last replies.
   Duration flush_timeout = Duration::seconds(5);
   // How long an orderly stop waits for requests that the target has not answered.
@@ -57,6 +61,7 @@ enum class SessionEnd {
   kStopped,           // by begin_stop()
   kHandshakeTimeout,  // the client took too long to choose an export
   kViolation,         // the client broke the protocol; end_reason() says how
+  kStalled,           // others needed the memory that the client kept occupied
   kRefused,           // EXPORT_NAME of something that cannot be opened
 };
 
@@ -66,23 +71,25 @@ enum class SessionEnd {
 // target can, and starts the others as tasks of their own. One coroutine sends what is queued, in one
 // gathered write. run() watches over both.
 //
-// Owned by the server, used on the reactor thread. Directory and environment outlive it. Destroying it ends
-// everything at once: requests in flight are cancelled, the export closed, the stream closed.
+// Owned by the server, used on the reactor thread. Directory, environment and budgets outlive it. Destroying
+// it ends everything at once: requests in flight are cancelled, the export closed, the stream closed.
 //
 // Every way to end is: receive no more, let requests in flight finish, send what is queued as long as
 // the client reads within flush_timeout, close the export, close the stream. Only after begin_stop() are
 // requests cancelled, when drain_timeout has passed.
-class Session {
+class Session final : private PayloadBudget::Holder {
  public:
   // Payloads from here on are received into aligned memory of their own, so that they can go to a disk
   // without a copy; smaller ones are slices of the receive buffer.
   static constexpr std::uint32_t kOwnBufferBytesMin = 64 << 10;
   // Descriptors in one BLOCK_STATUS reply, 8 bytes each; the client asks on where they end.
   static constexpr std::size_t kExtentsMax = 2048;
+  // How often one that waits for memory looks whether somebody keeps it for no use.
+  static constexpr Duration kStallLookInterval = Duration::seconds(1);
 
   Session(io::Environment environment, std::unique_ptr<io::Stream> stream, ExportDirectory& directory,
-          SessionLimits limits);
-  ~Session();
+          PayloadBudgets& budgets, SessionLimits limits);
+  ~Session() override;
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -121,8 +128,16 @@ class Session {
   io::Task<bool> receive(std::size_t message_bytes);
   io::Task<bool> receive_payload(Request request);
   io::Task<bool> skip_payload(std::uint32_t bytes);
-  io::Task<void> wait_for_room(std::uint64_t payload_bytes);
-  bool has_room(std::uint64_t payload_bytes) const;
+  io::Task<bool> wait_for_room(std::uint64_t memory_bytes);
+  bool has_room_of_its_own(std::uint64_t memory_bytes) const;
+  std::uint64_t payload_bytes() const { return ordinary_account_.held() + large_account_.held(); }
+  PayloadBudget::Account& account_for(std::uint64_t memory_bytes);
+  void give_back(std::uint64_t memory_bytes) { account_for(memory_bytes).give_back(memory_bytes); }
+  void give_back(const ReplyQueue::Batch& batch);
+  bool take_room(std::uint64_t memory_bytes);
+  void room_may_have_come() override { room_.wake_all(); }
+  bool is_stalled() const override;
+  void give_up() override;
   bool start_at_once(const Request& request);
   io::Task<bool> handle(Request request);
   std::optional<Refusal> check(const Request& request) const;
@@ -153,6 +168,9 @@ class Session {
   WallTime since_;
   ReceiveBuffer input_;
   Handshake handshake_;
+  // Of requests in flight and of read data not yet sent.
+  PayloadBudget::Account ordinary_account_;
+  PayloadBudget::Account large_account_;
   std::unique_ptr<BlockTarget> target_;
   std::string export_name_;
   Agreement agreement_;
@@ -164,9 +182,11 @@ class Session {
   ReplyQueue replies_;
   WireEncoder scratch_;  // one reply being encoded
   std::size_t requests_in_flight_ = 0;
-  std::uint64_t payload_bytes_ = 0;  // of requests in flight and of read data not yet sent
   std::uint64_t sending_plain_bytes_ = 0;
-  bool sending_ = false;  // the stream has a batch of replies
+  bool sending_ = false;            // the stream has a batch of replies
+  bool receiving_payload_ = false;  // of a write that has been charged
+  MonotonicTime sending_since_{};
+  MonotonicTime received_at_{};
   bool stopping_ = false;
   bool broken_ = false;  // the client can be told nothing more
   bool handshake_ended_ = false;

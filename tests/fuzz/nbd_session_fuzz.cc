@@ -33,7 +33,8 @@ void run_session(Bytes input) {
   if ((mode & 8) != 0) script.piece_bytes_max = 1 + (mode >> 4);
   script.input.insert(script.input.end(), input.begin(), input.end());
   {
-    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory,
+    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
                     SessionLimits{});
     io::TaskScope scope(world);
     scope.spawn(session.run());

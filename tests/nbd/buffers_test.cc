@@ -87,7 +87,7 @@ TEST(ReplyQueue, PacksSmallRepliesAndKeepsTheOrder) {
   ReplyQueue queue;
   queue.add(as_bytes("one,"));
   queue.add(as_bytes("two,"));
-  queue.add_payload(Buffer::copy_of(as_bytes("DATA")));
+  queue.add_payload(Buffer::copy_of(as_bytes("DATA")), 4096);
   queue.add(as_bytes(",three"));
   EXPECT_EQ(queue.plain_bytes(), 14u);
   const ReplyQueue::Batch batch = queue.take();
@@ -96,7 +96,7 @@ TEST(ReplyQueue, PacksSmallRepliesAndKeepsTheOrder) {
   for (const Buffer& piece : batch.pieces) all += text_of(piece);
   EXPECT_EQ(all, "one,two,DATA,three");
   EXPECT_EQ(batch.plain_bytes, 14u);
-  EXPECT_EQ(batch.payload_bytes, 4u);
+  EXPECT_EQ(batch.ordinary_charge_bytes, 4096u);
   EXPECT_TRUE(queue.empty());
   EXPECT_EQ(queue.plain_bytes(), 0u);
 }
@@ -111,7 +111,7 @@ TEST(ReplyQueue, WhatIsBeingSentIsNotWrittenOver) {
     queue.add(as_bytes(text));
     if (i % 7 == 0) sending.push_back(queue.take());
     if (i % 1000 == 500) {
-      queue.add_payload(Buffer::copy_of(as_bytes("P")));
+      queue.add_payload(Buffer::copy_of(as_bytes("P")), 1);
       expected += "P";
     }
   }
@@ -123,9 +123,27 @@ TEST(ReplyQueue, WhatIsBeingSentIsNotWrittenOver) {
   EXPECT_EQ(all, expected);
 }
 
+TEST(ReplyQueue, ALargePayloadIsSentInPartsAndChargedWhenTheLastHasGone) {
+  ReplyQueue queue;
+  const std::string data(3 * ReplyQueue::kSendPayloadBytesMax / 2, 'd');
+  queue.add_payload(Buffer::copy_of(as_bytes(data)), 2 << 20);
+  queue.add(as_bytes("next"));
+  queue.add_payload(Buffer::copy_of(as_bytes("D")), 4096);
+  const ReplyQueue::Batch first = queue.take();
+  ASSERT_EQ(first.pieces.size(), 1u);
+  EXPECT_EQ(first.pieces[0].size(), ReplyQueue::kSendPayloadBytesMax);
+  EXPECT_EQ(first.large_charge_bytes, 0u);
+  const ReplyQueue::Batch second = queue.take();
+  ASSERT_EQ(second.pieces.size(), 3u);
+  EXPECT_EQ(second.pieces[0].size(), ReplyQueue::kSendPayloadBytesMax / 2);
+  EXPECT_EQ(second.large_charge_bytes, 2u << 20);
+  EXPECT_EQ(second.ordinary_charge_bytes, 4096u);
+  EXPECT_TRUE(queue.empty());
+}
+
 TEST(ReplyQueue, OneSendTakesABoundedNumberOfPieces) {
   ReplyQueue queue;
-  for (int i = 0; i < 1000; ++i) queue.add_payload(Buffer::copy_of(as_bytes("x")));
+  for (int i = 0; i < 1000; ++i) queue.add_payload(Buffer::copy_of(as_bytes("x")), 1);
   EXPECT_EQ(queue.take().pieces.size(), ReplyQueue::kPiecesMax);
   EXPECT_EQ(queue.take().pieces.size(), 1000 - ReplyQueue::kPiecesMax);
 }

@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <list>
+#include <memory>
+#include <vector>
+
 #include "nbd/nbd_fixture.h"
 #include "nbd/scripted_stream.h"
 
@@ -64,7 +68,7 @@ TEST_F(LimitsTest, RepliesWithoutPayloadAreBoundedToo) {
     }
     const int sent = flood(deaf, requests, 1000);
     EXPECT_LT(sent, 1000);
-    EXPECT_LE(memory(), (2u << 20) + kReceiveBytesMax);
+    EXPECT_LE(memory(), (256u << 10) + kReceiveBytesMax);
     deaf.close();
     world.run_for(Duration::seconds(10));
     EXPECT_TRUE(server.sessions().empty());
@@ -78,9 +82,7 @@ TEST_F(LimitsTest, BlockStatusRepliesNobodyReadsAreBounded) {
   for (std::uint64_t i = 0; i < 100; ++i)
     RawClient::encode(requests, kCommandBlockStatus, 0, i, 0, kSizeBytes);
   flood(deaf, requests, 1000);
-  // The limit, and what the requests in flight added when it was reached.
-  const std::uint64_t overshoot = 128 * (kChunkHeaderBytes + 4 + 8 * Session::kExtentsMax);
-  EXPECT_LE(memory(), 2 * ((1u << 20) + overshoot) + kReceiveBytesMax);
+  EXPECT_LE(memory(), (11u << 20) + kReceiveBytesMax);  // a third of what all connections share
 }
 
 TEST_F(LimitsTest, ADeafClientThatWakesUpGetsEverything) {
@@ -107,7 +109,9 @@ TEST_F(LimitsTest, PayloadOfWritesInFlightIsBounded) {
     for (std::uint64_t sent = 0; sent < (100u << 20) && sent < 400 * length; sent += length) {
       script.say_write(1, 0, data);
     }
-    Session session(environment, std::make_unique<ScriptedStream>(script), directory, SessionLimits{});
+    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+    Session session(environment, std::make_unique<ScriptedStream>(script), directory, budgets,
+                    SessionLimits{});
     io::TaskScope scope(world);
     scope.spawn(session.run());
     world.run_for(Duration::seconds(1));
@@ -128,12 +132,141 @@ TEST_F(LimitsTest, PayloadOfWritesInFlightIsBounded) {
 TEST_F(LimitsTest, ADeafClientThatDisconnectsIsLetGoAfterTheFlushTimeout) {
   RawClient deaf = attach();
   WireEncoder requests;
-  for (int i = 0; i < 4; ++i) RawClient::encode(requests, kCommandRead, 0, 1, 0, kSizeBytes);
+  RawClient::encode(requests, kCommandRead, 0, 1, 0, kSizeBytes);
   RawClient::encode(requests, kCommandDisconnect, 0, 2, 0, 0);
   flood(deaf, requests, 1);
   world.run_for(Duration::seconds(6));
   EXPECT_TRUE(server.sessions().empty());
   EXPECT_EQ(disk.closed, 1u);
+}
+
+// Under the limits of a whole server: 128 MiB, of which 96 MiB are shared.
+class SharedLimitsTest : public LimitsTest {
+ protected:
+  static constexpr std::uint32_t kMiB = 1 << 20;
+  SharedLimitsTest() : large(directory.add("large", 32 * kMiB)) {}
+
+  // A client that asks for reads of `length` and takes no reply.
+  RawClient& add_deaf(std::uint32_t length) {
+    deaf.push_back(std::make_unique<RawClient>(attach("large")));
+    WireEncoder read;
+    RawClient::encode(read, kCommandRead, 0, 1, 0, length);
+    tasks.spawn(flood_task(deaf.back()->stream(), Buffer::copy_of(read.bytes()), 1000, &sent.emplace_back()));
+    world.run_for(Duration::milliseconds(100));
+    return *deaf.back();
+  }
+  // A client that announces a write of 32 MiB and sends none of it.
+  void add_silent() {
+    deaf.push_back(std::make_unique<RawClient>(attach("large")));
+    WireEncoder write;
+    RawClient::encode(write, kCommandWrite, 0, 1, 0, 32 * kMiB);
+    deaf.back()->send(write);
+    world.run_for(Duration::milliseconds(100));
+  }
+  std::uint64_t memory_of_all() const {
+    std::uint64_t bytes = 0;
+    for (const SessionStatus& session : server.sessions()) bytes += session.memory_bytes;
+    return bytes;
+  }
+
+  MemoryExport& large;
+  std::vector<std::unique_ptr<RawClient>> deaf;
+  std::list<int> sent;
+};
+
+TEST_F(SharedLimitsTest, AllConnectionsTogetherStayWithinTheBudget) {
+  for (int i = 0; i < 40; ++i) add_deaf(i % 2 == 0 ? kMiB : 32 * kMiB);
+  EXPECT_LE(memory_of_all(), 96u * kMiB + 40 * (128u << 10) + 40 * (kReceiveBytesMax + (128u << 10)));
+  EXPECT_GE(memory_of_all(), 64u * kMiB);
+}
+
+TEST_F(SharedLimitsTest, ReadsCountAsTheMemoryTheyNeed) {
+  Script script(world);
+  script.ends = false;
+  script.deaf_after_bytes = 1000;
+  script.say_handshake("large");
+  for (int i = 0; i < 5000; ++i) script.say_request(kCommandRead, 1, 0, 1);
+  for (int i = 0; i < 5000; ++i) script.say_request(kCommandBlockStatus, 1, 0, 32 * kMiB);
+  PayloadBudgets budgets{{128 << 10, 1 << 20}, {0, 64 << 20}};
+  Session session(environment, std::make_unique<ScriptedStream>(script), directory, budgets, SessionLimits{});
+  io::TaskScope scope(world);
+  scope.spawn(session.run());
+  world.run_for(Duration::seconds(1));
+  // What it could hold, and the few that went out before it was deaf: not more pages than that were used.
+  EXPECT_LE(session.counters().reads * 4096, (1u << 20) + (128u << 10));
+  EXPECT_GT(session.counters().reads, 30u);
+  script.closed = true;
+  script.changed.wake_all();
+  world.run(scope.join());
+  EXPECT_EQ(budgets.ordinary.shared_bytes_used(), 0u);
+}
+
+TEST_F(SharedLimitsTest, DeafClientsDelayNobodyWhoseRequestsAreOrdinary) {
+  for (int i = 0; i < 24; ++i) add_deaf(kMiB);
+  RawClient other = attach("large");
+  const MonotonicTime begin = world.now();
+  for (const std::uint32_t length : {4096u, 128u << 10, 1u << 20}) {
+    ASSERT_EQ(other.error_of(kCommandRead, 0, length), 0u) << length;
+  }
+  EXPECT_LT(world.now() - begin, Duration::seconds(1));
+  EXPECT_EQ(server.counters().stalled, 0u);
+}
+
+TEST_F(SharedLimitsTest, AClientThatTakesNoRepliesIsEndedWhenOthersNeedItsMemory) {
+  for (int i = 0; i < 2; ++i) add_deaf(32 * kMiB);
+  world.run_for(Duration::seconds(9));
+  EXPECT_EQ(server.counters().stalled, 0u);
+  RawClient other = attach("large");
+  EXPECT_EQ(other.error_of(kCommandRead, 0, 2 * kMiB), 0u);
+  EXPECT_GE(server.counters().stalled, 1u);
+  ASSERT_FALSE(reports.empty());
+  EXPECT_NE(reports.back().find("others waited for memory while the client took no replies"),
+            std::string::npos)
+      << reports.back();
+}
+
+TEST_F(SharedLimitsTest, AClientThatDoesNotSendWhatItAnnouncedIsEndedWhenOthersNeedItsMemory) {
+  for (int i = 0; i < 2; ++i) add_silent();
+  RawClient other = attach("large");
+  EXPECT_EQ(other.error_of(kCommandRead, 0, 2 * kMiB), 0u);
+  EXPECT_GE(server.counters().stalled, 1u);
+  ASSERT_FALSE(reports.empty());
+  EXPECT_NE(reports.back().find("did not send the payload it had announced"), std::string::npos)
+      << reports.back();
+}
+
+TEST_F(SharedLimitsTest, AClientThatTakesNoRepliesIsLeftAloneWhileNobodyWaits) {
+  add_deaf(kMiB);
+  RawClient other = attach("large");
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(other.error_of(kCommandRead, 0, kMiB), 0u);
+    world.run_for(Duration::seconds(10));
+  }
+  EXPECT_EQ(server.counters().stalled, 0u);
+  EXPECT_EQ(server.sessions().size(), 2u);
+}
+
+TEST_F(SharedLimitsTest, AClientThatReadsSlowlyIsNotTakenForOneThatDoesNotRead) {
+  for (int i = 0; i < 2; ++i) add_deaf(32 * kMiB);
+  RawClient other = attach("large");
+  WireEncoder read;
+  RawClient::encode(read, kCommandRead, 0, 1, 0, 2 * kMiB);
+  other.send(read);
+  // A little more than one send every few seconds, while another waits.
+  for (int i = 0; i < 20; ++i) {
+    world.run_for(Duration::seconds(3));
+    for (auto& slow : deaf) {
+      for (std::size_t taken = 0; taken < 300u << 10;) {
+        const Result<std::size_t> got = world.run(slow->stream().read_some(Buffer::allocate(64 << 10)));
+        ASSERT_TRUE(got.ok());
+        ASSERT_NE(*got, 0u);
+        taken += *got;
+      }
+    }
+  }
+  EXPECT_EQ(server.counters().stalled, 0u);
+  EXPECT_EQ(server.sessions().back().counters.reads, 0u);
+  EXPECT_FALSE(other.reply(2 * kMiB).closed);  // when they are deaf again
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ struct Harness {
   Outcome run() {
     Outcome outcome;
     {
-      Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory,
+      PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+      Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
                       SessionLimits{});
       world.run(session.run());
       outcome.end = session.end();
@@ -223,8 +224,9 @@ TEST(Robustness, DestroyingARunningSessionLeavesNothingBehind) {
     harness.disk.takes_writes_at_once = seed % 2 == 0;
     harness.disk.gate_closed = seed % 3 == 0;
     {
+      PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
       Session session(harness.world.environment(), std::make_unique<ScriptedStream>(harness.script),
-                      harness.directory, SessionLimits{});
+                      harness.directory, budgets, SessionLimits{});
       io::TaskScope scope(harness.world);
       scope.spawn(session.run());
       const auto steps = static_cast<std::int64_t>(harness.world.random().below(150));

@@ -59,7 +59,8 @@ TEST_F(TransmissionTest, TheLongestPayloadGoesThrough) {
   script.say_request(kCommandFlush, 2, 0, 0);
   script.say_request(kCommandRead, 3, 4096, kPayloadBytesMax);
   script.say_request(kCommandDisconnect, 4, 0, 0);
-  Session session(environment, std::make_unique<ScriptedStream>(script), directory, SessionLimits{});
+  PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+  Session session(environment, std::make_unique<ScriptedStream>(script), directory, budgets, SessionLimits{});
   world.run(session.run());
   EXPECT_EQ(std::memcmp(large.content.data() + 4096, data.data(), data.size()), 0);
   ASSERT_GT(script.output.size(), data.size());
