@@ -70,6 +70,11 @@ Result<void> Core::check_readable(LogId point) const {
         "point " + name + " is beyond the last entry of its epoch here, log:" + info->last.to_string());
   }
   if (!state.epochs().is_ancestor(local.floor, point)) {
+    if (!local.window_start.is_none() && !state.epochs().is_ancestor(local.window_start, point)) {
+      return fail(ErrorCode::kInGap, "point " + name +
+                                         " was never held here: the window of this node opened at log:" +
+                                         local.window_start.to_string() + "; the other node may hold it");
+    }
     return fail(ErrorCode::kExpired,
                 "point " + name +
                     " has expired; the oldest readable point is the floor, log:" + local.floor.to_string());

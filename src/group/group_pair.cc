@@ -148,6 +148,8 @@ io::Task<Result<void>> Group::open_window(LogId point) {
   // Below this point the base mixes the moments at which its chunks were read.
   core_.local.floor = point;
   core_.local.floor_timer = timer;
+  core_.local.window_start = point;
+  core_.local.window_start_timer = timer;
   core_.local.window_open = true;
   auto saved = co_await core_.save_snapshot();
   core_.changed.wake_all();

@@ -6,7 +6,8 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 1;
+constexpr std::uint32_t kLocalRecordVersion = 2;
+constexpr std::uint32_t kWithoutWindowStart = 1;
 
 }  // namespace
 
@@ -28,6 +29,8 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(peer_has.raw());
   out.u32(static_cast<std::uint32_t>(pair.size()));
   out.raw(Bytes(pair));
+  out.u64(window_start.raw());
+  out.i64(window_start_timer.ns);
   return out.take();
 }
 
@@ -35,9 +38,9 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   Decoder in(bytes);
   LocalRecord record;
   const std::uint32_t version = in.u32();
-  if (version != kLocalRecordVersion) {
+  if (version != kLocalRecordVersion && version != kWithoutWindowStart) {
     return fail(ErrorCode::kUnsupported, "a group's local record has version " + std::to_string(version) +
-                                             "; this tidemarkd knows version " +
+                                             "; this tidemarkd knows versions up to " +
                                              std::to_string(kLocalRecordVersion));
   }
   record.name = in.text(kNameLengthMax);
@@ -61,6 +64,10 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   }
   const Bytes pair = in.raw(pair_size);
   record.pair.assign(pair.begin(), pair.end());
+  if (version != kWithoutWindowStart) {
+    record.window_start = LogId::from_raw(in.u64());
+    record.window_start_timer.ns = in.i64();
+  }
   if (!in.done() || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");
   }

@@ -35,8 +35,11 @@ struct LocalRecord {
   std::uint32_t destaged_checksum = 0;  // of the batch that held that entry, which may be freed
   WallTime destaged_timer{};            // of that entry
   bool window_open = true;              // false on a secondary while the first copy runs: nothing is readable
-  bool exports_closed = false;          // after a forced restore, until `group open`
-  bool dropped = false;                 // it is being deleted: a start finishes that
+  LogId window_start{};           // where the window of a secondary opened: nothing before it was ever held
+                                  // here; none where the group began
+  WallTime window_start_timer{};  // of that entry
+  bool exports_closed = false;    // after a forced restore, until `group open`
+  bool dropped = false;           // it is being deleted: a start finishes that
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

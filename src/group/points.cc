@@ -109,6 +109,11 @@ io::Task<Result<LogId>> Points::find_time(WallTime time) {
   auto batch = co_await core_.journal->find_time(epoch, std::max<std::uint64_t>(first, 1), last, time);
   if (!batch.ok()) co_return std::move(batch).error();
   if (!batch->has_value()) {
+    if (!core_.local.window_start.is_none() && time < core_.local.window_start_timer) {
+      co_return fail(ErrorCode::kInGap,
+                     format_time(time) + " lies before the window of this node opened, at log:" +
+                         core_.local.window_start.to_string() + "; the other node may hold it; " + hint());
+    }
     co_return fail(ErrorCode::kExpired,
                    format_time(time) + " lies before the oldest readable point; " + hint());
   }

@@ -55,7 +55,14 @@ TEST(Pair, AFirstCopyTakesOverWhatWasThereWhileWritesGoOn) {
     bench.expect_image(bench.b, "wal", {}, wal);
     bench.expect_same({"data", "wal"});
     // The copy has no past of before: its window opens where it ended.
-    EXPECT_EQ(bench.read(bench.b, "data", "before-the-pair").error().code, ErrorCode::kExpired);
+    const LogId start = bench.b.group().local().window_start;
+    ASSERT_FALSE(start.is_none());
+    const auto before = bench.read(bench.b, "data", "before-the-pair");
+    EXPECT_EQ(before.error().code, ErrorCode::kInGap);
+    EXPECT_NE(before.error().message.find("opened at log:" + start.to_string()), std::string::npos)
+        << before.error().message;
+    const WallTime then = bench.b.group().state().find_mark("before-the-pair")->timer;
+    EXPECT_EQ(bench.read(bench.b, "data", "time:" + format_time(then)).error().code, ErrorCode::kInGap);
     const control::PairStatus there = bench.status(bench.b);
     EXPECT_EQ(there.peer_node, "kyoto");
     EXPECT_EQ(there.role, control::GroupRole::kSecondary);

@@ -1,0 +1,49 @@
+#include "group/local_record.h"
+
+#include <gtest/gtest.h>
+
+namespace tidemark::group {
+namespace {
+
+LocalRecord sample() {
+  LocalRecord record;
+  record.name = "app";
+  record.settings.retain = Duration::seconds(90);
+  record.role = Role::kSecondary;
+  record.floor = LogId(Epoch{2}, 7);
+  record.window_start = LogId(Epoch{2}, 5);
+  record.window_start_timer = WallTime{1234};
+  record.pair.resize(9);
+  return record;
+}
+
+TEST(LocalRecord, KeepsWhereTheWindowOpened) {
+  const auto decoded = LocalRecord::decode(sample().encode());
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->window_start, LogId(Epoch{2}, 5));
+  EXPECT_EQ(decoded->window_start_timer.ns, 1234);
+  EXPECT_EQ(decoded->encode(), sample().encode());
+}
+
+TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{1};
+  bytes.resize(bytes.size() - 16);
+  const auto decoded = LocalRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_TRUE(decoded->window_start.is_none());
+  EXPECT_EQ(decoded->floor, LogId(Epoch{2}, 7));
+  EXPECT_EQ(decoded->pair.size(), 9u);
+}
+
+TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
+  std::vector<std::byte> bytes = sample().encode();
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
+  }
+  bytes[0] = std::byte{3};
+  EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
+}
+
+}  // namespace
+}  // namespace tidemark::group
