@@ -178,7 +178,7 @@ void add_delete(CLI::App& family, Cli& cli) {
   CLI::App* command =
       add_command(family, "delete", "Forget a mark",
                   "Forgets a mark and frees its id for another. The data of the point stay as long as the "
-                  "retention says; only the name goes.",
+                  "retention says; only the name goes. A held mark must be released first.",
                   "tidemark mark delete app before-upgrade");
   add_group(command, request->group);
   add_mark_id(command, request->id);

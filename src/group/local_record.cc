@@ -68,7 +68,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.window_start = LogId::from_raw(in.u64());
     record.window_start_timer.ns = in.i64();
   }
-  if (!in.done() || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
+  if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");
   }
   TM_TRY(validate_name("group name", record.name));

@@ -36,6 +36,14 @@ TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
   EXPECT_EQ(decoded->pair.size(), 9u);
 }
 
+TEST(LocalRecord, ANegativeRetentionIsRefused) {
+  LocalRecord record = sample();
+  record.settings.retain = Duration{-1};
+  EXPECT_EQ(LocalRecord::decode(record.encode()).error().code, ErrorCode::kInvalid);
+  record.settings.retain = Duration{0};
+  EXPECT_TRUE(LocalRecord::decode(record.encode()).ok());
+}
+
 TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   std::vector<std::byte> bytes = sample().encode();
   for (std::size_t size = 0; size < bytes.size(); ++size) {
