@@ -85,7 +85,8 @@ struct Core {
   std::multiset<std::uint64_t> point_pins;  // raw log ids: of commands under way
   std::multiset<std::uint64_t> view_pins;  // raw log ids; the floor passes them when nothing else gives space
   std::optional<Error> failure;
-  std::optional<std::string> alarm;  // the latest thing an operator should know
+  std::optional<std::string> alarm;                // the latest thing an operator should know
+  std::optional<MonotonicTime> views_given_up_at;  // for want of space; Group::alarm()
   io::WaitQueue space_freed;
   io::WaitQueue floor_wanted;  // wakes the destager
   io::WaitQueue changed;       // head, roles or marks moved: for those who follow
@@ -161,8 +162,6 @@ struct Core {
   WallTime age_anchor{};
   MonotonicTime age_anchor_monotonic{};
   WallTime age_now() const { return age_anchor + (scheduler().now() - age_anchor_monotonic); }
-  // History within the retention was given up for want of space, and the floor is still there.
-  bool window_is_shortened = false;
   std::uint64_t destage_passes = 0;
   bool last_pass_freed = false;
   std::uint32_t waiting_for_space = 0;

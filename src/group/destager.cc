@@ -182,7 +182,7 @@ io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
   // 1. The promise first: from here on nobody may ask for an older point.
   core_.local.floor = floor;
   core_.local.floor_timer = timer.value();
-  core_.window_is_shortened = timer.value() > core_.age_now() - core_.local.settings.retain;
+  core_.local.window_shortened = timer.value() > core_.age_now() - core_.local.settings.retain;
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
   // 2. The base, by volume and in block order; only the newest version of each block.
@@ -344,8 +344,7 @@ io::Task<void> Destager::run() {
                                !core_.peer_is_behind();
       if (views_yield) {
         stepped = co_await step(Need::kViews);
-        if (stepped.ok() && *stepped)
-          core_.alarm = "the journal was full: views of its oldest points were given up";
+        if (stepped.ok() && *stepped) core_.views_given_up_at = core_.scheduler().now();
       }
       if (!stepped.ok()) {
         if (stepped.error().code == ErrorCode::kNoSpace) {

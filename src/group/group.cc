@@ -380,9 +380,17 @@ io::Task<Result<bool>> Group::destage_now(bool short_of_space) {
   co_return co_await destager_.step(short_of_space ? Destager::Need::kSpace : Destager::Need::kNone);
 }
 
+std::optional<std::string> Group::alarm() const {
+  if (core_.alarm.has_value()) return core_.alarm;
+  if (!core_.views_given_up_at.has_value() ||
+      core_.scheduler().now() - *core_.views_given_up_at > kViewsGivenUpTold)
+    return std::nullopt;
+  return "the journal was full: views of its oldest points were given up";
+}
+
 std::optional<Duration> Group::shortened_window() const {
   const WallTime now = core_.age_now();
-  if (!core_.window_is_shortened || core_.local.floor_timer <= now - core_.local.settings.retain)
+  if (!core_.local.window_shortened || core_.local.floor_timer <= now - core_.local.settings.retain)
     return std::nullopt;
   return now - core_.local.floor_timer;
 }

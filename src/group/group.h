@@ -96,7 +96,9 @@ class Group {
   const std::optional<Error>& failure() const {
     return core_.failure.has_value() ? core_.failure : core_.journal->failed();
   }
-  const std::optional<std::string>& alarm() const { return core_.alarm; }
+  // What an operator should know. That views were given up is told for an hour.
+  static constexpr Duration kViewsGivenUpTold = Duration::seconds(3600);
+  std::optional<std::string> alarm() const;
   // How far back the window reaches, when that is less than the retention because space ran short.
   std::optional<Duration> shortened_window() const;
   Result<void> check_accepting() const { return core_.check_accepting(); }

@@ -25,7 +25,8 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(destaged.raw());
   out.u32(destaged_checksum);
   out.i64(destaged_timer.ns);
-  out.u8(static_cast<std::uint8_t>((window_open ? 1 : 0) | (exports_closed ? 2 : 0) | (dropped ? 4 : 0)));
+  out.u8(static_cast<std::uint8_t>((window_open ? 1 : 0) | (exports_closed ? 2 : 0) | (dropped ? 4 : 0) |
+                                   (window_shortened ? 8 : 0)));
   out.u64(peer_has.raw());
   out.u32(static_cast<std::uint32_t>(pair.size()));
   out.raw(Bytes(pair));
@@ -57,6 +58,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   record.window_open = (flags & 1) != 0;
   record.exports_closed = (flags & 2) != 0;
   record.dropped = (flags & 4) != 0;
+  record.window_shortened = (flags & 8) != 0;
   record.peer_has = LogId::from_raw(in.u64());
   const std::uint32_t pair_size = in.u32();
   if (pair_size > kPairRecordBytesMax) {

@@ -38,6 +38,7 @@ struct LocalRecord {
   LogId window_start{};           // where the window of a secondary opened: nothing before it was ever held
                                   // here; none where the group began
   WallTime window_start_timer{};  // of that entry
+  bool window_shortened = false;  // the floor last rose over history within the retention, for want of space
   bool exports_closed = false;    // after a forced restore, until `group open`
   bool dropped = false;           // it is being deleted: a start finishes that
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair

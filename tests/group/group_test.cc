@@ -643,6 +643,10 @@ TEST(GroupSpace, AViewYieldsBeforeWritesFailAndSaysSo) {
   EXPECT_EQ(read.error().code, ErrorCode::kExpired);
   EXPECT_NE(read.error().message.find("given up"), std::string::npos) << read.error().message;
   EXPECT_TRUE(bench.group->alarm().has_value());
+  bench.world.run_for(Group::kViewsGivenUpTold - Duration::seconds(60));
+  EXPECT_TRUE(bench.group->alarm().has_value());
+  bench.world.run_for(Duration::seconds(61));
+  EXPECT_FALSE(bench.group->alarm().has_value());
   bench.run((*view)->close());
   EXPECT_EQ(bench.live(volume.id, 32), std::vector<int>(32, 2));
 }
@@ -672,6 +676,8 @@ TEST(GroupSpace, AWindowShorterThanTheRetentionIsTold) {
   ASSERT_TRUE(window.has_value());
   EXPECT_GT(window->to_seconds(), 1.0);
   EXPECT_LT(window->to_seconds(), 100.0);
+  bench.restart();
+  EXPECT_TRUE(bench.group->shortened_window().has_value());
   // With time, what is left is old enough.
   bench.world.run_for(Duration::seconds(3700));
   EXPECT_FALSE(bench.group->shortened_window().has_value());
