@@ -42,6 +42,22 @@ struct ShownEntry {
   Place payload_place{};
 };
 
+// What a new group is made with.
+struct NewGroup {
+  std::string name{};
+  GroupSettings settings{};
+  std::uint64_t journal_size_bytes = 0;
+  GroupIdentity identity{};  // of the group that a secondary is a copy of; Group::create() draws one
+};
+
+// Where a new secondary begins.
+struct SecondaryStart {
+  GroupState state{};                // of the primary as of `start`
+  LogId start{};                     // the entries received go on after it
+  std::uint32_t start_checksum = 0;  // of the batch that holds it
+  std::uint32_t parity = 0;          // of the epoch numbers that this node draws
+};
+
 // The volumes that share one write order, with their journal: the heart of a node.
 //
 // All methods are called on the group's reactor thread. Commands that change the group answer when the change
@@ -52,20 +68,14 @@ class Group {
  public:
   // A new group with its log volume, its first epoch and no volumes. One that fails leaves nothing; one that
   // a crash cuts off leaves a forming log volume, which the next start hands to destroy().
-  static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, std::string name,
-                                                         GroupSettings settings,
-                                                         std::uint64_t journal_size_bytes);
+  static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, NewGroup what);
   // The group whose log volume this is: replays what the snapshot and the index do not hold. kNotFound when
   // its deletion had begun: destroy() finishes that.
   static io::Task<Result<std::unique_ptr<Group>>> open(GroupContext context, LuNumber log_volume);
-  // An empty secondary of the group `state` describes, whose entries go on after `start`. Nothing is readable
-  // until the first copy has been applied and open_window() called.
-  static io::Task<Result<std::unique_ptr<Group>>> create_secondary(GroupContext context, std::string name,
-                                                                   GroupSettings settings,
-                                                                   std::uint64_t journal_size_bytes,
-                                                                   GroupIdentity identity, GroupState state,
-                                                                   LogId start, std::uint32_t start_checksum,
-                                                                   std::uint32_t parity);
+  // An empty secondary. Nothing is readable until the first copy has been applied and open_window() called.
+  // kInvalid when the state does not end at `start`.
+  static io::Task<Result<std::unique_ptr<Group>>> create_secondary(GroupContext context, NewGroup what,
+                                                                   SecondaryStart from);
   ~Group();
 
   // Ends the destager, writes a snapshot and a seal.
@@ -173,21 +183,11 @@ class Group {
 
  private:
   Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume);
-  static io::Task<Result<std::unique_ptr<Group>>> make(GroupContext context, std::string name,
-                                                       GroupSettings settings,
-                                                       std::uint64_t journal_size_bytes,
-                                                       GroupIdentity identity);
+  static io::Task<Result<std::unique_ptr<Group>>> make(GroupContext context, NewGroup what);
   // create() and create_secondary(), without giving back what a failure leaves.
-  static io::Task<Result<std::unique_ptr<Group>>> form(GroupContext context, std::string name,
-                                                       GroupSettings settings,
-                                                       std::uint64_t journal_size_bytes,
-                                                       GroupIdentity identity);
-  static io::Task<Result<std::unique_ptr<Group>>> form_secondary(GroupContext context, std::string name,
-                                                                 GroupSettings settings,
-                                                                 std::uint64_t journal_size_bytes,
-                                                                 GroupIdentity identity, GroupState state,
-                                                                 LogId start, std::uint32_t start_checksum,
-                                                                 std::uint32_t parity);
+  static io::Task<Result<std::unique_ptr<Group>>> form(GroupContext context, NewGroup what);
+  static io::Task<Result<std::unique_ptr<Group>>> form_secondary(GroupContext context, NewGroup what,
+                                                                 SecondaryStart from);
   io::Task<Result<void>> replay();
   io::Task<Result<void>> replay_batch(const journal::StoredBatch& batch, bool to_state, bool to_index);
   Result<void> check_received(const format::BatchMeta& meta) const;

@@ -7,12 +7,11 @@
 
 namespace tidemark::group {
 
-io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, std::string name,
-                                                     GroupSettings settings, std::uint64_t journal_size_bytes,
-                                                     GroupIdentity identity) {
-  TM_CO_TRY(validate_name("group name", name));
+io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, NewGroup what) {
+  const GroupIdentity identity = what.identity;
+  TM_CO_TRY(validate_name("group name", what.name));
   TM_CO_TRY_ASSIGN(const LuNumber number,
-                   co_await context.pool.create_log_volume(identity, journal_size_bytes));
+                   co_await context.pool.create_log_volume(identity, what.journal_size_bytes));
   io::Disk* log_volume = context.pool.log_volume(number);
   auto journal =
       co_await journal::Journal::create(context.environment, *log_volume, identity, context.journal_options);
@@ -24,26 +23,23 @@ io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, std::
   core.index = std::move(index->index);
   // A folder of the same name may hold keys of a group long gone.
   TM_CO_TRY(co_await core.index->clear());
-  core.local.name = name;
-  core.local.settings = settings;
+  core.local.name = what.name;
+  core.local.settings = what.settings;
   core.age_anchor = context.environment.clock.now();
   core.age_anchor_monotonic = context.environment.scheduler.now();
   co_return group;
 }
 
-io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, std::string name,
-                                                       GroupSettings settings,
-                                                       std::uint64_t journal_size_bytes) {
+io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, NewGroup what) {
   const auto identity = context.environment.random.identity<GroupIdentity>();
-  auto made = co_await form(context, std::move(name), settings, journal_size_bytes, identity);
+  what.identity = identity;
+  auto made = co_await form(context, std::move(what));
   if (!made.ok()) (void)co_await destroy(context.pool, identity);
   co_return made;
 }
 
-io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, std::string name,
-                                                     GroupSettings settings, std::uint64_t journal_size_bytes,
-                                                     GroupIdentity identity) {
-  auto made = co_await make(context, name, settings, journal_size_bytes, identity);
+io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, NewGroup what) {
+  auto made = co_await make(context, std::move(what));
   if (!made.ok()) co_return made;
   Core& core = (*made)->core_;
   const Epoch first{1};
@@ -68,42 +64,35 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, std::
   co_return made;
 }
 
-io::Task<Result<std::unique_ptr<Group>>> Group::create_secondary(GroupContext context, std::string name,
-                                                                 GroupSettings settings,
-                                                                 std::uint64_t journal_size_bytes,
-                                                                 GroupIdentity identity, GroupState state,
-                                                                 LogId start, std::uint32_t start_checksum,
-                                                                 std::uint32_t parity) {
-  auto made = co_await form_secondary(context, std::move(name), settings, journal_size_bytes, identity,
-                                      std::move(state), start, start_checksum, parity);
+io::Task<Result<std::unique_ptr<Group>>> Group::create_secondary(GroupContext context, NewGroup what,
+                                                                 SecondaryStart from) {
+  const GroupIdentity identity = what.identity;
+  auto made = co_await form_secondary(context, std::move(what), std::move(from));
   if (!made.ok()) (void)co_await destroy(context.pool, identity);
   co_return made;
 }
 
-io::Task<Result<std::unique_ptr<Group>>> Group::form_secondary(GroupContext context, std::string name,
-                                                               GroupSettings settings,
-                                                               std::uint64_t journal_size_bytes,
-                                                               GroupIdentity identity, GroupState state,
-                                                               LogId start, std::uint32_t start_checksum,
-                                                               std::uint32_t parity) {
-  const index::EpochInfo* epoch = state.epochs().find(start.epoch());
+io::Task<Result<std::unique_ptr<Group>>> Group::form_secondary(GroupContext context, NewGroup what,
+                                                               SecondaryStart from) {
+  const LogId start = from.start;
+  const index::EpochInfo* epoch = from.state.epochs().find(start.epoch());
   if (epoch == nullptr || epoch->last != start) {
     co_return fail(ErrorCode::kInvalid, "the peer's state does not end at log:" + start.to_string());
   }
   const EpochIdentity epoch_identity = epoch->identity;
   const WallTime timer = epoch->last_timer;
-  auto made = co_await make(context, name, settings, journal_size_bytes, identity);
+  auto made = co_await make(context, std::move(what));
   if (!made.ok()) co_return made;
   Core& core = (*made)->core_;
-  core.state = std::move(state);
+  core.state = std::move(from.state);
   core.local.role = Role::kSecondary;
-  core.local.parity = parity;
+  core.local.parity = from.parity;
   core.local.floor = core.local.destaged = start;
-  core.local.destaged_checksum = start_checksum;
+  core.local.destaged_checksum = from.start_checksum;
   core.local.floor_timer = core.local.destaged_timer = timer;
   core.local.window_open = false;
   core.live_epoch = start.epoch();
-  core.journal->begin_epoch(epoch_identity, start.next(), start_checksum, timer);
+  core.journal->begin_epoch(epoch_identity, start.next(), from.start_checksum, timer);
   core.update_live_path();
   TM_CO_TRY(co_await core.settle_volumes(false));
   TM_CO_TRY(co_await core.save_snapshot());

@@ -228,11 +228,18 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
       co_return fail(ErrorCode::kExists, "this node holds a copy of that group already, under another name");
     }
   }
-  const group::GroupSettings settings{.retain = Duration{hello.retain_ns}};
+  group::NewGroup what;
+  what.name = hello.group_name;
+  what.settings.retain = Duration{hello.retain_ns};
+  what.journal_size_bytes = hello.journal_size_bytes;
+  what.identity = hello.group;
+  group::SecondaryStart from;
+  from.state = std::move(state);
+  from.start = hello.start;
+  from.start_checksum = hello.start_checksum;
+  from.parity = hello.parity;
   const group::GroupContext context = group_context();
-  auto made = co_await group::Group::create_secondary(context, hello.group_name, settings,
-                                                      hello.journal_size_bytes, hello.group, std::move(state),
-                                                      hello.start, hello.start_checksum, hello.parity);
+  auto made = co_await group::Group::create_secondary(context, std::move(what), std::move(from));
   if (!made.ok()) co_return std::move(made).error();
   group::Group* group = made->get();
   groups_[hello.group_name] = std::move(made).value();

@@ -68,12 +68,14 @@ io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequ
   if (find_group(request.group) != nullptr) {
     co_return fail(ErrorCode::kExists, "there is a group '" + request.group + "' already");
   }
-  group::GroupSettings settings;
-  if (request.retain.has_value()) settings.retain = *request.retain;
-  if (request.on_full == control::OnFull::kStopWrites) settings.on_full = group::OnFull::kStopWrites;
+  group::NewGroup what;
+  what.name = request.group;
+  if (request.retain.has_value()) what.settings.retain = *request.retain;
+  if (request.on_full == control::OnFull::kStopWrites) what.settings.on_full = group::OnFull::kStopWrites;
   const std::uint64_t journal_size_bytes = request.journal_size_bytes.value_or(kJournalSizeBytesDefault);
+  what.journal_size_bytes = journal_size_bytes;
   const group::GroupContext context = group_context();
-  auto group = co_await group::Group::create(context, request.group, settings, journal_size_bytes);
+  auto group = co_await group::Group::create(context, std::move(what));
   if (!group.ok()) co_return std::move(group).error();
   GroupHandle created = std::move(group).value();
   groups_[request.group] = created;

@@ -48,7 +48,11 @@ class GroupBench {
         environment(world.environment()) {
     EXPECT_TRUE(world.run(pool::Pool::format(environment, disk, bench_node())).ok());
     open_pool();
-    auto made = world.run(Group::create(context(), "orders", options.settings, options.journal_bytes));
+    NewGroup what;
+    what.name = "orders";
+    what.settings = options.settings;
+    what.journal_size_bytes = options.journal_bytes;
+    auto made = world.run(Group::create(context(), std::move(what)));
     EXPECT_TRUE(made.ok()) << made.error().message;
     if (made.ok()) take(std::move(made).value());
   }
