@@ -45,9 +45,14 @@ bool State::fits_open(std::uint32_t payload_blocks, std::size_t entry_bytes) con
          open.batch->frame.block() + frame_blocks(payload, meta) <= segment_blocks();
 }
 
+std::uint64_t State::pending_bytes_max() const {
+  return options.recent_memory != nullptr ? options.recent_memory->pending_bytes_max()
+                                          : RecentMemory::kJournalPendingBytesMax;
+}
+
 bool State::has_room(std::uint32_t payload_blocks, std::size_t meta_bytes, std::uint32_t reserve,
                      bool alone) const {
-  if (failed.has_value() || closing || pending_bytes > kPendingBytesMax) return false;
+  if (failed.has_value() || closing || pending_bytes > pending_bytes_max()) return false;
   return (!alone && fits_open(payload_blocks, meta_bytes)) ||
          fits_segment(lone_frame_blocks(payload_blocks, meta_bytes)) || segment_available(reserve);
 }
@@ -58,7 +63,7 @@ io::Task<Result<void>> State::make_room(std::uint32_t payload_blocks, std::size_
     if (failed.has_value()) co_return *failed;
     if (closing) co_return tidemark::fail(ErrorCode::kShutdown, "the journal is closing");
     if (has_room(payload_blocks, meta_bytes, reserve, alone)) co_return Result<void>{};
-    if (pending_bytes > kPendingBytesMax) {
+    if (pending_bytes > pending_bytes_max()) {
       co_await room_changed.wait();
       continue;
     }

@@ -37,7 +37,7 @@ State::State(io::Environment io_environment, io::Disk& log_volume, JournalOption
       pin_dropped(environment.scheduler),
       prepare_wanted(environment.scheduler),
       room_changed(environment.scheduler),
-      recent(options.recent_bytes_max),
+      recent(options.recent_bytes_max, options.recent_memory),
       pump_wanted(environment.scheduler),
       durable_moved(environment.scheduler),
       tasks(environment.scheduler) {}

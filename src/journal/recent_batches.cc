@@ -51,11 +51,54 @@ RecentBatch& RecentBatches::add(Place frame, std::uint64_t ticket) {
   return *batches_.back();
 }
 
+RecentBatches::RecentBatches(std::uint64_t bytes_max, RecentMemory* memory)
+    : bytes_max_(bytes_max), memory_(memory) {
+  if (memory_ != nullptr) memory_->journals_.push_back(this);
+}
+
+RecentBatches::~RecentBatches() {
+  if (memory_ == nullptr) return;
+  std::erase(memory_->journals_, this);
+  memory_->bytes_ -= bytes_;
+}
+
+void RecentBatches::grew(std::size_t bytes) {
+  bytes_ += bytes;
+  if (memory_ != nullptr) memory_->bytes_ += bytes;
+}
+
+bool RecentBatches::can_let_go() const {
+  return !batches_.empty() && batches_.front()->frame_blocks != 0 &&
+         batches_.front()->ticket <= durable_ticket_;
+}
+
+void RecentBatches::let_go() {
+  const std::size_t bytes = batch_bytes(*batches_.front());
+  bytes_ -= bytes;
+  if (memory_ != nullptr) memory_->bytes_ -= bytes;
+  batches_.pop_front();
+}
+
 void RecentBatches::evict(std::uint64_t durable_ticket) {
-  while (bytes_ > bytes_max_ && !batches_.empty() && batches_.front()->frame_blocks != 0 &&
-         batches_.front()->ticket <= durable_ticket) {
-    bytes_ -= batch_bytes(*batches_.front());
-    batches_.pop_front();
+  durable_ticket_ = durable_ticket;
+  while (bytes_ > bytes_max_ && can_let_go()) let_go();
+  if (memory_ != nullptr) memory_->shrink();
+}
+
+std::uint64_t RecentMemory::pending_bytes_max() const {
+  return std::clamp(kPendingBytesMax / std::max<std::size_t>(journals_.size(), 1), kJournalPendingBytesMin,
+                    kJournalPendingBytesMax);
+}
+
+void RecentMemory::shrink() {
+  while (bytes_ > bytes_max_) {
+    RecentBatches* largest = nullptr;
+    for (RecentBatches* journal : journals_) {
+      if (journal->can_let_go() && (largest == nullptr || journal->bytes_ > largest->bytes_))
+        largest = journal;
+    }
+    if (largest == nullptr) return;
+    largest->let_go();
   }
 }
 

@@ -23,8 +23,6 @@ inline constexpr std::uint32_t kSegmentsMin = 8;
 inline constexpr std::uint32_t kReservedForSnapshot = 1;
 inline constexpr std::uint32_t kReservedForRelease = 1;
 inline constexpr std::uint32_t kReservedForControl = 1;
-// Appended and not durable: beyond this, appends wait for the disk. Bounds memory.
-inline constexpr std::uint64_t kPendingBytesMax = 32 << 20;
 // Free segments kept prepared ahead of the first use.
 inline constexpr std::uint32_t kPreparedAhead = 2;
 // After a recovery generations go on this much higher, so that what was cut can never be taken for what came
@@ -164,6 +162,8 @@ struct State {
   bool fits_open(std::uint32_t payload_blocks, std::size_t entry_bytes) const;
   bool fits_segment(std::uint32_t frame_blocks) const;
   // `meta_bytes`: what the entry adds to its batch's meta. `alone`: it comes in a frame of its own.
+  // Appended and not durable: beyond this, appends wait for the disk.
+  std::uint64_t pending_bytes_max() const;
   bool has_room(std::uint32_t payload_blocks, std::size_t meta_bytes, std::uint32_t reserve,
                 bool alone) const;
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::size_t meta_bytes,

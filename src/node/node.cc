@@ -13,6 +13,10 @@ std::string outcome_field(const Result<void>& outcome) {
   return outcome.ok() ? " outcome=done" : " outcome=failed " + log_field("reason", outcome.error().message);
 }
 
+std::uint64_t recent_bytes_max(const NodeConfiguration& configuration) {
+  return std::clamp<std::uint64_t>(configuration.cache_size_bytes / 8, 2 << 20, 64 << 20);
+}
+
 }  // namespace
 
 Node::Node(io::Environment environment, NodeConfiguration configuration, group::IndexFactory make_index,
@@ -24,6 +28,7 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       started_(environment.clock.now()),
       clock_watch_(environment),
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
+      recent_memory_(recent_bytes_max(configuration_)),
       catalog_mutex_(environment.scheduler),
       registry_mutex_(environment.scheduler),
       stop_wanted_(environment.scheduler),
@@ -113,8 +118,8 @@ io::Task<Result<void>> Node::stop() {
 
 group::GroupContext Node::group_context() {
   journal::JournalOptions journal_options;
-  journal_options.recent_bytes_max =
-      std::clamp<std::uint64_t>(configuration_.cache_size_bytes / 8, 2 << 20, 64 << 20);
+  journal_options.recent_bytes_max = recent_bytes_max(configuration_);
+  journal_options.recent_memory = &recent_memory_;
   return {.environment = environment_,
           .pool = *pool_,
           .cache = *cache_,

@@ -12,6 +12,7 @@
 #include "catalog/catalog.h"
 #include "control/operations.h"
 #include "group/group.h"
+#include "journal/recent_batches.h"
 #include "nbd/server.h"
 #include "node/clock_watch.h"
 #include "pool/pool.h"
@@ -186,6 +187,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   ClockWatch clock_watch_;
   std::unique_ptr<pool::Pool> pool_;
   std::unique_ptr<group::BlockCache> cache_;
+  journal::RecentMemory recent_memory_;
   std::map<std::string, GroupHandle> groups_;
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
