@@ -79,11 +79,29 @@ Result<void> Core::check_readable(LogId point) const {
                 "point " + name +
                     " has expired; the oldest readable point is the floor, log:" + local.floor.to_string());
   }
-  if (info->released && point.epoch() != live_epoch && !state.epochs().is_ancestor(point, head())) {
+  if (is_released(point)) {
     return fail(ErrorCode::kExpired, "point " + name + " lies on branch " +
                                          std::to_string(point.epoch().value) + ", which was released");
   }
   return {};
+}
+
+bool Core::is_released(LogId point) const {
+  const index::EpochTree& epochs = state.epochs();
+  if (!epochs.find(point.epoch())->released || epochs.is_ancestor(point, head())) return false;
+  for (const auto& [number, info] : epochs.all()) {
+    if (!info.released && epochs.is_ancestor(point, info.last)) return false;
+  }
+  return std::none_of(state.marks().begin(), state.marks().end(), [&](const auto& mark) {
+    return mark.second.held && epochs.is_ancestor(point, mark.second.at);
+  });
+}
+
+const Mark* Core::mark_held_on(Epoch epoch) const {
+  for (const auto& [id, mark] : state.marks()) {
+    if (mark.held && mark.at.epoch() == epoch && !state.epochs().is_ancestor(mark.at, head())) return &mark;
+  }
+  return nullptr;
 }
 
 Volume* Core::find_volume(VolumeId id) {

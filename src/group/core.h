@@ -121,6 +121,11 @@ struct Core {
   // kExpired, kNotReceived or kNotFound when a reader must not have `point`.
   Result<void> check_readable(LogId point) const;
   std::shared_ptr<const index::Path> path_to(LogId point) const;
+  // True when `point` lies on a branch that was released, and neither the live path nor a branch that was not
+  // released nor a held mark has it behind it. Its epoch is known.
+  bool is_released(LogId point) const;
+  // A held mark on what is dead of a branch; null when there is none.
+  const Mark* mark_held_on(Epoch epoch) const;
   Volume* find_volume(VolumeId id);
   // The group stops accepting writes and says why; `failure` keeps the first reason.
   void stop(const Error& error);

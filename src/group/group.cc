@@ -343,6 +343,11 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   if (core_.state.epochs().is_ancestor(LogId(epoch, 1), core_.head()) && epoch == core_.live_epoch) {
     co_return fail(ErrorCode::kRefused, name + " is the live one of group '" + core_.name() + "'");
   }
+  if (const Mark* held = core_.mark_held_on(epoch)) {
+    co_return fail(ErrorCode::kRefused, "mark '" + held->id + "' on " + name +
+                                            " is held; let go of it first with `tidemark mark release " +
+                                            core_.name() + " " + held->id + "`");
+  }
   if (follows) co_return co_await release_tail(epoch);
   format::ControlRecord record = format::BranchReleased{epoch};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));

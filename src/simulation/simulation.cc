@@ -1,6 +1,8 @@
 #include "simulation/simulation.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "simulation/atlas.h"
@@ -54,6 +56,7 @@ class Simulation {
   void go_alone();
   void lose_secondary();
   void check_follower();
+  void check_kept(Machine& machine);
   void settle();
   bool pair_again();
 
@@ -74,6 +77,8 @@ class Simulation {
   Reader reader_;
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
+  bool faults_are_over_ = false;
+  std::set<std::string> kept_marks_[2];  // held and readable when last looked at
 };
 
 Machine* Simulation::writer() {
@@ -106,7 +111,7 @@ template <typename T>
 bool Simulation::tell(Machine& machine, const std::string& what, io::Task<Result<T>> task) {
   // Any command may be cut off by a crash of either node.
   CrashPlan crash;
-  const bool may_crash = stage_.options.weight(Step::kCrashInside) > 0;
+  const bool may_crash = stage_.options.weight(Step::kCrashInside) > 0 && !faults_are_over_;
   if (may_crash && draw(8) == 0) crash = draw_crash();
   const auto done = stage_.ask(machine, std::move(task), &crash);
   std::string line = machine.name();
@@ -424,7 +429,7 @@ void Simulation::restart() {
 
 // Once, or after crashes in the middle of its recovery.
 void Simulation::bring_back(Machine& machine) {
-  const bool nested = stage_.options.weight(Step::kCrashInside) > 0 && draw(3) == 0;
+  const bool nested = stage_.options.weight(Step::kCrashInside) > 0 && !faults_are_over_ && draw(3) == 0;
   for (std::uint64_t again = nested ? 1 + draw(2) : 0; again > 0; --again) {
     machine.power_on();
     CrashPlan crash;
@@ -520,6 +525,36 @@ void Simulation::replay_session() {
 }
 
 // ---- The run ----
+
+// A held mark can be read, and history within the retention goes only when the node says so.
+void Simulation::check_kept(Machine& machine) {
+  if (machine.group() == nullptr || stage_.failed()) return;
+  const group::Group& group = *machine.group();
+  if (!group.local().window_open) return;
+  // What had expired on a secondary before it was held on the primary does not come back.
+  std::set<std::string>& kept = kept_marks_[&machine == &a() ? 0 : 1];
+  for (const auto& [id, mark] : group.state().marks()) {
+    const auto readable = group.check_readable(mark.at);
+    if (!mark.held) {
+      kept.erase(id);
+    } else if (readable.ok()) {
+      kept.insert(id);
+    } else if (readable.error().code == ErrorCode::kExpired && kept.contains(id)) {
+      return stage_.broken(Rule::kNeededIsKept,
+                           machine.name() + ": the held mark " + id + ": " + readable.error().message);
+    }
+  }
+  // Where neither the retention nor the clock was moved, and no copy opened the window later.
+  const bool comparable = &machine == &a() && stage_.options.weight(Step::kSettings) == 0 &&
+                          stage_.options.weight(Step::kClockJump) == 0 && stage_.options.retain > Duration{};
+  const group::LocalRecord& local = group.local();
+  if (comparable && local.floor_timer > stage_.world.wall_now() - stage_.options.retain &&
+      local.floor.sequence() > 0 && !group.shortened_window().has_value()) {
+    stage_.broken(Rule::kNeededIsKept,
+                  machine.name() + ": the floor, log:" + local.floor.to_string() +
+                      ", is within the retention, and nothing says that the window is shorter");
+  }
+}
 
 void Simulation::check_follower() {
   if (stage_.failed()) return;
@@ -658,6 +693,7 @@ void Simulation::set_up() {
 // The faults stop: both nodes run, the pair is whole again, and both show the same.
 void Simulation::settle() {
   stage_.say("the faults stop");
+  faults_are_over_ = true;
   stage_.world.network().heal();
   stage_.world.network().set_options(sim::LinkOptions{});
   for (Machine* machine : {&a(), &b()}) machine->disk().hang_until(stage_.world.now());
@@ -729,6 +765,8 @@ Outcome Simulation::run() {
     while (at >= stage_.options.weights[chosen]) at -= stage_.options.weights[chosen++];
     step(static_cast<Step>(chosen));
     check_follower();
+    check_kept(a());
+    if (stage_.options.pair) check_kept(b());
     // Nobody stays down for long.
     if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();
   }

@@ -302,6 +302,39 @@ TEST(GroupRestore, WhatLiesUnderAReleasedBranchButOnALiveWayIsKept) {
   EXPECT_EQ(bench.live(volume.id, 4), all(4, 7));
 }
 
+TEST(GroupRestore, ABranchWithAHeldMarkIsNotReleased) {
+  GroupBench bench(17);
+  const VolumeShape volume = bench.make_volume("data", 4);
+  ASSERT_TRUE(bench.mark("fork").ok());
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 2).ok());
+  ASSERT_TRUE(bench.mark("kept").ok());
+  ASSERT_TRUE(bench.run(bench.group->change_mark("kept", format::MarkAction::kHold)).ok());
+  ASSERT_TRUE(bench.restore("fork").ok());
+  EXPECT_EQ(error_of(bench.run(bench.group->release_branch(Epoch{1}))), ErrorCode::kRefused);
+  EXPECT_EQ(bench.at("data", "kept"), all(4, 2));
+  ASSERT_TRUE(bench.run(bench.group->change_mark("kept", format::MarkAction::kRelease)).ok());
+  EXPECT_TRUE(bench.run(bench.group->release_branch(Epoch{1})).ok());
+  EXPECT_EQ(bench.view_error("data", "kept"), ErrorCode::kExpired);
+}
+
+TEST(GroupRestore, WhatWasLiveWhenItsBranchWasReleasedCanBeGoneBackTo) {
+  GroupBench bench(18);
+  const VolumeShape volume = bench.make_volume("data", 4);
+  ASSERT_TRUE(bench.mark("low").ok());
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 2).ok());
+  ASSERT_TRUE(bench.mark("fork").ok());
+  ASSERT_TRUE(bench.mark("tail").ok());
+  ASSERT_TRUE(bench.restore("fork").ok());
+  ASSERT_TRUE(bench.run(bench.group->release_branch(Epoch{1})).ok());
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 3).ok());
+  // The branch that is left now has the fork behind it, and nobody released it.
+  ASSERT_TRUE(bench.restore("low").ok());
+  EXPECT_EQ(bench.at("data", "fork"), all(4, 2));
+  EXPECT_EQ(bench.view_error("data", "tail"), ErrorCode::kExpired);
+  ASSERT_TRUE(bench.restore("fork").ok());
+  EXPECT_EQ(bench.live(volume.id, 4), all(4, 2));
+}
+
 // ---- Views ----
 
 TEST(GroupViews, AViewHoldsTheFloorUntilItEnds) {
