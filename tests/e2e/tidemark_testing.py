@@ -61,7 +61,7 @@ def run(*command, seconds=COMMAND_SECONDS_MAX, status=0, **options):
     return done.stdout
 
 
-def _die_with_parent():
+def die_with_parent():
     """In a child, before it runs: it shall not outlive a test that is killed for taking too long."""
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -99,7 +99,7 @@ class Node:
             self.process = subprocess.Popen(
                 [f"{PROGRAMS}/tidemarkd", "--data", self.folder, "--name", self.name, *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
-                preexec_fn=_die_with_parent)
+                preexec_fn=die_with_parent)
         if not wait:
             return self
 
@@ -350,4 +350,6 @@ class TidemarkTest(unittest.TestCase):
 
 
 def main():
+    # Told to end, a test takes its mounts and loop devices away first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unittest.main(verbosity=2)
