@@ -92,7 +92,11 @@ class LiveTarget final : public nbd::BlockTarget {
     if (done) node_.note_write(group_.name(), Result<void>{});
     return done;
   }
-  io::Task<Result<void>> flush() override { co_return co_await group_.data().flush(); }
+  io::Task<Result<void>> flush() override {
+    auto done = co_await group_.data().flush();
+    if (!done.ok()) node_.note_write(group_.name(), done);
+    co_return done;
+  }
   io::Task<Result<void>> trim(std::uint64_t offset, std::uint64_t length, bool fua) override {
     auto done = co_await group_.data().zero(shape_.id, offset, length, true, fua);
     node_.note_write(group_.name(), done);
@@ -204,11 +208,19 @@ nbd::ExportInfo view_info(const group::View& view, const std::string& name, bool
 
 }  // namespace
 
-// Told when writes begin to be refused for want of space, and when they are taken again.
+// Told when writes begin to be refused for want of space, when they are taken again, and when a group has
+// stopped.
 void Node::note_write(const std::string& group, const Result<void>& done) {
   if (done.ok()) {
     if (!out_of_space_.empty() && out_of_space_.erase(group) > 0)
       log_("writes-accepted", log_field("group", group));
+    return;
+  }
+  const auto at = groups_.find(group);
+  if (at != groups_.end() && at->second->failure().has_value()) {
+    if (stopped_.insert(group).second)
+      log_("group-stopped",
+           log_field("group", group) + " " + log_field("reason", at->second->failure()->message));
     return;
   }
   if (done.error().code != ErrorCode::kNoSpace || !out_of_space_.insert(group).second) return;

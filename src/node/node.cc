@@ -265,6 +265,7 @@ GroupHandle Node::unregister_group(const std::string& name) {
   groups_.erase(at);
   projected_.erase(name);
   out_of_space_.erase(name);
+  stopped_.erase(name);
   return group;
 }
 

@@ -192,6 +192,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
+  std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;
   std::unique_ptr<nbd::Server> nbd_server_;
   std::shared_ptr<catalog::Catalog> catalog_;
