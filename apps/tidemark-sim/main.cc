@@ -31,6 +31,7 @@ struct Arguments {
   unsigned jobs = 1;
   bool trace = false;
   bool twice = false;
+  bool stop_at_failure = false;
   double seconds = 0;  // 0: as many seeds as asked for
   double run_seconds_max = 120;
   std::string seeds_file{};
@@ -214,8 +215,9 @@ int Runner::run() {
   const std::uint64_t runs = seeds * times;
   const bool progress = isatty(STDERR_FILENO) != 0 && runs > 1;
   for (std::uint64_t i = 0; i < runs; ++i) {
-    if (arguments_.seconds > 0 && passed() > arguments_.seconds) break;
     while (children_.size() >= arguments_.jobs) finish_one();
+    if (arguments_.seconds > 0 && passed() > arguments_.seconds) break;
+    if (arguments_.stop_at_failure && failed_ > 0) break;
     start(named.empty() ? arguments_.seed + i / times : named[i / times]);
     if (progress) {
       std::fprintf(stderr, "\r%llu of %llu runs, %llu failed, %.0f s ",
@@ -263,6 +265,7 @@ int main_with(int argc, char** argv) {
                  "The seeds that a file names: one a line, # begins a comment")
       ->type_name("FILE")
       ->check(CLI::ExistingFile);
+  app.add_flag("--stop-at-failure", arguments.stop_at_failure, "No new run after one that failed");
   app.add_flag("--twice", arguments.twice, "Each seed twice; both runs have to be the same");
   app.add_flag("--trace", arguments.trace, "Prints what happens, in the order in which it does");
   app.footer(
