@@ -164,10 +164,10 @@ Result<void> Node::check_takes_changes(const group::Group& group) const {
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   if (!request.force) TM_CO_TRY(check_disposable(*group));
+  group = nullptr;
   if (pairs_->status(request.group).has_value()) (void)co_await pairs_->dissolve(request.group);
   GroupHandle gone = unregister_group(request.group);
   if (gone == nullptr) co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' is gone already");
-  group = nullptr;
   co_await pairs_->forget(request.group);
   TM_CO_TRY(co_await destroy_group(std::move(gone)));
   log_("group-delete", log_field("group", request.group));

@@ -143,7 +143,7 @@ io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest req
 }
 
 io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest request) {
-  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   auto planned = co_await group->plan_restore(request.point, request.before);
   if (!planned.ok()) co_return std::move(planned).error();
   const group::RestorePlan& plan = *planned;
@@ -196,6 +196,8 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
     TM_CO_TRY(co_await group->set_exports_closed(true));
     reply.exports_closed = true;
   }
+  // Not at hand while this waits for its turn, as with the commands of a pair.
+  group = nullptr;
   co_await disconnect_exports(request.group);
   auto restored = co_await pairs_->restore(request.group, plan);
   if (!restored.ok()) co_return std::move(restored).error();
