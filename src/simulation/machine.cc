@@ -27,6 +27,7 @@ void Machine::replace_disk() {
 void Machine::power_on() {
   TM_ASSERT(process_ == nullptr);
   process_ = std::make_unique<sim::SimulatedProcess>(world_);
+  started_at_ = world_.now();
   process_->use(*disk_);
   clients_ = std::make_unique<io::TaskScope>(world_);
 }
@@ -38,7 +39,10 @@ io::Task<Result<void>> Machine::start_task() {
   configuration.cache_size_bytes = node::kCacheSizeBytesMin;
   group::IndexFactory make_index = [](GroupIdentity) { return open_memory_index(); };
   node::Log log = [this](const std::string& event, const std::string& text) {
-    if (event == "pair-window-given-up") gave_up_window = true;
+    if (event == "pair-window-given-up") {
+      gave_up_window = true;
+      ++windows_given_up;
+    }
     std::string line = options_.name;
     line.append(": ").append(event).append(" ").append(text);
     log_line_(line);

@@ -53,6 +53,9 @@ class Machine {
   // The disk loses its power with it.
   void power_cut();
 
+  // The latest power_on().
+  MonotonicTime started_at() const { return started_at_; }
+
   bool is_on() const { return process_ != nullptr; }
   bool is_running() const { return node_ != nullptr; }
   // Null while it does not run.
@@ -70,6 +73,7 @@ class Machine {
   bool has_crashed = false;     // and nobody has looked yet at what that took
   bool disk_may_fail = false;   // an operation failed, or is about to
   bool gave_up_window = false;  // so what it alone had is gone, or soon will be
+  std::uint64_t windows_given_up = 0;
 
  private:
   sim::World& world_;
@@ -77,6 +81,7 @@ class Machine {
   io::Environment environment_;
   std::unique_ptr<sim::Disk> disk_;
   LogLine log_line_;
+  MonotonicTime started_at_{};
   std::unique_ptr<sim::SimulatedProcess> process_;
   std::unique_ptr<io::TaskScope> clients_;
   node::Node* node_ = nullptr;

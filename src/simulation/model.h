@@ -11,15 +11,17 @@
 
 namespace tidemark::simulation {
 
-// What the two volumes hold, one number for each block, the first volume's blocks first. Every write has
-// numbers of its own, so content tells which write made it.
+// What the two volumes hold, one number for each half of a block, the first volume's first. Every write has
+// numbers of its own, so content tells which write made it. The smallest write is half a block.
 using Image = std::vector<std::uint32_t>;
+inline constexpr std::size_t kHalves = 2;
+inline constexpr std::size_t kHalfBytes = kBlockSizeBytes / kHalves;
 
 // The group as it should be, whoever holds it: after each entry of every branch, what the volumes hold; and
 // where the marks are. Log ids are the group's own, so one model serves both nodes of a pair.
 class Model {
  public:
-  explicit Model(std::size_t blocks) : blank_(std::make_shared<Image>(blocks, 0)) {}
+  explicit Model(std::size_t blocks) : blank_(std::make_shared<Image>(blocks * kHalves, 0)) {}
 
   std::shared_ptr<const Image> blank() const { return blank_; }
   void add(LogId id, std::shared_ptr<const Image> image) { images_[id.raw()] = std::move(image); }

@@ -68,6 +68,7 @@ Options draw_options(std::uint64_t seed) {
   options.flushes_percent = one_in(3) ? 0 : up_to(20);
   options.marks_percent = 2 + up_to(20);
   options.fua_percent = one_in(3) ? 0 : up_to(30);
+  options.partial_percent = one_in(3) ? 0 : up_to(50);
   options.disk.remembers_older = true;
   if (one_in(3)) options.disk.latency_max = Duration::milliseconds(20);
   if (!options.pair && one_in(3)) options.disk.space_bytes_max = (30 + random.below(24)) << 20;

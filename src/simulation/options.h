@@ -61,7 +61,8 @@ struct Options {
   std::uint32_t zeroes_percent = 0;  // of the requests, as the next two
   std::uint32_t flushes_percent = 0;
   std::uint32_t marks_percent = 0;
-  std::uint32_t fua_percent = 0;  // of the writes and zeroes
+  std::uint32_t fua_percent = 0;      // of the writes and zeroes
+  std::uint32_t partial_percent = 0;  // of the writes: they begin or end in the middle of a block
   sim::DiskOptions disk{};
   sim::LinkOptions link{};
   double clock_drift_ppm = 0;  // of the second node

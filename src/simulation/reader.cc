@@ -18,20 +18,22 @@ bool same(const Image& whole, std::size_t volume, const Image& part) {
 std::string first_difference(const Image& expected, const Image& seen) {
   for (std::size_t i = 0; i < std::min(expected.size(), seen.size()); ++i) {
     if (expected[i] == seen[i]) continue;
-    const std::size_t blocks = expected.size() / kVolumeCount;
-    return std::string(kVolumes[i / blocks]) + " block " + std::to_string(i % blocks) + " is " +
+    const std::size_t halves = expected.size() / kVolumeCount;
+    return std::string(kVolumes[i / halves]) + " block " + std::to_string(i % halves / kHalves) + " is " +
            std::to_string(seen[i]) + " instead of " + std::to_string(expected[i]);
   }
   return "the sizes differ";
 }
 
-// Between floor and head of the live path everything can be read. What was before the volumes were made shows
-// none.
+// From the floor on everything can be read, on the live path and on every branch that was not released. What
+// was before the volumes were made shows none.
 bool is_in_window(const group::Group& group, LogId at) {
   const index::EpochTree& epochs = group.state().epochs();
-  return group.local().window_open && epochs.find(at.epoch()) != nullptr &&
-         epochs.is_ancestor(at, group.head()) && epochs.is_ancestor(group.local().floor, at) &&
-         at != group.local().floor && group.state().shape_at(at).size() == kVolumeCount;
+  const index::EpochInfo* info = epochs.find(at.epoch());
+  return group.local().window_open && info != nullptr && at <= info->last &&
+         (!info->released || epochs.is_ancestor(at, group.head())) &&
+         epochs.is_ancestor(group.local().floor, at) && at != group.local().floor &&
+         group.state().shape_at(at).size() == kVolumeCount;
 }
 
 io::Task<void> look_again_and_again(Stage* stage, Machine* machine, std::string name, std::size_t volume,
@@ -44,8 +46,11 @@ io::Task<void> look_again_and_again(Stage* stage, Machine* machine, std::string 
       // A view yields when space runs out, and says so.
       stage->say(machine->name() + " view " + name + ": " + image.error().message);
       const ErrorCode code = image.error().code;
-      if (code != ErrorCode::kExpired && code != ErrorCode::kIo && code != ErrorCode::kShutdown &&
-          code != ErrorCode::kClosed) {
+      const bool never_yields = stage->options.weight(Step::kSettings) == 0 && machine->group() != nullptr &&
+                                machine->group()->local().settings.on_full == group::OnFull::kStopWrites;
+      if ((code == ErrorCode::kExpired && never_yields) ||
+          (code != ErrorCode::kExpired && code != ErrorCode::kIo && code != ErrorCode::kShutdown &&
+           code != ErrorCode::kClosed)) {
         stage->broken(Rule::kNeededIsKept,
                       machine->name() + ": an open view, " + name + ": " + image.error().message);
       }
@@ -75,11 +80,10 @@ LogId Reader::draw_known_point() {
 }
 
 bool Reader::is_older(const Image& expected, const Image& seen) const {
-  for (std::size_t block = 0; block < expected.size(); ++block) {
-    if (seen[block] == expected[block]) continue;
-    const bool was_held =
-        std::any_of(chronicle_.model.images().begin(), chronicle_.model.images().end(),
-                    [&](const auto& point) { return (*point.second)[block] == seen[block]; });
+  for (std::size_t half = 0; half < expected.size(); ++half) {
+    if (seen[half] == expected[half]) continue;
+    const bool was_held = std::any_of(chronicle_.model.images().begin(), chronicle_.model.images().end(),
+                                      [&](const auto& point) { return (*point.second)[half] == seen[half]; });
     if (!was_held) return false;
   }
   return true;
@@ -120,8 +124,23 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
                                          "), which is in the window: " + error.message);
 }
 
+// Its clock goes evenly, and all that was asked of it has ended: what a host would have read now.
+void Reader::note_moment() {
+  const group::Group* group = stage_.a.group();
+  if (group == nullptr || stage_.options.weight(Step::kClockJump) > 0) return;
+  stage_.world.run_for(Duration::microseconds(1));
+  // What a crash may still take is followed by others of the same names.
+  if (stage_.a.group() != group || group->journal().durable() != group->head()) return;
+  moments_.push_back({stage_.world.wall_now(), group->head()});
+  stage_.world.run_for(Duration::microseconds(1));
+}
+
 void Reader::read_some_point(Machine* machine) {
   if (machine == nullptr) return;
+  if (machine == &stage_.a && !moments_.empty() && stage_.draw(4) == 0) {
+    const Moment& moment = moments_[stage_.draw(moments_.size())];
+    return check(*machine, "time:" + format_time(moment.time), moment.head, Damage::kNone);
+  }
   const auto& marks = chronicle_.model.marks;
   if (stage_.draw(3) == 0 && machine->group()->local().window_open) {
     // The live volumes.
@@ -165,7 +184,7 @@ void Reader::read_entry_data(Machine* machine) {
     std::uint32_t seen = 0;
     std::memcpy(&seen, (*data)->data(), sizeof seen);
     const std::uint32_t expected =
-        (is_before ? *before : *after)[volume * stage_.options.volume_blocks + block];
+        (is_before ? *before : *after)[(volume * stage_.options.volume_blocks + block) * kHalves];
     ++stage_.outcome.counts.points_read;
     if (seen != expected) {
       return stage_.broken(Rule::kReadsMatchTheOrder,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "simulation/chronicle.h"
 #include "simulation/stage.h"
@@ -12,6 +13,8 @@ class Reader {
  public:
   Reader(Stage& stage, const Chronicle& chronicle) : stage_(stage), chronicle_(chronicle) {}
 
+  // The first machine's head now, to be asked for by its time later. Nothing is under way there.
+  void note_moment();
   // Of all that was ever appended and not lost.
   LogId draw_known_point();
   // Each does nothing when `machine` is null.
@@ -30,8 +33,13 @@ class Reader {
  private:
   bool is_older(const Image& expected, const Image& seen) const;
 
+  struct Moment {
+    WallTime time{};
+    LogId head{};
+  };
   Stage& stage_;
   const Chronicle& chronicle_;
+  std::vector<Moment> moments_;
 };
 
 }  // namespace tidemark::simulation

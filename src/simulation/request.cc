@@ -21,12 +21,12 @@ Buffer numbered_blocks(std::uint32_t first_value, std::uint64_t count) {
   return data;
 }
 
-// The number of a block; UINT32_MAX when it is not one number all over.
-std::uint32_t number_of(Bytes block) {
+// The number of half a block; UINT32_MAX when it is not one number all over.
+std::uint32_t number_of(Bytes half) {
   std::uint32_t value = 0;
-  std::memcpy(&value, block.data(), sizeof value);
-  for (std::size_t at = 0; at < block.size(); at += sizeof value) {
-    if (std::memcmp(block.data() + at, &value, sizeof value) != 0) return UINT32_MAX;
+  std::memcpy(&value, half.data(), sizeof value);
+  for (std::size_t at = 0; at < half.size(); at += sizeof value) {
+    if (std::memcmp(half.data() + at, &value, sizeof value) != 0) return UINT32_MAX;
   }
   return value;
 }
@@ -42,8 +42,11 @@ io::Task<Result<void>> change_blocks(node::Node* node, Request request) {
   if (request.kind == Request::Kind::kWriteZeroes) {
     co_return co_await target->write_zeroes(offset, length, request.first_value % 2 == 0, request.fua);
   }
-  Buffer data = numbered_blocks(request.first_value, request.blocks.count());
-  co_return co_await target->write(offset, std::move(data), request.fua);
+  const std::uint64_t lead = request.skips_first_half ? kHalfBytes : 0;
+  const std::uint64_t tail = request.skips_last_half ? kHalfBytes : 0;
+  Buffer data =
+      numbered_blocks(request.first_value, request.blocks.count()).slice(lead, length - lead - tail);
+  co_return co_await target->write(offset + lead, std::move(data), request.fua);
 }
 
 }  // namespace
@@ -55,6 +58,8 @@ std::string Request::to_string() const {
       .append(", ")
       .append(std::to_string(blocks.end))
       .append(")");
+  if (skips_first_half) place.append(" but the first half block");
+  if (skips_last_half) place.append(" but the last half block");
   if (fua) place.append(" fua");
   switch (kind) {
     case Kind::kWrite:
@@ -75,9 +80,11 @@ std::string Request::to_string() const {
 
 Image Request::applied_to(const Image& before, std::uint64_t volume_blocks) const {
   Image after = before;
-  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
-    const auto value = static_cast<std::uint32_t>(first_value + (block - blocks.begin));
-    after[volume * volume_blocks + block] = kind == Kind::kWrite ? value : 0;
+  const std::uint64_t begin = blocks.begin * kHalves + (skips_first_half ? 1 : 0);
+  const std::uint64_t end = blocks.end * kHalves - (skips_last_half ? 1 : 0);
+  for (std::uint64_t half = begin; half < end; ++half) {
+    const auto value = static_cast<std::uint32_t>(first_value + (half / kHalves - blocks.begin));
+    after[volume * volume_blocks * kHalves + half] = kind == Kind::kWrite ? value : 0;
   }
   return after;
 }
@@ -106,8 +113,8 @@ io::Task<Result<Image>> read_target(nbd::BlockTarget* target) {
   Image image;
   Buffer out = Buffer::allocate(target->info().size_bytes);
   TM_CO_TRY(co_await target->read(0, out));
-  for (std::size_t at = 0; at < out.size(); at += kBlockSizeBytes) {
-    image.push_back(number_of(Bytes(out).subspan(at, kBlockSizeBytes)));
+  for (std::size_t at = 0; at < out.size(); at += kHalfBytes) {
+    image.push_back(number_of(Bytes(out).subspan(at, kHalfBytes)));
   }
   co_return image;
 }

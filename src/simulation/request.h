@@ -19,6 +19,9 @@ struct Request {
   std::size_t volume = 0;
   BlockRange blocks{};
   std::uint32_t first_value = 0;  // kWrite: of its first block; the next block gets the next
+  // kWrite: the first half of its first block, or the last half of its last, is not written.
+  bool skips_first_half = false;
+  bool skips_last_half = false;
   bool fua = false;
   std::string text{};  // kMark: the id. kRestore: the point
 

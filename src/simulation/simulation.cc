@@ -1,7 +1,6 @@
 #include "simulation/simulation.h"
 
 #include <algorithm>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "simulation/damage.h"
 #include "simulation/reader.h"
 #include "simulation/stage.h"
+#include "simulation/watcher.h"
 
 namespace tidemark::simulation {
 namespace {
@@ -22,7 +22,10 @@ constexpr Duration kCatchUpMax = Duration::seconds(120);
 class Simulation {
  public:
   explicit Simulation(const Options& options, const TraceLine& trace)
-      : stage_(options, trace), chronicle_(stage_), reader_(stage_, chronicle_) {}
+      : stage_(options, trace),
+        chronicle_(stage_),
+        reader_(stage_, chronicle_),
+        watcher_(stage_, chronicle_) {}
 
   Outcome run();
 
@@ -56,7 +59,6 @@ class Simulation {
   void go_alone();
   void lose_secondary();
   void check_follower();
-  void check_kept(Machine& machine);
   void settle();
   bool pair_again();
 
@@ -75,10 +77,10 @@ class Simulation {
   Stage stage_;
   Chronicle chronicle_;
   Reader reader_;
+  Watcher watcher_;
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
   bool faults_are_over_ = false;
-  std::set<std::string> kept_marks_[2];  // held and readable when last looked at
 };
 
 Machine* Simulation::writer() {
@@ -156,6 +158,11 @@ Request Simulation::draw_request() {
     request.kind = draw(2) == 0 ? Request::Kind::kTrim : Request::Kind::kWriteZeroes;
   } else {
     value_ += static_cast<std::uint32_t>(count);
+    if (stage_.percent(stage_.options.partial_percent)) {
+      const std::uint64_t which = draw(count > 1 ? 3 : 2);
+      request.skips_first_half = which != 1;
+      request.skips_last_half = which != 0;
+    }
   }
   if (!request.has_blocks()) request.fua = false;
   return request;
@@ -246,6 +253,7 @@ void Simulation::requests(bool with_crash) {
   CrashPlan crash;
   if (with_crash) crash = draw_crash();
   carry_out_all(*at, std::move(wanted), &crash);
+  if (!with_crash && !stage_.failed() && at == &a()) reader_.note_moment();
   if (with_crash && draw(2) == 0) mend();
 }
 
@@ -285,7 +293,10 @@ void Simulation::change_mark() {
       control::MarkHoldRequest request;
       request.group = kGroup;
       request.id = id;
-      tell(*at, "mark hold " + id, node->mark_hold(request));
+      const LogId point = chronicle_.model.marks[id];
+      if (tell(*at, "mark hold " + id, node->mark_hold(request)) && at == &a()) {
+        watcher_.mark_is_held(id, point);
+      }
       break;
     }
     case 1: {
@@ -299,6 +310,7 @@ void Simulation::change_mark() {
       control::MarkReleaseRequest request;
       request.group = kGroup;
       request.id = id;
+      watcher_.mark_may_go(id);
       tell(*at, "mark release " + id, node->mark_release(request));
       break;
     }
@@ -326,6 +338,7 @@ void Simulation::release_branch() {
   control::BranchReleaseRequest request;
   request.group = kGroup;
   request.epoch = branches[draw(branches.size())].epoch.value;
+  watcher_.branch_may_go(Epoch{request.epoch});
   tell(*at, "branch release " + std::to_string(request.epoch), at->node()->branch_release(request));
 }
 
@@ -380,6 +393,7 @@ void Simulation::lose_secondary() {
   stage_.say("osaka loses its disk");
   b().replace_disk();
   chronicle_.forget_writer(b());
+  watcher_.forget_second();
   b().has_crashed = false;
   b().disk_may_fail = false;
   start(b());
@@ -503,6 +517,7 @@ void Simulation::disk_error() {
 void Simulation::clock_jump() {
   const auto seconds = static_cast<std::int64_t>(draw(7200)) - 3600;
   stage_.say("the wall clocks jump by " + std::to_string(seconds) + " s");
+  watcher_.clock_jumps(Duration::seconds(seconds));
   stage_.world.jump_wall_clock(Duration::seconds(seconds));
 }
 
@@ -512,6 +527,7 @@ void Simulation::replay_session() {
   std::vector<std::byte> bytes = stage_.world.network().last_session();
   if (bytes.empty()) return;
   bytes.resize(1 + draw(bytes.size()));
+  watcher_.session_was_replayed();
   stage_.say("somebody replays " + std::to_string(bytes.size()) + " bytes of a session to osaka");
   const auto address = io::Address::parse(b().address());
   b().tasks().spawn([](Stage* stage, io::Address to, std::vector<std::byte> sent) -> io::Task<void> {
@@ -525,36 +541,6 @@ void Simulation::replay_session() {
 }
 
 // ---- The run ----
-
-// A held mark can be read, and history within the retention goes only when the node says so.
-void Simulation::check_kept(Machine& machine) {
-  if (machine.group() == nullptr || stage_.failed()) return;
-  const group::Group& group = *machine.group();
-  if (!group.local().window_open) return;
-  // What had expired on a secondary before it was held on the primary does not come back.
-  std::set<std::string>& kept = kept_marks_[&machine == &a() ? 0 : 1];
-  for (const auto& [id, mark] : group.state().marks()) {
-    const auto readable = group.check_readable(mark.at);
-    if (!mark.held) {
-      kept.erase(id);
-    } else if (readable.ok()) {
-      kept.insert(id);
-    } else if (readable.error().code == ErrorCode::kExpired && kept.contains(id)) {
-      return stage_.broken(Rule::kNeededIsKept,
-                           machine.name() + ": the held mark " + id + ": " + readable.error().message);
-    }
-  }
-  // Where neither the retention nor the clock was moved, and no copy opened the window later.
-  const bool comparable = &machine == &a() && stage_.options.weight(Step::kSettings) == 0 &&
-                          stage_.options.weight(Step::kClockJump) == 0 && stage_.options.retain > Duration{};
-  const group::LocalRecord& local = group.local();
-  if (comparable && local.floor_timer > stage_.world.wall_now() - stage_.options.retain &&
-      local.floor.sequence() > 0 && !group.shortened_window().has_value()) {
-    stage_.broken(Rule::kNeededIsKept,
-                  machine.name() + ": the floor, log:" + local.floor.to_string() +
-                      ", is within the retention, and nothing says that the window is shorter");
-  }
-}
 
 void Simulation::check_follower() {
   if (stage_.failed()) return;
@@ -742,12 +728,15 @@ bool Simulation::pair_again() {
   create.group = kGroup;
   create.peer_address = b().address();
   auto made = stage_.ask(a(), a().node()->pair_create(create));
+  // What was under way when a disk hung may still keep it from answering in time.
+  if (made.has_value() && !made->ok()) made = stage_.ask(a(), a().node()->pair_create(create));
   if (made.has_value() && !made->ok() && b().group() != nullptr) {
     // What an old session left there.
     control::GroupDeleteRequest remove;
     remove.group = kGroup;
     remove.force = true;
     (void)stage_.ask(b(), b().node()->group_delete(remove));
+    watcher_.forget_second();
     made = stage_.ask(a(), a().node()->pair_create(create));
   }
   if (made.has_value() && made->ok()) return true;
@@ -765,12 +754,12 @@ Outcome Simulation::run() {
     while (at >= stage_.options.weights[chosen]) at -= stage_.options.weights[chosen++];
     step(static_cast<Step>(chosen));
     check_follower();
-    check_kept(a());
-    if (stage_.options.pair) check_kept(b());
+    watcher_.look();
     // Nobody stays down for long.
     if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();
   }
   if (!stage_.failed()) settle();
+  watcher_.look();
   if (!stage_.failed()) reader_.compare_all();
   if (!stage_.failed() && stage_.options.damages > 0) {
     damage_and_look(stage_, chronicle_, reader_);
