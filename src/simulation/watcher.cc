@@ -30,7 +30,7 @@ void Watcher::look() {
 }
 
 void Watcher::forget_second() {
-  wrote_alone_ = LogId();
+  wrote_alone_ = false;
   tails_.clear();
   seen_[1] = Seen();
 }
@@ -77,9 +77,10 @@ void Watcher::look_at_tails() {
     return;
   }
   const bool alone = group->head().epoch().value % 2 == 0;
-  if (alone) wrote_alone_ = chronicle_.appended(machine).order.back();
+  if (alone) wrote_alone_ = true;
   if (alone || group->local().role != group::Role::kSecondary) return;
-  if (!wrote_alone_.is_none()) tails_.push_back(std::exchange(wrote_alone_, LogId()));
+  const std::vector<LogId>& own = chronicle_.appended(machine).order;
+  if (std::exchange(wrote_alone_, false) && !own.empty()) tails_.push_back(own.back());
   for (const LogId tail : tails_) {
     if (released_.contains(tail.epoch())) continue;
     const index::EpochInfo* info = group->state().epochs().find(tail.epoch());

@@ -56,7 +56,7 @@ class Watcher {
   bool replayed_ = false;
   bool clock_jumped_ = false;
   bool clock_went_back_ = false;
-  LogId wrote_alone_{};       // the end of what the second machine writes alone now
+  bool wrote_alone_ = false;  // the second machine, at the last look
   std::vector<LogId> tails_;  // the ends of what the second machine wrote alone, since it follows again
   std::uint64_t tails_windows_given_up_ = 0;
   Seen seen_[2];
