@@ -161,10 +161,14 @@ bool GroupState::volume_may_be_read(VolumeId volume, LogId floor) const {
   }
   return std::any_of(shape_changes_.begin(), shape_changes_.end(), [&](const ShapeChange& change) {
     if (change.volume.id != volume || change.deleted || epochs_.is_ancestor(change.id, floor)) return false;
-    // A released epoch may still be part of the way to one that is not.
-    return std::any_of(epochs_.all().begin(), epochs_.all().end(), [&](const auto& epoch) {
-      return !epoch.second.released && epochs_.is_ancestor(change.id, epoch.second.last);
-    });
+    // A released epoch may still be part of the way to one that is not, or to a held mark.
+    return std::any_of(epochs_.all().begin(), epochs_.all().end(),
+                       [&](const auto& epoch) {
+                         return !epoch.second.released && epochs_.is_ancestor(change.id, epoch.second.last);
+                       }) ||
+           std::any_of(marks_.begin(), marks_.end(), [&](const auto& mark) {
+             return mark.second.held && epochs_.is_ancestor(change.id, mark.second.at);
+           });
   });
 }
 

@@ -104,9 +104,19 @@ class Story {
     if (!last.has_value()) return ErrorCode::kNotFound;
     if (point.sequence() > last->sequence()) return ErrorCode::kNotReceived;
     if (!model_.is_ancestor(group.local().floor, point)) return ErrorCode::kExpired;
-    if (model_.released(point.epoch()) && !model_.is_ancestor(point, model_.head()))
-      return ErrorCode::kExpired;
+    if (model_.released(point.epoch()) && !has_somebody_behind(point)) return ErrorCode::kExpired;
     return std::nullopt;
+  }
+
+  // The live path, a branch that nobody released, or a held mark.
+  bool has_somebody_behind(LogId point) const {
+    if (model_.is_ancestor(point, model_.head())) return true;
+    for (const auto& [epoch, parent] : model_.parents()) {
+      if (!model_.released(epoch) && model_.is_ancestor(point, *model_.last_of(epoch))) return true;
+    }
+    return std::any_of(model_.marks().begin(), model_.marks().end(), [&](const auto& mark) {
+      return mark.second.held && model_.is_ancestor(point, mark.second.at);
+    });
   }
 
   void check_invariants() {

@@ -118,7 +118,8 @@ TEST(PairStatus, APairThatNeedsACopySaysSoAndWhatThePeerHad) {
   ASSERT_TRUE(bench.resync(bench.a, true).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   EXPECT_EQ(bench.status(bench.a).lag_entries, 0u);
-  // What is left to tell is that the window is shorter than the retention; two restarts have not made that go.
+  // What is left to tell is that the window is shorter than the retention; two restarts have not made that
+  // go.
   EXPECT_EQ(action_of(bench, bench.a), "tidemark journal status app");
 }
 
