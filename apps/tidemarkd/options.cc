@@ -2,7 +2,16 @@
 
 #include <unistd.h>
 
+namespace tidemark {
+struct TomlAssertion {};
+[[noreturn]] static void toml_assertion_failed() {
+  throw TomlAssertion{};
+}
+}  // namespace tidemark
+// What the parser asserts, a file can break ("[=]"): then it throws, and the file is refused as any other.
+#define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : ::tidemark::toml_assertion_failed())
 #include <toml++/toml.h>
+
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
@@ -80,16 +89,21 @@ Result<std::string> read_file(const std::string& path) {
                                         "' cannot be read: " + std::generic_category().message(error));
 }
 
-// A configuration file: the long options as keys, and nothing else.
-Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
-  TM_TRY_ASSIGN(const std::string content, read_file(path));
-  toml::table table;
+Result<toml::table> parse_toml(const std::string& path, std::string_view content) {
   try {
-    table = toml::parse(content, path);
+    return toml::parse(content, path);
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::kInvalid, path + " line " + std::to_string(error.source().begin.line) + ": " +
                                          std::string(error.description()));
+  } catch (const TomlAssertion&) {
+    return fail(ErrorCode::kInvalid, path + ": not TOML: a table's name, in brackets, is none");
   }
+}
+
+// A configuration file: the long options as keys, and nothing else.
+Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
+  TM_TRY_ASSIGN(const std::string content, read_file(path));
+  TM_TRY_ASSIGN(const toml::table table, parse_toml(path, content));
   for (const auto& [key_view, node] : table) {
     const std::string key(key_view.str());
     std::string text;

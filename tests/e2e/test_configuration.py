@@ -104,6 +104,11 @@ class Configuration(TidemarkTest):
 
     def test_a_configuration_file_is_checked_with_line_and_key(self):
         self.assertIn("node.toml", self.fails("--config", self.write("this is = = not toml")))
+        for letter in "\u00e9\ufefe\u3042":
+            said = self.fails("--config", self.write(f'# {letter}\n{letter} = 1\n'), status=2)
+            self.assertIn("line 2", said)
+        for brackets in ("[=]", "[[#", "[\x0f", "a = 1\n[ {"):  # what toml++ itself asserts
+            self.assertIn("node.toml", self.fails("--config", self.write(brackets), status=2))
         self.assertIn("colour", self.fails("--config", self.write(f'data = "{self.path("d")}"\ncolour = "blue"\n')))
         self.assertIn("name", self.fails("--config", self.write(f'data = "{self.path("d")}"\nname = 7\n')))
         said = self.fails("--config", self.write(f'data = "{self.path("d")}"\ncache-size = "lots"\n'))
