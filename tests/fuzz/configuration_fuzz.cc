@@ -1,0 +1,96 @@
+// What a node is told before it starts: a configuration file, and a command line. The first byte chooses: the
+// rest is the file; or its lines are the arguments; or both, divided by the first empty line. What is taken
+// must keep what the rest of the program relies on, and what is refused must say so in one printable line.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "../../apps/tidemarkd/options.h"
+#include "base/names.h"
+#include "fuzz/fuzz.h"
+#include "io/stream.h"
+#include "node/node.h"
+
+namespace tidemark {
+namespace {
+
+// A file without a name on a disk; `path()` opens it.
+class MemoryFile {
+ public:
+  explicit MemoryFile(const std::string& content) : descriptor_(::memfd_create("configuration", 0)) {
+    TM_ASSERT(descriptor_ >= 0);
+    TM_ASSERT(::write(descriptor_, content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+  }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  ~MemoryFile() { ::close(descriptor_); }
+  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+
+ private:
+  int descriptor_;
+};
+
+void check_options(const DaemonOptions& options) {
+  TM_ASSERT(!options.data_folder.empty());
+  TM_ASSERT(validate_name("node name", options.name).ok());
+  TM_ASSERT(options.cache_size_bytes >= node::kCacheSizeBytesMin);
+  TM_ASSERT(options.disk_size_bytes >= 64 << 20 && options.disk_size_bytes % 4096 == 0);
+  TM_ASSERT(options.spin_max_us >= 0);
+  for (const auto* addresses : {&options.nbd, &options.control, &options.replication}) {
+    TM_ASSERT(!addresses->empty());
+    for (const std::string& address : *addresses) {
+      const auto parsed = io::Address::parse(address);
+      TM_ASSERT(parsed.ok());
+      TM_ASSERT(addresses == &options.nbd || parsed->is_local());
+    }
+  }
+}
+
+void try_arguments(std::vector<std::string> arguments) {
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  const auto parsed = parse_command_line(static_cast<int>(arguments.size()), pointers.data());
+  if (!parsed.ok()) {
+    TM_ASSERT(!parsed.error().message.empty());
+    return;
+  }
+  if (!parsed->done) check_options(parsed->options);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at).c_str());  // an argument ends at a zero byte
+    at = end + 1;
+  }
+  return lines;
+}
+
+}  // namespace
+}  // namespace tidemark
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace tidemark;
+  if (size == 0) return 0;
+  const std::string text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::size_t gap = std::min(text.find("\n\n"), text.size());
+  const bool has_file = data[0] % 3 != 1;
+  const bool has_lines = data[0] % 3 != 0;
+  const MemoryFile file(!has_lines ? text : text.substr(0, gap));
+  std::vector<std::string> arguments{"tidemarkd"};
+  if (has_file) arguments.insert(arguments.end(), {"--config", file.path()});
+  if (has_lines) {
+    const std::vector<std::string> more =
+        lines_of(has_file ? text.substr(std::min(gap + 2, text.size())) : text);
+    arguments.insert(arguments.end(), more.begin(), more.end());
+  }
+  try_arguments(arguments);
+  // The same where nothing else is missing.
+  arguments.insert(arguments.end(), {"--data", "/d"});
+  try_arguments(std::move(arguments));
+  return 0;
+}

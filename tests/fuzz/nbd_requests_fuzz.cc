@@ -1,0 +1,83 @@
+// A conversation of well-formed NBD requests: each record of the input is one, of any type, flags, place and
+// length, with its payload. Chance seldom spells the magic of a second request, so the session target
+// (nbd_session) stays with the first. The session must end in time.
+#include <memory>
+
+#include "fuzz/fuzz.h"
+#include "nbd/memory_target.h"
+#include "nbd/scripted_stream.h"
+#include "nbd/session.h"
+#include "sim/world.h"
+
+namespace tidemark::nbd::test {
+namespace {
+
+constexpr std::uint64_t kSizeBytes = 256 << 10;
+constexpr std::size_t kRecordBytes = 12;
+constexpr std::size_t kRequestsMax = 400;
+constexpr std::uint32_t kPayloadBytesUsualMax = 64 << 10;
+constexpr Duration kPatience = Duration::seconds(120);  // virtual: far more than a session's limits together
+
+std::uint32_t u32_at(Bytes bytes, std::size_t at) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < 4; ++i) value |= static_cast<std::uint32_t>(bytes[at + i]) << (8 * i);
+  return value;
+}
+
+// Usually within the export; with the topmost bits set, anywhere.
+std::uint64_t place_of(std::uint32_t drawn) {
+  if (drawn >> 30 == 3) return (static_cast<std::uint64_t>(drawn) << 34) | drawn;
+  return drawn % (kSizeBytes + 2 * kBlockSizeBytes);
+}
+
+void say_record(Script& script, Bytes record, std::uint64_t cookie) {
+  const auto type = static_cast<std::uint16_t>(static_cast<unsigned>(record[0]) % 10);
+  const auto flags = static_cast<std::uint16_t>(static_cast<unsigned>(record[1]) & 0x3f);
+  const std::uint64_t offset = place_of(u32_at(record, 2));
+  const std::uint32_t drawn = u32_at(record, 6);
+  const bool is_long = static_cast<unsigned>(record[10]) > 240;
+  const std::uint32_t length = is_long ? drawn : drawn % (kPayloadBytesUsualMax + 1);
+  script.say_request(type, cookie, offset, length, flags);
+  if (type != kCommandWrite) return;
+  // Of a length that nobody may send only the beginning comes.
+  script.input.insert(script.input.end(), std::min(length, kPayloadBytesUsualMax), record[11]);
+}
+
+void run_conversation(Bytes input) {
+  const auto mode = input.empty() ? 0u : static_cast<unsigned>(input.front());
+  if (!input.empty()) input = input.subspan(1);
+  sim::World world(mode);
+  MemoryDirectory directory(world);
+  MemoryExport& disk = directory.add("disk", kSizeBytes);
+  disk.map = {{4096, true, true}, {kSizeBytes, false, false}};
+  disk.takes_writes_at_once = (mode & 1) != 0;
+  disk.info.read_only = (mode & 6) == 6;
+  Script script(world);
+  script.say_handshake("disk");
+  if ((mode & 8) != 0) script.piece_bytes_max = 1 + (mode >> 4) * 100;
+  std::uint64_t cookie = 0;
+  for (; input.size() >= kRecordBytes && cookie < kRequestsMax; input = input.subspan(kRecordBytes)) {
+    say_record(script, input.first(kRecordBytes), ++cookie);
+  }
+  {
+    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
+                    SessionLimits{});
+    io::TaskScope scope(world);
+    scope.spawn(session.run());
+    world.run_for(kPatience);
+    TM_ASSERT(scope.running() == 0);
+    TM_ASSERT(session.requests_in_flight() == 0);
+    TM_ASSERT(session.end() != SessionEnd::kRunning);
+  }
+  TM_ASSERT(disk.opened == disk.closed);
+  TM_ASSERT(disk.running == 0);
+}
+
+}  // namespace
+}  // namespace tidemark::nbd::test
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  tidemark::nbd::test::run_conversation({reinterpret_cast<const std::byte*>(data), size});
+  return 0;
+}

@@ -1,0 +1,224 @@
+// What a primary says to a node, changed by somebody who knows the checksums: the messages of a real session
+// that makes a pair, copies, and sends batches and marks. Each record of the input changes, repeats, drops or
+// swaps a message, whose checksums are then set right. Whatever comes, the node goes on, stops in order, and
+// opens again on its disk.
+#include <cstring>
+#include <memory>
+
+#include "format/link.h"
+#include "fuzz/fuzz.h"
+#include "node/node.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+#include "sim/world.h"
+
+namespace tidemark::node {
+namespace {
+
+constexpr std::uint64_t kDiskBytes = 128 << 20;
+constexpr std::uint64_t kJournalBytes = 17 << 20;  // the least
+constexpr std::size_t kRecordBytes = 16;           // what, which message, where (2), how many, the bytes
+constexpr std::size_t kRecordsMax = 16;
+constexpr std::size_t kMessagesMax = 64;
+
+struct Message {
+  format::LinkHeader header{};
+  std::vector<std::byte> body{};
+  std::vector<std::byte> payload{};
+};
+
+io::Task<Result<index::OpenedIndex>> open_memory_index() {
+  index::OpenedIndex opened;
+  opened.index = index::make_memory_index();
+  co_return opened;
+}
+
+Result<std::unique_ptr<Node>> start_node(sim::World& world, sim::Disk& disk, const std::string& name,
+                                         std::uint8_t identity) {
+  NodeConfiguration configuration;
+  configuration.identity.bytes.fill(identity);
+  configuration.name = name;
+  configuration.cache_size_bytes = kCacheSizeBytesMin;
+  return world.run(Node::start(
+      world.environment(), disk, std::move(configuration), [](GroupIdentity) { return open_memory_index(); },
+      OpenCatalog(), [](const std::string&, const std::string&) {}));
+}
+
+std::vector<Message> messages_of(Bytes bytes) {
+  std::vector<Message> messages;
+  while (bytes.size() >= format::kLinkHeaderBytes) {
+    const auto header = format::decode_link_header(bytes.first(format::kLinkHeaderBytes));
+    TM_ASSERT(header.ok());
+    bytes = bytes.subspan(format::kLinkHeaderBytes);
+    if (bytes.size() < std::size_t{header->body_bytes} + header->payload_bytes) break;
+    Message message;
+    message.header = *header;
+    const Bytes body = bytes.first(header->body_bytes);
+    const Bytes payload = bytes.subspan(header->body_bytes, header->payload_bytes);
+    message.body.assign(body.begin(), body.end());
+    message.payload.assign(payload.begin(), payload.end());
+    bytes = bytes.subspan(body.size() + payload.size());
+    messages.push_back(std::move(message));
+  }
+  return messages;
+}
+
+// What a node that makes a pair of a small group says: the group's state, a copy, batches, marks.
+std::vector<Message> record_session() {
+  sim::World world(1);
+  sim::Disk near_disk(world, kDiskBytes);
+  sim::Disk far_disk(world, kDiskBytes);
+  auto near_node = start_node(world, near_disk, "tokyo", 1);
+  auto far_node = start_node(world, far_disk, "osaka", 2);
+  TM_ASSERT(near_node.ok() && far_node.ok());
+  Node& node = **near_node;
+  io::TaskScope tasks(world);
+  auto listener = world.run(world.network().listen(*io::Address::parse("unix:/osaka")));
+  TM_ASSERT(listener.ok());
+  tasks.spawn((*far_node)->pairs().serve(std::move(listener).value()));
+  control::GroupCreateRequest create;
+  create.group = "app";
+  create.journal_size_bytes = kJournalBytes;
+  TM_ASSERT(world.run(node.group_create(std::move(create))).ok());
+  group::Group& group = *node.find_group("app");
+  const auto volume = world.run(group.create_volume("db", 32 * kBlockSizeBytes));
+  TM_ASSERT(volume.ok());
+  const auto write = [&](std::uint64_t block) {
+    Buffer data = Buffer::allocate(kBlockSizeBytes);
+    std::memset(data.data(), static_cast<int>(block), data.size());
+    TM_ASSERT(world.run(group.data().write(volume->id, block * kBlockSizeBytes, std::move(data), true)).ok());
+  };
+  for (std::uint64_t block = 0; block < 4; ++block) write(block);
+  TM_ASSERT(world.run(group.create_mark({.id = "before"})).ok());
+  TM_ASSERT(world.run(node.pairs().create("app", "unix:/osaka", "app")).ok());
+  for (std::uint64_t block = 2; block < 6; ++block) {
+    write(block);
+    world.run_for(Duration::milliseconds(30));
+  }
+  TM_ASSERT(world.run(group.create_mark({.id = "after"})).ok());
+  TM_ASSERT(world.run(group.data().zero(volume->id, 0, 2 * kBlockSizeBytes, true, true)).ok());
+  world.run_for(Duration::milliseconds(1500));
+  std::vector<Message> messages = messages_of(world.network().last_session());
+  TM_ASSERT(messages.size() >= 6 && messages.front().header.type == format::LinkMessage::kHello);
+  tasks.cancel_all();
+  return messages;
+}
+
+void change(std::vector<Message>& messages, Bytes record) {
+  const auto byte = [&record](std::size_t i) { return static_cast<unsigned>(record[i]); };
+  const std::size_t which = byte(1) % messages.size();
+  Message& message = messages[which];
+  const auto patch = [&](std::vector<std::byte>& bytes) {
+    if (bytes.empty()) return;
+    const std::size_t where = (byte(2) | byte(3) << 8) % bytes.size();
+    const std::size_t count = std::min<std::size_t>(1 + byte(4) % (kRecordBytes - 5), bytes.size() - where);
+    std::memcpy(bytes.data() + where, record.data() + 5, count);
+  };
+  switch (byte(0) % 10) {
+    case 0:
+      if (messages.size() < kMessagesMax) {
+        Message twice = message;
+        messages.insert(messages.begin() + static_cast<long>(which), std::move(twice));
+      }
+      return;
+    case 1:
+      if (messages.size() > 1) messages.erase(messages.begin() + static_cast<long>(which));
+      return;
+    case 2:
+      std::swap(message, messages[byte(2) % messages.size()]);
+      break;
+    case 3:
+      message.body.resize((byte(2) | byte(3) << 8) % 8192);
+      break;
+    case 4:
+      message.payload.resize(byte(2) % 8 * kBlockSizeBytes);
+      break;
+    case 5:
+      message.header.type = static_cast<format::LinkMessage>(1 + byte(2) % 10);
+      break;
+    case 6:
+      patch(message.payload);
+      break;
+    default:
+      patch(message.body);
+  }
+  // A batch carries a checksum of its own.
+  if (message.header.type == format::LinkMessage::kBatch && byte(0) < 240) fuzz::seal(message.body);
+}
+
+std::vector<std::byte> encoded(const std::vector<Message>& messages) {
+  std::vector<std::byte> bytes;
+  for (const Message& message : messages) {
+    format::LinkHeader header = message.header;
+    header.body_bytes = static_cast<std::uint32_t>(message.body.size());
+    header.payload_bytes = static_cast<std::uint32_t>(message.payload.size());
+    header.body_checksum = crc32c(message.body);
+    for (const auto& part : {format::encode_link_header(header), message.body, message.payload}) {
+      bytes.insert(bytes.end(), part.begin(), part.end());
+    }
+  }
+  return bytes;
+}
+
+io::Task<void> say(io::Stream* stream, std::vector<std::byte> bytes) {
+  std::vector<Buffer> pieces;
+  pieces.push_back(Buffer::copy_of(bytes));
+  (void)co_await stream->write(std::move(pieces));
+}
+
+io::Task<void> hear(io::Stream* stream) {
+  Buffer out = Buffer::allocate(kBlockSizeBytes);
+  while (true) {
+    const auto count = co_await stream->read_some(out);
+    if (!count.ok() || *count == 0) co_return;
+  }
+}
+
+void run_session(const std::vector<std::byte>& bytes) {
+  sim::World world(1);
+  sim::Disk disk(world, kDiskBytes);
+  {
+    auto started = start_node(world, disk, "osaka", 2);
+    TM_ASSERT(started.ok());
+    Node& node = **started;
+    io::TaskScope tasks(world);
+    auto listener = world.run(world.network().listen(*io::Address::parse("unix:/osaka")));
+    TM_ASSERT(listener.ok());
+    tasks.spawn(node.pairs().serve(std::move(listener).value()));
+    auto stream =
+        world.run(world.network().connect(*io::Address::parse("unix:/osaka"), Duration::seconds(1)));
+    TM_ASSERT(stream.ok());
+    tasks.spawn(say(stream->get(), bytes));
+    tasks.spawn(hear(stream->get()));
+    world.run_for(Duration::milliseconds(700));
+    (*stream)->close();
+    world.run_for(Duration::milliseconds(100));
+    TM_ASSERT(world.run(node.node_status({})).ok());
+    TM_ASSERT(world.run(node.stop()).ok());
+    tasks.cancel_all();
+  }
+  auto again = start_node(world, disk, "osaka", 2);
+  TM_ASSERT(again.ok());
+  const auto status = world.run((*again)->node_status({}));
+  TM_ASSERT(status.ok());
+  for (const control::Problem& problem : status->problems) {
+    TM_ASSERT(problem.text.find("cannot be opened") == std::string::npos);
+  }
+  TM_ASSERT(world.run((*again)->stop()).ok());
+}
+
+}  // namespace
+}  // namespace tidemark::node
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace tidemark::node;
+  static const std::vector<Message> session = record_session();
+  std::vector<Message> messages = session;
+  tidemark::Bytes input(reinterpret_cast<const std::byte*>(data), size);
+  for (std::size_t n = 0; n < kRecordsMax && input.size() >= kRecordBytes; ++n) {
+    change(messages, input.first(kRecordBytes));
+    input = input.subspan(kRecordBytes);
+  }
+  run_session(encoded(messages));
+  return 0;
+}
