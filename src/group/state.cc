@@ -135,6 +135,7 @@ std::vector<VolumeShape> GroupState::shape_at(LogId point) const {
     }
   }
   std::vector<VolumeShape> out;
+  out.reserve(volumes.size());
   for (auto& [id, shape] : volumes) out.push_back(shape);
   return out;
 }

@@ -16,10 +16,10 @@ SERVED_MAX = 256  # docs/nbd-protocol.md, limits
 HANDSHAKE_SECONDS_MAX = 10
 SPARE_DESCRIPTORS = 200
 MEMORY_PER_CONNECTION_MAX = 1 << 20  # docs/configuration.md, memory
-REQUESTS = 1500
+REQUESTS = 500
 # What a machine that is shared with others makes of a millisecond is not this test's matter.
 SLOWER_MAX, SLOWER_ANYWAY_SECONDS = 2, 0.01
-MEASURED_MAX = 5  # times
+MEASURED = 5  # times, of which the least disturbed counts
 
 
 def memory_of(node):
@@ -79,21 +79,22 @@ class IdleConnections(TidemarkTest):
         return count
 
     def slow_request(self, handle):
-        """Of a thousand and more writes of a block, one after the other, the 99th percentile, in seconds."""
-        times = []
-        for number in range(REQUESTS):
-            begin = time.monotonic()
-            handle.pwrite(b"h" * BLOCK, number % 256 * BLOCK)
-            times.append(time.monotonic() - begin)
-        return sorted(times)[len(times) * 99 // 100]
+        """Of writes of a block, one after the other, the 99th percentile, in seconds. Other programs on the machine are in
+        the way at times; the least of several rounds tells most about the server."""
+        rounds = []
+        for _ in range(MEASURED):
+            times = []
+            for number in range(REQUESTS):
+                begin = time.monotonic()
+                handle.pwrite(b"h" * BLOCK, number % 256 * BLOCK)
+                times.append(time.monotonic() - begin)
+            rounds.append(sorted(times)[len(times) * 99 // 100])
+        return min(rounds)
 
     def assert_not_much_slower(self, before, handle):
-        """Measured again when something else on the machine may have been in the way."""
-        now = []
-        while not now or (now[-1] > max(SLOWER_MAX * before, SLOWER_ANYWAY_SECONDS) and len(now) < MEASURED_MAX):
-            now.append(self.slow_request(handle))
-        print(f"99th percentile: {before * 1000:.2f} ms alone, {now[-1] * 1000:.2f} ms among the idle ones")
-        self.assertLessEqual(now[-1], max(SLOWER_MAX * before, SLOWER_ANYWAY_SECONDS), now)
+        now = self.slow_request(handle)
+        print(f"99th percentile: {before * 1000:.2f} ms alone, {now * 1000:.2f} ms among the idle ones")
+        self.assertLessEqual(now, max(SLOWER_MAX * before, SLOWER_ANYWAY_SECONDS))
 
     def test_ten_thousand_connections_that_never_speak(self):
         tokyo = self.node("tokyo", "--disk-size", "16G", "--cache-size", "64M")

@@ -529,8 +529,8 @@ class Story {
     point.epoch_parent = target;
     point.shape = model_.shape_at(target);
     model_.push(point);
-    const RestorePlan chosen = *plan;
-    const auto done = co_await group().restore(chosen, format::EpochReason::kRestore);
+    RestorePlan chosen = std::move(*plan);
+    const auto done = co_await group().restore(std::move(chosen), format::EpochReason::kRestore);
     if (!done.ok() && done.error().code == ErrorCode::kExpired) {
       model_.truncate_to(before);
       EXPECT_EQ(expected_error(target), ErrorCode::kExpired);
