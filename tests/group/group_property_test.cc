@@ -512,7 +512,7 @@ class Story {
     const bool before_it = random_.below(4) == 0;
     if (before_it && target.sequence() > 0) target = model_.parent(target);
     const auto error = expected_error(target);
-    const auto plan = co_await group().plan_restore(text, before_it);
+    auto plan = co_await group().plan_restore(text, before_it);
     if (!plan.ok()) {
       EXPECT_TRUE(plan.error().code == error || plan.error().code == expected_error(target))
           << plan.error().message;
