@@ -1,6 +1,7 @@
 // tidemark-sim: two whole nodes, their hosts, disks and links in one thread, from a seed.
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,6 +84,10 @@ Report read_outcome(int from) {
 }
 
 [[noreturn]] void run_child(std::uint64_t seed, bool trace, double seconds_max, int to) {
+  // Nodes come and go; what they had is not given back to the system each time.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 64 << 20);
   // A loop without end is a failure of its own kind: SIGALRM ends it.
   alarm(static_cast<unsigned>(seconds_max));
   const simulation::TraceLine line = [trace](const std::string& text) {
