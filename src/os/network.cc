@@ -2,6 +2,8 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,10 +211,17 @@ void SocketListener::close() {
   state_->descriptor.reset();
 }
 
-// Whether somebody serves the unix socket, tried without waiting.
+// Whether somebody serves the unix socket, tried without waiting. The socket of a process that was killed
+// takes connections for a moment longer: the kernel takes its io_uring down after it has ended.
 bool somebody_listens(const SocketAddress& address) {
   const Descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::connect(probe.get(), address.get(), address.length) == 0) return true;
+  if (::connect(probe.get(), address.get(), address.length) == 0) {
+    ucred listener{};
+    socklen_t length = sizeof listener;
+    const bool known =
+        ::getsockopt(probe.get(), SOL_SOCKET, SO_PEERCRED, &listener, &length) == 0 && listener.pid > 0;
+    return !known || ::kill(listener.pid, 0) == 0 || errno != ESRCH;
+  }
   return errno != ECONNREFUSED && errno != ENOENT;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -363,6 +364,24 @@ TEST_F(NetworkTest, AStaleUnixSocketIsReplaced) {
     ASSERT_EQ(::listen(crashed.get(), 1), 0);
   }
   ASSERT_TRUE(std::filesystem::exists(unix_address().path));
+  auto listener = listen(unix_address());
+  Pair pair = connect(*listener);
+  EXPECT_TRUE(reactor->run(pair.client->write({pattern(10, 0)})).ok());
+}
+
+// After a kill the kernel keeps what an io_uring holds for a moment longer than the process.
+TEST_F(NetworkTest, ASocketThatOutlivesItsProcessIsReplaced) {
+  const Descriptor outlives(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto where = unix_socket_address(unix_address().path);
+  const pid_t killed = ::fork();
+  if (killed == 0) {
+    const bool listens =
+        ::bind(outlives.get(), where->get(), where->length) == 0 && ::listen(outlives.get(), 1) == 0;
+    ::_exit(listens ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(killed, &status, 0), killed);
+  ASSERT_EQ(status, 0);
   auto listener = listen(unix_address());
   Pair pair = connect(*listener);
   EXPECT_TRUE(reactor->run(pair.client->write({pattern(10, 0)})).ok());
