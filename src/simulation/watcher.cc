@@ -103,10 +103,13 @@ void Watcher::look_at_floor(Machine& machine, Seen& seen) {
     return;
   }
   const group::LocalRecord& local = group->local();
-  const Seen now{true, local.settings, local.floor, machine.windows_given_up};
-  const bool unchanged = seen.is_valid && seen.windows_given_up == now.windows_given_up &&
-                         seen.settings.retain == now.settings.retain &&
-                         seen.settings.on_full == now.settings.on_full &&
+  Seen now{true, local.settings, local.floor, machine.windows_given_up, seen.settings_since};
+  const bool same_settings = seen.is_valid && seen.settings.retain == now.settings.retain &&
+                             seen.settings.on_full == now.settings.on_full;
+  if (!same_settings) now.settings_since = stage_.world.now();
+  // A step of the floor that was under way when the settings changed still goes by the old ones.
+  const bool unchanged = same_settings && seen.windows_given_up == now.windows_given_up &&
+                         stage_.world.now() - now.settings_since > Duration::seconds(60) &&
                          now.settings.on_full == group::OnFull::kStopWrites;
   const auto found = not_before_.find(now.floor.raw());
   // A start takes the newest timer value for the present: a clock that jumped before it ages what is older.

@@ -41,6 +41,7 @@ class Watcher {
     group::GroupSettings settings{};
     LogId floor{};
     std::uint64_t windows_given_up = 0;
+    MonotonicTime settings_since{};
   };
   void look_at_held_marks();
   void look_at_shortening();
