@@ -414,7 +414,9 @@ void Simulation::restart() {
   if (!machine.is_on()) return bring_back(machine);
   const std::uint64_t how = draw(3);
   if (how == 0 && machine.is_running()) {
-    const LogId head = machine.group() == nullptr ? LogId() : machine.group()->head();
+    // A first copy may begin anew at any moment, and its entries with it.
+    const bool has_window = machine.group() != nullptr && machine.group()->local().window_open;
+    const LogId head = has_window ? machine.group()->head() : LogId();
     machine.end_clients();
     const auto stopped = stage_.ask(machine, machine.stop_task());
     if (!stopped.has_value()) return;
