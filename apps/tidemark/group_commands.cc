@@ -79,6 +79,20 @@ void add_open(CLI::App& family, Cli& cli) {
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
 }
 
+void add_serve(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::GroupServeRequest>();
+  CLI::App* command = add_command(
+      family, "serve", "Let a primary that waits for its peer take writes",
+      "A primary that starts in PAIR takes no writes before it has heard its peer, which may have taken over "
+      "meanwhile. When you know that it has not, and the peer cannot be reached, --alone lets this node go "
+      "on; "
+      "what it writes goes over when the link is back.",
+      "tidemark group serve app --alone");
+  add_group(command, request->group);
+  add_flag(command, "--alone", request->alone, "Without having heard the peer");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
+}
+
 void add_delete(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::GroupDeleteRequest>();
   CLI::App* command =
@@ -102,6 +116,7 @@ void add_group_commands(CLI::App& app, Cli& cli) {
   add_show(*family, cli);
   add_set(*family, cli);
   add_open(*family, cli);
+  add_serve(*family, cli);
   add_delete(*family, cli);
 }
 

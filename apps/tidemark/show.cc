@@ -155,6 +155,23 @@ void show_pair(const control::PairStatus& pair) {
   facts.print();
 }
 
+void show_takeover(const control::PairTakeoverReply& taken) {
+  Facts facts;
+  facts.add("group", taken.pair.group);
+  facts.add("continues after", taken.point.log_id.to_string() + "  " + format_time(taken.point.timer));
+  facts.add("epoch", std::to_string(taken.new_epoch));
+  if (taken.primary_head) {
+    facts.add("primary had",
+              taken.primary_head->to_string() + " when it was last heard" +
+                  (taken.primary_head->raw() > taken.point.log_id.raw() ? ", more than is here" : ""));
+  }
+  if (taken.may_be_behind) {
+    facts.add("may be behind", taken.behind_since ? "since " + format_time(*taken.behind_since) : "yes");
+  }
+  facts.add("state", with_reason(word(taken.pair.state), taken.pair.state_reason));
+  facts.print();
+}
+
 void show_mark(const control::MarkInfo& mark) {
   Facts facts;
   facts.add("mark", mark.group + "/" + mark.id);

@@ -14,6 +14,7 @@ void show_group_table(const std::vector<control::GroupInfo>& groups);
 void show_volume(const control::VolumeInfo& volume);
 void show_volume_table(const std::vector<control::VolumeInfo>& volumes, const std::string& indent = "");
 void show_pair(const control::PairStatus& pair);
+void show_takeover(const control::PairTakeoverReply& taken);
 // "PAIR primary of tcp:host:7000, link up, 12 entries (48 KiB, 0.2 s) behind"
 std::string pair_line(const control::PairStatus& pair);
 void show_mark(const control::MarkInfo& mark);

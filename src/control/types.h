@@ -34,7 +34,7 @@ enum class GroupState {
 enum class OnFull { kDropHistory, kStopWrites };
 enum class PairState { kSmpl, kCopy, kPair, kPsus, kPsue, kSsws };
 enum class PairMode { kAsync, kSync };
-enum class ResyncFrom { kPrimary, kSecondary };  // whose branch continues; kSecondary swaps the roles
+enum class ResyncFrom { kPrimary, kSecondary };
 enum class EntryKind {
   kWrite,
   kZero,
@@ -313,7 +313,9 @@ struct PairSuspendRequest {
 };
 struct PairResyncRequest {
   std::string group;
-  ResyncFrom from = ResyncFrom::kPrimary;
+  // Whose branch continues; kSecondary swaps the roles. Absent: the primary's, refused when the secondary has
+  // written alone.
+  std::optional<ResyncFrom> from;
   bool give_up_window = false;  // let the copy write over the secondary's readable window
 };
 struct PairTakeoverRequest {
@@ -322,7 +324,8 @@ struct PairTakeoverRequest {
 };
 struct PairTakeoverReply {
   std::uint32_t new_epoch = 0;
-  PointInfo point;  // the last entry held here, where the new epoch continues
+  PointInfo point;                    // the last entry held here, where the new epoch continues
+  std::optional<LogId> primary_head;  // the primary's newest entry, as it told last
   bool may_be_behind = false;
   std::optional<WallTime> behind_since;
   PairStatus pair;

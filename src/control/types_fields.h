@@ -386,6 +386,7 @@ TM_FIELDS(PairTakeoverRequest) {
 TM_FIELDS(PairTakeoverReply) {
   v.field("new_epoch", r.new_epoch);
   v.field("point", r.point);
+  v.field("primary_head", r.primary_head);
   v.field("may_be_behind", r.may_be_behind);
   v.field("behind_since", r.behind_since);
   v.field("pair", r.pair);

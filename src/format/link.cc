@@ -57,11 +57,17 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
   Encoder out;
   out.u32(hello.version);
   out.u8(static_cast<std::uint8_t>(hello.intent));
+  out.u8(hello.overrules ? 1 : 0);
   out.raw(hello.node.bytes);
   out.text(hello.node_name);
   out.raw(hello.group.bytes);
   out.text(hello.group_name);
   out.text(hello.primary_group);
+  TM_ASSERT(hello.addresses.size() <= kLinkAddressesMax);
+  out.u32(static_cast<std::uint32_t>(hello.addresses.size()));
+  for (const std::string& address : hello.addresses) {
+    out.text(std::string_view(address).substr(0, kLinkAddressBytesMax));
+  }
   out.u64(hello.start.raw());
   out.u32(hello.start_checksum);
   out.u32(hello.parity);
@@ -82,11 +88,16 @@ Result<Hello> decode_hello(Bytes bytes) {
                                              std::to_string(kLinkVersion));
   }
   const std::uint8_t intent = in.u8();
+  const std::uint8_t overrules = in.u8();
+  hello.overrules = overrules != 0;
   hello.node.bytes = in.array<16>();
   hello.node_name = in.text(kNameLengthMax);
   hello.group.bytes = in.array<16>();
   hello.group_name = in.text(kNameLengthMax);
   hello.primary_group = in.text(kNameLengthMax);
+  const std::uint32_t addresses = in.u32();
+  if (in.failed() || addresses > kLinkAddressesMax) return malformed("hello");
+  for (std::uint32_t i = 0; i < addresses; ++i) hello.addresses.push_back(in.text(kLinkAddressBytesMax));
   hello.start = LogId::from_raw(in.u64());
   hello.start_checksum = in.u32();
   hello.parity = in.u32();
@@ -94,7 +105,8 @@ Result<Hello> decode_hello(Bytes bytes) {
   hello.retain_ns = in.i64();
   const Bytes state = in.raw(in.u32());
   hello.state.assign(state.begin(), state.end());
-  if (!in.done() || intent < 1 || intent > 4 || hello.retain_ns < 0) return malformed("hello");
+  if (!in.done() || intent < 1 || intent > 6 || overrules > 1 || hello.retain_ns < 0)
+    return malformed("hello");
   hello.intent = static_cast<HelloIntent>(intent);
   TM_TRY(validate_name("node name", hello.node_name));
   TM_TRY(validate_name("group name", hello.group_name));
@@ -111,6 +123,7 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
   out.text(welcome.node_name);
   out.u64(welcome.received.raw());
   out.u64(welcome.floor.raw());
+  out.u8(welcome.taken_over ? 1 : 0);
   return out.take();
 }
 
@@ -125,7 +138,10 @@ Result<Welcome> decode_welcome(Bytes bytes) {
   welcome.node_name = in.text(kNameLengthMax);
   welcome.received = LogId::from_raw(in.u64());
   welcome.floor = LogId::from_raw(in.u64());
-  if (!in.done() || accepted > 1 || welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
+  const std::uint8_t taken_over = in.u8();
+  welcome.taken_over = taken_over != 0;
+  if (!in.done() || accepted > 1 || taken_over > 1 ||
+      welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
     return malformed("welcome");
   }
   return welcome;
@@ -170,7 +186,7 @@ Result<Ack> decode_ack(Bytes bytes) {
 
 std::vector<std::byte> encode_suspend(const Suspend& suspend) {
   Encoder out;
-  out.u8(suspend.by_error ? 1 : 0);
+  out.u8(static_cast<std::uint8_t>(suspend.cause));
   out.text(std::string_view(suspend.reason).substr(0, kMessageTextBytesMax));
   return out.take();
 }
@@ -178,10 +194,10 @@ std::vector<std::byte> encode_suspend(const Suspend& suspend) {
 Result<Suspend> decode_suspend(Bytes bytes) {
   Decoder in(bytes);
   Suspend suspend;
-  const std::uint8_t by_error = in.u8();
-  suspend.by_error = by_error != 0;
+  const std::uint8_t cause = in.u8();
+  suspend.cause = static_cast<SuspendCause>(cause);
   suspend.reason = in.text(kMessageTextBytesMax);
-  if (!in.done() || by_error > 1) return malformed("suspension");
+  if (!in.done() || cause > 2) return malformed("suspension");
   return suspend;
 }
 

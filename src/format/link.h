@@ -30,7 +30,9 @@ enum class LinkMessage : std::uint16_t {
 inline constexpr std::size_t kLinkHeaderBytes = 32;
 inline constexpr std::uint32_t kLinkBodyBytesMax = 256u << 20;  // a group's state with its marks
 inline constexpr std::uint32_t kLinkPayloadBytesMax = 4u << 20;
-inline constexpr std::uint32_t kLinkVersion = 1;
+inline constexpr std::uint32_t kLinkVersion = 2;
+inline constexpr std::uint32_t kLinkAddressesMax = 16;
+inline constexpr std::size_t kLinkAddressBytesMax = 512;
 
 struct LinkHeader {
   LinkMessage type = LinkMessage::kPing;
@@ -46,19 +48,25 @@ enum class HelloIntent : std::uint8_t {
   kCreate = 1,    // make the group there and copy it; refused when it exists
   kReplace = 2,   // the same over the secondary of this pair, whose window is given up
   kContinue = 3,  // go on streaming; refused while suspended
-  kResync = 4,    // go on after a suspension: this side's branch continues
+  kResync = 4,    // go on after a suspension
+  kFollow = 5,    // the sender has taken over: the peer follows it from `start` on, the last entry both have
+  kHandOver = 6,  // the peer is to take over where it has not yet, and then say kFollow to the sender
 };
 struct Hello {
   std::uint32_t version = kLinkVersion;
   HelloIntent intent = HelloIntent::kContinue;
+  bool overrules = false;  // kResync, kReplace: this side's branch continues, whatever the peer wrote alone
   NodeIdentity node{};
   std::string node_name{};
   GroupIdentity group{};
-  std::string group_name{};     // as the secondary is to call it
-  std::string primary_group{};  // as the primary calls it
-  // kCreate, kReplace:
-  LogId start{};  // the state is of this point; batches after it follow
+  std::string group_name{};              // as the secondary is to call it
+  std::string primary_group{};           // as the sender calls it
+  std::vector<std::string> addresses{};  // where the sender's replication service listens
+  // kCreate, kReplace: the state is of this point; batches after it follow. kFollow: the last entry that both
+  // have. kHandOver: the primary's newest entry when it still is one; the peer must hold it.
+  LogId start{};
   std::uint32_t start_checksum = 0;
+  // kCreate, kReplace:
   std::uint32_t parity = 0;  // of the epoch numbers that the secondary draws
   std::uint64_t journal_size_bytes = 0;
   std::int64_t retain_ns = 0;
@@ -75,6 +83,7 @@ struct Welcome {
   std::string node_name{};
   LogId received{};  // newest entry of the primary's order held there
   LogId floor{};
+  bool taken_over = false;  // not accepted: the peer has an epoch of its own and takes writes
 };
 std::vector<std::byte> encode_welcome(const Welcome& welcome);
 Result<Welcome> decode_welcome(Bytes bytes);
@@ -95,8 +104,13 @@ struct Ack {
 std::vector<std::byte> encode_ack(const Ack& ack);
 Result<Ack> decode_ack(Bytes bytes);
 
+enum class SuspendCause : std::uint8_t {
+  kOperator = 0,
+  kError = 1,
+  kTakeover = 2,  // the secondary takes writes from now on
+};
 struct Suspend {
-  bool by_error = false;  // else by an operator
+  SuspendCause cause = SuspendCause::kOperator;
   std::string reason{};
 };
 std::vector<std::byte> encode_suspend(const Suspend& suspend);

@@ -161,7 +161,13 @@ class Group {
   // ---- For the pair ----
   io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
+  // While a reason is set, nothing is accepted; for the reason's sake.
   void hold_back(std::optional<Error> reason);
+  const std::optional<Error>& held_back() const { return core_.held_back; }
+  // Until the commands that began before hold_back() have ended.
+  io::Task<void> finish_commands();
+  // Until nothing is held back for a reason that passes by itself (kBusy), or `limit` has passed.
+  io::Task<void> wait_while_busy(Duration limit);
   // While true, a write that finds the journal full of what the peer lacks waits instead of failing.
   void set_peer_gives_way(bool gives_way);
   bool waits_for_space() const { return core_.waiting_for_space > 0; }
@@ -175,6 +181,9 @@ class Group {
   io::Task<Result<void>> open_window(LogId point);
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
   io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
+  // A primary turns into one that follows: what it has beyond `point`, its last entry that the other node has
+  // too, becomes a dead branch that is kept until released. kExpired when the point is no longer held.
+  io::Task<Result<void>> leave_tail(LogId point);
   std::vector<std::byte> encode_state() const { return core_.state.encode(core_.live_epoch); }
   io::Task<Result<std::uint32_t>> checksum_at(LogId id) { co_return co_await core_.checksum_at(id); }
   io::Task<Result<void>> snapshot() { co_return co_await core_.save_snapshot(); }

@@ -21,6 +21,18 @@ void Group::hold_back(std::optional<Error> reason) {
   core_.changed.wake_all();
 }
 
+io::Task<void> Group::finish_commands() {
+  auto guard = co_await core_.command_mutex.lock();
+}
+
+io::Task<void> Group::wait_while_busy(Duration limit) {
+  const MonotonicTime due = core_.scheduler().now() + limit;
+  while (core_.held_back.has_value() && core_.held_back->code == ErrorCode::kBusy && !core_.closing &&
+         core_.scheduler().now() < due) {
+    (void)co_await core_.changed.wait_until(due);
+  }
+}
+
 Result<void> Group::check_received(const format::BatchMeta& meta) const {
   if (core_.failure.has_value()) return *core_.failure;
   if (core_.closing) return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
@@ -151,6 +163,29 @@ io::Task<Result<void>> Group::open_window(LogId point) {
   core_.local.window_start = point;
   core_.local.window_start_timer = timer;
   core_.local.window_open = true;
+  auto saved = co_await core_.save_snapshot();
+  core_.changed.wake_all();
+  co_return saved;
+}
+
+io::Task<Result<void>> Group::leave_tail(LogId point) {
+  auto guard = co_await core_.command_mutex.lock();
+  const index::EpochTree& epochs = core_.state.epochs();
+  const index::EpochInfo* common = epochs.find(point.epoch());
+  if (common == nullptr || common->last < point) {
+    co_return fail(ErrorCode::kInvalid, "group '" + core_.name() + "' never had log:" + point.to_string());
+  }
+  if (!epochs.is_ancestor(core_.local.floor, point)) {
+    co_return fail(ErrorCode::kExpired, "group '" + core_.name() +
+                                            "' no longer holds log:" + point.to_string() +
+                                            "; its floor is log:" + core_.local.floor.to_string());
+  }
+  for (const index::PathStep& step : core_.live_path->steps) {
+    index::EpochInfo* left = core_.state.epochs().find(step.epoch);
+    if (epochs.is_ancestor(left->last, point)) continue;
+    left->unreplicated = true;
+    left->abandoned = !epochs.is_ancestor(LogId(step.epoch, 1), point);
+  }
   auto saved = co_await core_.save_snapshot();
   core_.changed.wake_all();
   co_return saved;

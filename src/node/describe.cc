@@ -269,6 +269,9 @@ control::GroupInfo Node::group_info(const group::Group& group) const {
   } else if (group.local().exports_closed) {
     info.state = control::GroupState::kClosed;
     info.state_reason = "closed by a forced restore";
+  } else if (group.held_back().has_value()) {
+    info.state = control::GroupState::kWaiting;
+    info.state_reason = group.held_back()->message;
   } else if (group.alarm().has_value()) {
     info.state_reason = *group.alarm();
   }
@@ -365,7 +368,14 @@ std::vector<control::Problem> Node::problems() const {
       out.push_back({name, "the pair is suspended", pair->state_since, resync});
     } else if (pair->state == control::PairState::kSsws) {
       out.push_back(
-          {name, "this secondary goes on by itself; the pair is suspended", pair->state_since, resync});
+          {name,
+           primary
+               ? "no writes are taken: " + pair->peer_node + " has taken over (" + pair->state_reason + ")"
+               : "this secondary goes on by itself (" + pair->state_reason + "); the pair is suspended",
+           pair->state_since, "tidemark pair resync " + name + " --swap"});
+    } else if (group->held_back().has_value()) {
+      out.push_back(
+          {name, group->held_back()->message, pair->link_since, "tidemark group serve " + name + " --alone"});
     } else if (pair->state == control::PairState::kPair && !pair->link_up) {
       out.push_back({name,
                      "the link to " + pair->peer_node + " is down; streaming resumes by itself",

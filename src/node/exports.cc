@@ -191,10 +191,14 @@ Result<void> check_live(const group::Group& group) {
 
 nbd::ExportInfo live_info(const group::Group& group, const group::VolumeShape& shape) {
   const bool secondary = group.local().role == group::Role::kSecondary;
+  // A primary whose secondary has taken over.
+  const bool taken_over = group.held_back().has_value() && group.held_back()->code == ErrorCode::kReadOnly;
   return {.name = group.name() + "/" + shape.name,
-          .description = secondary ? "secondary of its pair, read-only" : "live volume",
+          .description = secondary    ? "secondary of its pair, read-only"
+                         : taken_over ? "taken over by the secondary of its pair, read-only"
+                                      : "live volume",
           .size_bytes = shape.size_bytes,
-          .read_only = secondary || group.failure().has_value(),
+          .read_only = secondary || taken_over || group.failure().has_value(),
           .multi_conn = true};
 }
 
@@ -259,6 +263,11 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
                                               "' are closed after a forced restore; `tidemark group open " +
                                               name.group + "` opens them");
     }
+    co_await group->wait_while_busy(kReadyTimeout);
+    if (group->held_back().has_value() && group->held_back()->code == ErrorCode::kBusy) {
+      co_return *group->held_back();
+    }
+    if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
     TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
     std::unique_ptr<nbd::BlockTarget> target =
         std::make_unique<LiveTarget>(*this, group, shape, live_info(*group, shape), client);

@@ -91,6 +91,7 @@ void Node::set_addresses(std::vector<std::string> nbd, std::vector<std::string> 
                          std::vector<std::string> replication) {
   configuration_.nbd_addresses = std::move(nbd);
   configuration_.control_addresses = std::move(control);
+  pairs_->set_addresses(replication);
   configuration_.replication_addresses = std::move(replication);
 }
 

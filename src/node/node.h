@@ -35,6 +35,8 @@ struct NodeConfiguration {
   std::vector<std::string> replication_addresses{};
 };
 inline constexpr std::uint64_t kCacheSizeBytesMin = 16 << 20;
+// A host or a command that comes while a primary waits for its peer, or is turned, waits this long for it.
+inline constexpr Duration kReadyTimeout = Duration::seconds(10);
 inline constexpr std::uint64_t kJournalSizeBytesDefault = 8ull << 30;
 
 // One event, one line: a word for the kind, then fields.
@@ -159,7 +161,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
   Result<void> check_disposable(const group::Group& group) const;
-  Result<void> check_takes_changes(const group::Group& group) const;
+  // Waits a while for a primary that has not heard its peer; then whether the group takes changes.
+  io::Task<Result<void>> wait_for_changes(group::Group& group) const;
 
   // describe.cc: what the node knows, in the words of the API
   control::GroupInfo group_info(const group::Group& group) const;

@@ -117,9 +117,10 @@ io::Task<Result<control::GroupInfo>> Node::group_open(control::GroupOpenRequest 
 }
 
 io::Task<Result<control::GroupInfo>> Node::group_serve(control::GroupServeRequest request) {
-  // A primary of this version never waits for its peer, so there is nothing to let go on.
-  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(group->check_accepting());
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
+  group = nullptr;
+  TM_CO_TRY(co_await pairs_->serve(request.group, request.alone));
+  TM_CO_TRY_ASSIGN(group, require_group(request.group));
   co_return group_info(*group);
 }
 
@@ -153,12 +154,15 @@ Result<void> Node::check_disposable(const group::Group& group) const {
 }
 
 // A secondary takes no changes of its own. The sentence says where to make them.
-Result<void> Node::check_takes_changes(const group::Group& group) const {
-  if (group.local().role != group::Role::kSecondary) return {};
+io::Task<Result<void>> Node::wait_for_changes(group::Group& group) const {
+  co_await group.wait_while_busy(kReadyTimeout);
+  if (group.local().role != group::Role::kSecondary) {
+    co_return group.held_back().has_value() ? Result<void>(*group.held_back()) : Result<void>{};
+  }
   const auto pair = pair_info(group);
-  return fail(ErrorCode::kRefused, "group '" + group.name() +
-                                       "' is the secondary of its pair here; say it on the primary" +
-                                       (pair.has_value() ? ", " + pair->peer_node : std::string()));
+  co_return fail(ErrorCode::kRefused, "group '" + group.name() +
+                                          "' is the secondary of its pair here; say it on the primary" +
+                                          (pair.has_value() ? ", " + pair->peer_node : std::string()));
 }
 
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
@@ -176,7 +180,7 @@ io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest r
 
 io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   auto created = co_await group->create_volume(request.volume, request.size_bytes);
   if (!created.ok()) co_return std::move(created).error();
   log_("volume-create", volume_field(request) + " " + log_field("size_bytes", created->size_bytes));
@@ -206,7 +210,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_show(control::VolumeShowReque
 
 io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   if (request.size_bytes < shape.size_bytes) {
     if (!request.shrink) {
@@ -229,7 +233,7 @@ io::Task<Result<control::VolumeInfo>> Node::volume_resize(control::VolumeResizeR
 
 io::Task<Result<control::Done>> Node::volume_delete(control::VolumeDeleteRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, request.volume));
   const control::VolumeInfo info = volume_info(*group, shape);
   if (info.writers_connected > 0 && !request.force) {

@@ -62,7 +62,7 @@ std::vector<std::string> in_order(const group::GroupState& state, std::vector<st
 
 io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   format::MarkRecord record;
   record.id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next()));
   record.host_time = request.host_time.value_or(WallTime{});
@@ -109,7 +109,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_show(control::MarkShowRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   format::MarkRecord record;
   record.id = request.id;
   record.note = request.note;
@@ -120,7 +120,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_name(control::MarkNameRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kHold);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
@@ -128,7 +128,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_hold(control::MarkHoldRequest req
 
 io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kRelease);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return mark_info(*group, *mark);
@@ -136,7 +136,7 @@ io::Task<Result<control::MarkInfo>> Node::mark_release(control::MarkReleaseReque
 
 io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(check_takes_changes(*group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
   auto mark = co_await group->change_mark(request.id, format::MarkAction::kDelete);
   if (!mark.ok()) co_return std::move(mark).error();
   co_return control::Done();

@@ -45,23 +45,38 @@ io::Task<Result<control::PairStatus>> Node::pair_suspend(control::PairSuspendReq
 
 io::Task<Result<control::PairStatus>> Node::pair_resync(control::PairResyncRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
-  if (request.from == control::ResyncFrom::kSecondary) {
-    co_return fail(ErrorCode::kUnsupported,
-                   "resync --swap is not built in this version; resync continues the "
-                   "primary's branch, the secondary's stays readable");
-  }
   group = nullptr;
-  TM_CO_TRY(co_await pairs_->resync(request.group, request.give_up_window));
+  if (request.from == control::ResyncFrom::kSecondary) {
+    if (request.give_up_window) {
+      co_return fail(ErrorCode::kInvalid,
+                     "a swap never copies anew: say --swap or --give-up-window, not both");
+    }
+    TM_CO_TRY(co_await pairs_->swap(request.group));
+  } else {
+    const bool said = request.from == control::ResyncFrom::kPrimary;
+    TM_CO_TRY(co_await pairs_->resync(
+        request.group, said ? replication::Continues::kPrimary : replication::Continues::kWhoeverWroteAlone,
+        request.give_up_window));
+  }
   TM_CO_TRY_ASSIGN(group, require_group(request.group));
   co_return pair_info(*group).value_or(no_pair(request.group));
 }
 
 io::Task<Result<control::PairTakeoverReply>> Node::pair_takeover(control::PairTakeoverRequest request) {
-  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  (void)group;
-  co_return fail(ErrorCode::kUnsupported,
-                 "takeover is not built in this version; suspend the pair and restore to "
-                 "'head' on the secondary, which opens an epoch there that takes writes");
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
+  group = nullptr;
+  TM_CO_TRY_ASSIGN(const replication::Takeover taken,
+                   co_await pairs_->take_over(request.group, request.force));
+  TM_CO_TRY_ASSIGN(group, require_group(request.group));
+  control::PairTakeoverReply reply;
+  reply.new_epoch = taken.epoch.value;
+  reply.point.log_id = taken.point.at;
+  reply.point.timer = taken.point.timer;
+  if (!taken.primary_head.is_none()) reply.primary_head = taken.primary_head;
+  reply.may_be_behind = taken.may_be_behind;
+  if (taken.may_be_behind) reply.behind_since = taken.behind_since;
+  reply.pair = pair_info(*group).value_or(no_pair(request.group));
+  co_return reply;
 }
 
 io::Task<Result<control::Done>> Node::pair_delete(control::PairDeleteRequest request) {

@@ -6,7 +6,7 @@
 namespace tidemark::replication {
 namespace {
 
-constexpr std::uint32_t kPairRecordVersion = 1;
+constexpr std::uint32_t kPairRecordVersion = 2;  // 1 had neither epoch_left nor alone
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
 
@@ -43,15 +43,17 @@ std::vector<std::byte> PairRecord::encode() const {
   out.i64(since.ns);
   out.u64(fork.raw());
   out.u8(needs_copy ? 1 : 0);
+  out.u32(epoch_left.value);
+  out.u8(alone ? 1 : 0);
   return out.take();
 }
 
 Result<PairRecord> PairRecord::decode(Bytes bytes) {
   Decoder in(bytes);
   const std::uint32_t version = in.u32();
-  if (version != kPairRecordVersion) {
+  if (version < 1 || version > kPairRecordVersion) {
     return fail(ErrorCode::kUnsupported, "a pair record has version " + std::to_string(version) +
-                                             "; this tidemarkd knows version " +
+                                             "; this tidemarkd knows versions 1 to " +
                                              std::to_string(kPairRecordVersion));
   }
   PairRecord record;
@@ -65,6 +67,11 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
   record.since.ns = in.i64();
   record.fork = LogId::from_raw(in.u64());
   record.needs_copy = in.u8() != 0;
+  record.epoch_left = record.fork.epoch();
+  if (version >= 2) {
+    record.epoch_left.value = in.u32();
+    record.alone = in.u8() != 0;
+  }
   if (!in.done() || side < 1 || side > 2 || state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
   }

@@ -17,7 +17,7 @@ enum class PairState : std::uint8_t {
   kPair = 2,  // every update goes over, in order
   kPsus = 3,  // suspended by an operator
   kPsue = 4,  // suspended by an error
-  kSsws = 5,  // the secondary has an epoch of its own and takes writes
+  kSsws = 5,  // the secondary has an epoch of its own and takes writes; a primary that knows it takes none
 };
 const char* pair_state_name(PairState state);
 
@@ -27,16 +27,21 @@ enum class Side : std::uint8_t { kPrimary = 1, kSecondary = 2 };
 struct PairRecord {
   Side side = Side::kPrimary;
   PairState state = PairState::kSmpl;
-  std::string peer_address{};  // primary side: where the secondary listens
+  std::string peer_address{};  // where the peer listens; a secondary was told by its primary
   std::string peer_group{};
   NodeIdentity peer_node{};
   std::string peer_name{};
   std::string reason{};  // of a suspension
   WallTime since{};      // of the state
-  // Secondary side, kSsws: the last entry that both have. Primary side, while a copy is needed: the last
-  // entry that the peer acknowledged, if it had any.
+  // Secondary side, kSsws, and kPair of a primary that was turned: the last entry that both have. Primary
+  // side, while a copy is needed: the last entry that the peer acknowledged, if it had any.
   LogId fork{};
+  // Secondary side: the epoch that was live when `fork` was set. Another one tells that the epoch after the
+  // fork was opened (kSsws) or received (kPair).
+  Epoch epoch_left{};
   bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
+  // Primary side: it went on without its peer, so a restart need not wait for it.
+  bool alone = false;
 
   std::vector<std::byte> encode() const;
   static Result<PairRecord> decode(Bytes bytes);

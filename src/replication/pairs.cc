@@ -10,9 +10,7 @@ namespace {
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
 Error no_pair(const std::string& group) {
-  return fail(
-      ErrorCode::kNotFound,
-      "group '" + group + "' has no pair; make one with `tidemark pair create " + group + " --peer ADDRESS`");
+  return check_pair_command(PairCommand::kDelete, PairRecord(), group).error();
 }
 
 // Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
@@ -52,15 +50,43 @@ io::Task<Result<void>> Pairs::save(Entry* entry, PairState state, std::string re
 io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string reason, LogId peer_has,
                                       group::Role role) {
   if (entry->record.state != state) entry->record.since = environment_.clock.now();
+  if (state != PairState::kPair) entry->waiting = false;
   entry->record.state = state;
   entry->record.reason = std::move(reason);
   // A full journal waits for this pair to give way, rather than refuse a write.
   entry->group->set_peer_gives_way(entry->record.side == Side::kPrimary);
+  hold(entry);
   std::vector<std::byte> bytes = entry->record.encode();
   host_.log("pair-state", entry->name,
             log_field("state", pair_state_name(state)) +
                 (entry->record.reason.empty() ? "" : " " + log_field("reason", entry->record.reason)));
   co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
+}
+
+void Pairs::hold(Entry* entry) {
+  std::optional<Error> reason;
+  const PairRecord& record = entry->record;
+  if (record.side == Side::kPrimary && record.state == PairState::kSsws) {
+    reason =
+        fail(ErrorCode::kReadOnly, "group '" + entry->name + "' takes no writes here: " + record.peer_name +
+                                       " has taken over; `tidemark pair resync " + entry->name +
+                                       " --swap` follows it, `--from primary` goes on here");
+  } else if (entry->waiting) {
+    reason = fail(ErrorCode::kBusy, "group '" + entry->name + "' has not heard its peer " + record.peer_name +
+                                        " since the start, which may have taken over; if it has not, "
+                                        "`tidemark group serve " +
+                                        entry->name + " --alone` goes on without it");
+  }
+  entry->group->hold_back(std::move(reason));
+}
+
+io::Task<void> Pairs::set_alone(Entry* entry, bool alone) {
+  if (entry->record.alone == alone) co_return;
+  entry->record.alone = alone;
+  std::vector<std::byte> bytes = entry->record.encode();
+  // A group that cannot note it has stopped, and says so.
+  (void)co_await entry->group->save_pair(std::move(bytes), entry->group->local().role,
+                                         entry->group->local().peer_has);
 }
 
 io::Task<io::Mutex::Guard> Pairs::lock(std::string group) {
@@ -79,6 +105,7 @@ std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord
 }
 
 void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
+  TM_ASSERT(entry->sender == nullptr);
   entry->sender = std::move(sender);
   entry->sender_task.spawn(entry->sender->run());
 }
@@ -99,13 +126,37 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
   if (entry == nullptr || entry->sender == nullptr || entry->sender->number() != sender || stopping_)
     co_return;
   const LogId acked = entry->sender->acked();
-  if (outcome == Sender::Outcome::kCopied) {
-    (void)co_await save(entry, PairState::kPair, std::string(), acked);
-    co_return;
+  switch (outcome) {
+    case Sender::Outcome::kCopied:
+      (void)co_await save(entry, PairState::kPair, std::string(), acked);
+      co_return;
+    case Sender::Outcome::kLinkUp:
+      if (!entry->sender->link_up()) co_return;
+      // A peer that is there can take over without this node's knowing: a stop from now on must ask it again.
+      co_await set_alone(entry, false);
+      entry->waiting = false;
+      hold(entry);
+      entry->sender->let_stream();
+      co_return;
+    case Sender::Outcome::kLinkDown:
+      // A start that waits has not gone on without its peer.
+      if (!entry->waiting && !entry->sender->link_up() && entry->record.state == PairState::kPair) {
+        co_await set_alone(entry, true);
+      }
+      co_return;
+    default:
+      break;
   }
   co_await stop_sender(entry, std::nullopt);
   switch (outcome) {
     case Sender::Outcome::kCopied:
+    case Sender::Outcome::kLinkUp:
+    case Sender::Outcome::kLinkDown:
+      break;
+    case Sender::Outcome::kTakenOver:
+      // No write from here on; those that have a connection must not go on as if nothing were.
+      (void)co_await save(entry, PairState::kSsws, reason, acked);
+      co_await host_.disconnect_exports(group);
       break;
     case Sender::Outcome::kSuspendedThere:
       (void)co_await save(entry, PairState::kPsus, reason, acked);
@@ -165,18 +216,21 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
   entry->record = record;
   entry->link_since = environment_.clock.now();
-  entry->durable =
-      record.side == Side::kSecondary && record.state != PairState::kSsws ? group->head() : record.fork;
+  entry->durable = record.state == PairState::kSsws ? record.fork : entry->held();
+  entry->waiting = record.side == Side::kPrimary && record.state == PairState::kPair && !record.alone;
   group->set_peer_gives_way(record.side == Side::kPrimary);
+  hold(entry.get());
   Entry* adopted = entry.get();
   entries_[name] = std::move(entry);
   if (record.side == Side::kSecondary && record.state == PairState::kSsws) {
     // A stop between the decision to take writes and the epoch leaves a suspended pair, one between the epoch
     // and the role leaves the role to be set.
-    const bool opened = group->head() != record.fork;
-    if (!opened) adopted->record.fork = LogId();
+    const bool opened = group->live_epoch() != record.epoch_left;
+    // What is beyond the fork is the tail of a node that was turned; otherwise it follows as before.
+    if (!opened && record.fork == group->head()) adopted->record.fork = LogId();
     const std::string reason = opened ? record.reason : "suspended";
-    co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason, record.fork);
+    co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason,
+                            opened ? record.fork : adopted->held());
   }
   if (record.side == Side::kSecondary && record.state == PairState::kCopy && group->local().window_open) {
     // The stop came between the opening of the window and the record of it.
@@ -185,6 +239,9 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
   if (record.side == Side::kPrimary && streams) {
     start_sender(adopted, make_sender(*group, record));
+  }
+  if (adopted->waiting) {
+    host_.log("waiting-for-peer", name, log_field("peer", record.peer_name));
   }
   if (record.side == Side::kPrimary) co_await look_up_owed(name);
   co_return Result<void>{};
@@ -244,7 +301,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   PairRecord record = entry->record;
   record.state = PairState::kCopy;
   auto sender = make_sender(*group, record);
-  auto welcome = co_await sender->introduce(format::HelloIntent::kCreate);
+  auto welcome = co_await sender->introduce(format::HelloIntent::kCreate, false);
   if (!welcome.ok() || !welcome->accepted) {
     if (!welcome.ok()) {
       co_return fail(welcome.error().code,
@@ -258,6 +315,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   Entry* created = entry.get();
   entries_[name] = std::move(entry);
   const LogId acked = sender->acked();
+  sender->let_stream();
   start_sender(created, std::move(sender));
   co_return co_await save(created, PairState::kCopy, std::string(), acked);
 }
@@ -266,14 +324,9 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
-  const PairState state = entry->record.state;
-  if (state == PairState::kPsus || state == PairState::kSsws) co_return Result<void>{};
   // What suspended it stays to be read, and whether it needs a copy.
-  if (state == PairState::kPsue) co_return Result<void>{};
-  if (state == PairState::kCopy) {
-    co_return fail(ErrorCode::kRefused, "the first copy of group '" + name +
-                                            "' is still running; wait for PAIR, or delete the pair");
-  }
+  TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(PairCommand::kSuspend, entry->record, name));
+  if (!to_do) co_return Result<void>{};
   if (entry->record.side == Side::kPrimary) {
     const LogId acked = entry->sender == nullptr ? entry->group->local().peer_has : entry->sender->acked();
     co_await stop_sender(entry, format::LinkMessage::kSuspend);
@@ -284,20 +337,17 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
     co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
   }
   co_await end_receiver(entry);
-  co_return co_await save(entry, PairState::kPsus, std::string(), entry->group->head());
+  co_return co_await save(entry, PairState::kPsus, std::string(), entry->held());
 }
 
-io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
+io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool give_up_window) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
-  if (entry->record.side == Side::kSecondary) {
-    co_return fail(ErrorCode::kRefused, "group '" + name +
-                                            "' is the secondary here; say `tidemark pair resync` on " +
-                                            entry->record.peer_name);
-  }
-  const PairState state = entry->record.state;
-  if (state == PairState::kPair || state == PairState::kCopy) co_return Result<void>{};
+  const bool overrules = continues == Continues::kPrimary;
+  const PairCommand command = overrules ? PairCommand::kResyncFromPrimary : PairCommand::kResync;
+  TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(command, entry->record, name));
+  if (!to_do) co_return Result<void>{};
   if (entry->record.needs_copy && !give_up_window) {
     co_return fail(ErrorCode::kRefused,
                    "entries that the peer lacks are no longer in the journal of group '" + name +
@@ -308,8 +358,8 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
   PairRecord record = entry->record;
   record.state = copies ? PairState::kCopy : PairState::kPair;
   auto sender = make_sender(*entry->group, record);
-  auto welcome =
-      co_await sender->introduce(copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync);
+  auto welcome = co_await sender->introduce(
+      copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync, overrules);
   if (!welcome.ok()) {
     if (welcome.error().code == ErrorCode::kExpired) need_copy(entry->record, entry->group->local().peer_has);
     co_return fail(welcome.error().code,
@@ -320,8 +370,10 @@ io::Task<Result<void>> Pairs::resync(std::string name, bool give_up_window) {
                    "the peer refuses: " + welcome->error_message);
   }
   entry->record.needs_copy = false;
+  entry->record.alone = false;
   entry->record.fork = LogId();
   const LogId acked = sender->acked();
+  sender->let_stream();
   start_sender(entry, std::move(sender));
   co_return co_await save(entry, record.state, std::string(), acked);
 }
@@ -330,35 +382,26 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
+  TM_CO_TRY(check_pair_command(PairCommand::kDelete, entry->record, name));
   if (entry->record.side == Side::kPrimary) {
     co_await stop_sender(entry, format::LinkMessage::kDelete);
-    auto saved = co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId{});
+    TM_CO_TRY(co_await become_alone(entry));
     entries_.erase(name);
-    co_return saved;
+    co_return Result<void>{};
   }
   if (const std::shared_ptr<Link> link = entry->link; link != nullptr) {
     co_await link->send_last(format::LinkMessage::kDelete, std::vector<std::byte>());
   }
   co_await end_receiver(entry);
-  auto alone = co_await become_alone(entry);
+  TM_CO_TRY(co_await become_alone(entry));
   entries_.erase(name);
-  co_return alone;
+  co_return Result<void>{};
 }
 
 Result<void> Pairs::check_restore(const group::Group& group, LogId target) const {
   const Entry* entry = find(group.name());
   if (entry == nullptr) return {};
-  const PairState state = entry->record.state;
-  if (entry->record.side == Side::kSecondary) {
-    if (state == PairState::kPsus || state == PairState::kSsws || state == PairState::kPsue) return {};
-    return fail(ErrorCode::kRefused, "group '" + group.name() + "' is the secondary of a pair in state " +
-                                         pair_state_name(state) + "; restore on " + entry->record.peer_name +
-                                         ", or suspend the pair first");
-  }
-  if (state == PairState::kCopy) {
-    return fail(ErrorCode::kRefused,
-                "the first copy of group '" + group.name() + "' is still running; wait for PAIR");
-  }
+  TM_TRY(check_pair_command(PairCommand::kRestore, entry->record, group.name()));
   if (entry->sender != nullptr && entry->sender->link_up() &&
       !group.state().epochs().is_ancestor(entry->sender->peer_floor(), target)) {
     return fail(ErrorCode::kRefused, "the peer no longer holds log:" + target.to_string() +
@@ -376,19 +419,7 @@ io::Task<Result<journal::Appended>> Pairs::restore(std::string name, group::Rest
   if (entry == nullptr || entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
     co_return co_await group->restore(std::move(plan), format::EpochReason::kRestore);
   }
-  // From the epoch on, and not before, it takes writes: those of now would be numbered as the primary's.
-  const PairRecord before = entry->record;
-  entry->record.fork = group->head();
-  TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "restored here", entry->record.fork,
-                             group::Role::kSecondary));
-  auto restored = co_await group->restore(std::move(plan), format::EpochReason::kRestore);
-  if (!restored.ok()) {
-    entry->record.fork = LogId();
-    (void)co_await save(entry, before.state, before.reason, group->head());
-    co_return restored;
-  }
-  TM_CO_TRY(co_await save(entry, PairState::kSsws, "restored here", entry->record.fork));
-  co_return restored;
+  co_return co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kRestore, "restored here");
 }
 
 io::Task<Result<void>> Pairs::wait_received(std::string name, LogId id) {

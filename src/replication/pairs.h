@@ -7,6 +7,7 @@
 
 #include "group/group.h"
 #include "replication/pair_record.h"
+#include "replication/pair_states.h"
 #include "replication/sender.h"
 
 namespace tidemark::replication {
@@ -48,6 +49,21 @@ struct PairStatus {
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
 };
 
+// Whose branch goes on after the two nodes wrote apart.
+enum class Continues : std::uint8_t {
+  kWhoeverWroteAlone,  // the primary's, when the secondary has no epoch of its own; else it has to be said
+  kPrimary,
+};
+
+// What a secondary took over with.
+struct Takeover {
+  Epoch epoch{};                 // its own, which takes the writes
+  group::ResolvedPoint point{};  // where it continues: the last entry held here
+  LogId primary_head{};          // the primary's newest entry, as it told last; none when it never did
+  bool may_be_behind = false;    // the primary may have acknowledged writes that are not here
+  WallTime behind_since{};       // when the secondary was last known to have everything
+};
+
 // The pairs of a node: their records, the senders of those it is primary of, the receivers of those it is
 // secondary of, and the commands on them. States and what moves them are in docs/pair-states.md.
 //
@@ -57,6 +73,8 @@ class Pairs {
  public:
   Pairs(io::Environment environment, NodeName self, PairHost& host);
   ~Pairs();
+  // Where peers reach this node; they are told, so that roles can be swapped.
+  void set_addresses(std::vector<std::string> addresses) { self_.addresses = std::move(addresses); }
 
   // Accepts secondaries' side connections until the listener closes.
   io::Task<void> serve(std::unique_ptr<io::Listener> listener);
@@ -69,8 +87,16 @@ class Pairs {
 
   io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group);
   io::Task<Result<void>> suspend(std::string group);
-  io::Task<Result<void>> resync(std::string group, bool give_up_window);
+  io::Task<Result<void>> resync(std::string group, Continues continues, bool give_up_window);
   io::Task<Result<void>> dissolve(std::string group);
+  // The secondary goes on in an epoch of its own and takes writes. While the link is up only with `force`.
+  io::Task<Result<Takeover>> take_over(std::string group, bool force);
+  // The secondary's branch continues and the roles are swapped. On a primary in PAIR: hands over once the
+  // secondary has everything. Answers when the roles are swapped on both; said again, it goes on where a stop
+  // left it.
+  io::Task<Result<void>> swap(std::string group);
+  // A primary that waits for its peer since its start takes writes; kRefused without `alone` while it waits.
+  io::Task<Result<void>> serve(std::string group, bool alone);
   // A restore here: refused in PAIR on the secondary; on the primary, when the secondary cannot follow.
   Result<void> check_restore(const group::Group& group, LogId target) const;
   // The restore. On a suspended secondary it opens an epoch of its own there, which takes writes from then
@@ -90,6 +116,9 @@ class Pairs {
   io::Task<Result<void>> save(Entry* entry, PairState state, std::string reason, LogId peer_has);
   io::Task<Result<void>> save_as(Entry* entry, PairState state, std::string reason, LogId peer_has,
                                  group::Role role);
+  // Whether the group takes writes, as far as the pair has a say in it.
+  void hold(Entry* entry);
+  io::Task<void> set_alone(Entry* entry, bool alone);
   void start_sender(Entry* entry, std::unique_ptr<Sender> sender);
   io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
   io::Task<io::Mutex::Guard> lock(std::string group);
@@ -105,6 +134,16 @@ class Pairs {
   io::Task<Result<void>> give_way(Entry* entry);
   io::Task<Result<Entry*>> welcome_new(format::Hello hello);
   io::Task<Result<Entry*>> welcome_back(format::Hello hello);
+  io::Task<Result<Entry*>> welcome_follow(format::Hello hello, std::string peer_address);
+  io::Task<void> receive_request(std::shared_ptr<Link> link, format::Hello hello, std::string peer_address);
+  io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address);
+  io::Task<void> turn_later(std::string group);
+  io::Task<Result<void>> become_primary(Entry* entry);
+  io::Task<Result<void>> hand_over(Entry* entry);
+  io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
+  io::Task<Result<void>> wait_until_following(std::string group);
+  io::Task<Result<journal::Appended>> open_own_epoch(Entry* entry, group::RestorePlan plan,
+                                                     format::EpochReason reason, std::string why);
   io::Task<void> end_receiver(Entry* entry);
   io::Task<Result<void>> become_alone(Entry* entry);
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);

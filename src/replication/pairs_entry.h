@@ -20,7 +20,15 @@ struct Pairs::Entry {
     return group->local().peer_has.is_none() ? record.fork : group->local().peer_has;
   }
 
+  // Secondary side: the newest entry of the primary's order that is held. A node that was turned and has
+  // received nothing yet may have a tail of its own beyond it.
+  LogId held() const {
+    const bool turned = !record.fork.is_none() && group->live_epoch() == record.epoch_left;
+    return turned ? record.fork : group->head();
+  }
+
   // Primary side.
+  bool waiting = false;  // since the start, to hear the peer
   std::unique_ptr<Sender> sender;
   io::TaskScope sender_task;
   // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.
@@ -44,7 +52,7 @@ struct Pairs::Entry {
     LogId last{};
   };
   std::deque<Received> received;
-  LogId durable{};
+  LogId durable{};  // of the primary's order
   LogId primary_head{};
   bool receiving = false;
   bool complete = false;        // the first copy, durably

@@ -13,12 +13,33 @@ namespace {
 constexpr std::size_t kConnectionsMax = 64;
 constexpr Duration kHelloTimeout = Duration::seconds(10);
 
-format::Welcome refusal(const Error& error, const NodeName& self) {
+// Where the peer can be reached, of the addresses that it gave: the first of the kind over which it came.
+// Empty when it gave none.
+std::string address_to_reach(const std::vector<std::string>& addresses, const std::string& client) {
+  std::string any;
+  const bool over_unix = client.find(':') == std::string::npos;
+  for (const std::string& text : addresses) {
+    auto address = io::Address::parse(text);
+    if (!address.ok()) continue;
+    if (any.empty()) any = address->to_string();
+    if ((address->kind == io::Address::Kind::kUnix) != over_unix) continue;
+    const bool everywhere = address->host == "0.0.0.0" || address->host == "::";
+    if (everywhere) {
+      address->host = client.substr(0, client.rfind(':'));
+      if (address->host.starts_with('[')) address->host = address->host.substr(1, address->host.size() - 2);
+    }
+    return address->to_string();
+  }
+  return any;
+}
+
+format::Welcome refusal(const Error& error, const NodeName& self, bool taken_over) {
   return {.accepted = false,
           .error_code = static_cast<std::uint16_t>(error.code),
           .error_message = error.message,
           .node = self.identity,
-          .node_name = self.name};
+          .node_name = self.name,
+          .taken_over = taken_over};
 }
 
 }  // namespace
@@ -55,9 +76,14 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
       host_.log("link-refused", "",
                 log_field("client", client) + " " + log_field("reason", hello.error().message));
     if (first.ok()) {
-      std::vector<std::byte> body = format::encode_welcome(refusal(hello.error(), self_));
+      std::vector<std::byte> body = format::encode_welcome(refusal(hello.error(), self_, false));
       (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
     }
+    co_return;
+  }
+  if (hello->intent == format::HelloIntent::kHandOver) {
+    std::string peer_address = address_to_reach(hello->addresses, client);
+    co_await receive_request(link, std::move(hello).value(), std::move(peer_address));
     co_return;
   }
   Result<Entry*> entry = co_await welcome(link, *hello);
@@ -65,7 +91,12 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
     host_.log("link-refused", hello->group_name,
               log_field("client", client) + " " + log_field("peer", hello->node_name) + " " +
                   log_field("reason", entry.error().message));
-    std::vector<std::byte> body = format::encode_welcome(refusal(entry.error(), self_));
+    const Entry* known = find(hello->group_name);
+    const bool taken_over = known != nullptr && known->record.side == Side::kSecondary &&
+                            known->record.state == PairState::kSsws &&
+                            known->record.peer_node == hello->node &&
+                            entry.error().code == ErrorCode::kRefused;
+    std::vector<std::byte> body = format::encode_welcome(refusal(entry.error(), self_, taken_over));
     (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
     co_return;
   }
@@ -84,19 +115,27 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   const bool makes =
       hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
+  std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {
     entry = co_await welcome_new(std::move(hello));
+  } else if (hello.intent == format::HelloIntent::kFollow) {
+    entry = co_await welcome_follow(std::move(hello), peer_address);
   } else {
     entry = co_await welcome_back(std::move(hello));
   }
   if (!entry.ok()) co_return entry;
   Entry* taken = *entry;
+  if (!peer_address.empty() && taken->record.peer_address != peer_address) {
+    taken->record.peer_address = std::move(peer_address);
+    TM_CO_TRY(co_await save(taken, taken->record.state, taken->record.reason, taken->durable));
+  }
   taken->link = link;
   taken->link_since = environment_.clock.now();
   taken->receiving = true;
   taken->receivers = ++receivers_made_;
   taken->received.clear();
+  taken->primary_head = LogId();
   format::Welcome answer;
   answer.accepted = true;
   answer.node = self_.identity;
@@ -128,6 +167,12 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
     // readable there.
     const bool began = entry == nullptr && !complete && existing->identity() == hello.group;
     const bool makes_anew = hello.intent == format::HelloIntent::kReplace || !complete;
+    if (ours && entry->record.state == PairState::kSsws && !hello.overrules) {
+      co_return fail(ErrorCode::kRefused,
+                     "the secondary has written alone since log:" + entry->record.fork.to_string() +
+                         "; a copy would write over that; `tidemark pair resync` with `--from primary "
+                         "--give-up-window` does it nonetheless");
+    }
     if (!began && !(ours && makes_anew)) {
       co_return fail(ErrorCode::kExists, "there is a group '" + name + "' on " + self_.name +
                                              " already; name another with --peer-group, or delete it there");
@@ -172,6 +217,12 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   if (!entry->group->local().window_open) {
     co_return fail(ErrorCode::kInGap, "the first copy of group '" + entry->name + "' was not finished");
   }
+  if (state == PairState::kSsws && !hello.overrules) {
+    co_return fail(ErrorCode::kRefused,
+                   self_.name + " has gone on by itself after log:" + entry->record.fork.to_string() + " (" +
+                       entry->record.reason + "); say which branch continues: `tidemark pair resync " +
+                       hello.primary_group + " --swap` this one, `--from primary` yours");
+  }
   if (hello.intent == format::HelloIntent::kContinue && state != PairState::kPair) {
     const bool by_error = state == PairState::kPsue;
     co_return fail(by_error ? ErrorCode::kInvalid : ErrorCode::kRefused,
@@ -180,7 +231,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   }
   if (state == PairState::kSsws) TM_CO_TRY(co_await give_way(entry));
   entry->complete = true;
-  entry->durable = entry->group->head();
+  entry->durable = entry->held();
   TM_CO_TRY(co_await entry->group->journal().wait_durable(entry->group->journal().last_ticket()));
   if (state != PairState::kPair)
     TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), entry->durable));
@@ -207,17 +258,22 @@ io::Task<void> Pairs::end_receiver(Entry* entry) {
 
 io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
   group::Group* group = entry->group;
-  const bool own_epoch = entry->record.state == PairState::kSsws;
-  if (!own_epoch && !group->local().window_open) {
+  const bool primary = entry->record.side == Side::kPrimary;
+  // The epoch that it is in is one that the other node goes on in, or has left.
+  const bool turns = primary == (entry->record.state == PairState::kSsws);
+  if (!primary && !group->local().window_open) {
     co_return fail(ErrorCode::kRefused, "the first copy of group '" + entry->name +
                                             "' was not finished; delete the group here instead");
   }
-  if (!own_epoch) {
+  if (turns) {
     // Its entries so far were the peer's to number; what is written here from now on is numbered here.
+    group->hold_back(std::nullopt);
     TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await group->plan_restore("head", false));
     auto opened = co_await group->restore(std::move(plan), format::EpochReason::kTakeover);
+    hold(entry);
     if (!opened.ok()) co_return std::move(opened).error();
   }
+  group->hold_back(std::nullopt);
   co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
 }
 
@@ -259,7 +315,7 @@ io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* e
     }
     if (message->type == format::LinkMessage::kSuspend) {
       const std::string why = "suspended at the peer";
-      (void)co_await save(entry, PairState::kPsus, why, entry->group->head());
+      (void)co_await save(entry, PairState::kPsus, why, entry->held());
       co_return why;
     }
     auto applied = co_await apply_message(entry, std::move(*message));
@@ -269,9 +325,9 @@ io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* e
     const bool passes = error.code == ErrorCode::kDamaged || error.code == ErrorCode::kShutdown ||
                         error.code == ErrorCode::kIo || stopping_;
     if (!passes) {
-      (void)co_await save(entry, PairState::kPsue, error.message, entry->group->head());
+      (void)co_await save(entry, PairState::kPsue, error.message, entry->held());
       format::Suspend suspend;
-      suspend.by_error = true;
+      suspend.cause = format::SuspendCause::kError;
       suspend.reason = error.message;
       std::vector<std::byte> body = format::encode_suspend(suspend);
       co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));

@@ -45,14 +45,14 @@ Sender::Sender(io::Environment environment, NodeName self, group::Group& group, 
       acked_(group.local().peer_has),
       moved_(environment.scheduler) {}
 
-io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent) {
+io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent, bool overrules) {
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(record_.peer_address));
   TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream,
                    co_await environment_.network.connect(address, kConnectTimeout));
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
   // A copy begins at the head: it is pinned from there. One that does not come about pins what was pinned.
   const LogId had = group_.local().peer_has;
-  auto welcome = co_await say_hello(std::move(link), intent);
+  auto welcome = co_await say_hello(std::move(link), intent, overrules);
   if (!welcome.ok() || !welcome->accepted) group_.set_peer_has(had);
   co_return welcome;
 }
@@ -75,9 +75,12 @@ io::Task<Result<void>> Sender::prepare_copy(format::Hello* hello) {
   co_return co_await group_.journal().wait_durable(ticket);
 }
 
-io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, format::HelloIntent intent) {
+io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, format::HelloIntent intent,
+                                                    bool overrules) {
   format::Hello hello;
   hello.intent = intent;
+  hello.overrules = overrules;
+  hello.addresses = self_.addresses;
   hello.node = self_.identity;
   hello.node_name = self_.name;
   hello.group = group_.identity();
@@ -85,6 +88,10 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   hello.primary_group = group_.name();
   const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
   if (copy) TM_CO_TRY(co_await prepare_copy(&hello));
+  if (intent == format::HelloIntent::kFollow) {
+    hello.start = record_.fork;
+    TM_CO_TRY_ASSIGN(hello.start_checksum, co_await group_.checksum_at(hello.start));
+  }
   std::vector<std::byte> body = format::encode_hello(hello);
   if (body.size() > format::kLinkBodyBytesMax) {
     co_return fail(ErrorCode::kRefused, "the group has too many marks for a first copy by this version");
@@ -129,13 +136,24 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
                                           " is no longer in the journal, or was never in it");
 }
 
-io::Task<Result<format::Welcome>> Sender::introduce(format::HelloIntent intent) {
-  co_return co_await connect(intent);
+io::Task<Result<format::Welcome>> Sender::introduce(format::HelloIntent intent, bool overrules) {
+  co_return co_await connect(intent, overrules);
+}
+
+void Sender::let_stream() {
+  may_stream_ = true;
+  moved_.wake_all();
+}
+
+io::Task<void> Sender::wait_until_let() {
+  if (!may_stream_) report_(Outcome::kLinkUp, std::string());
+  while (!may_stream_) co_await moved_.wait();
 }
 
 void Sender::link_lost(const std::string& why) {
   if (link_ != nullptr) link_->close();
   link_ = nullptr;
+  may_stream_ = false;
   link_since_ = environment_.clock.now();
   last_error_ = why;
   moved_.wake_all();
@@ -150,7 +168,7 @@ io::Task<bool> Sender::connected() {
   while (link_ == nullptr) {
     const bool copying = record_.state == PairState::kCopy;
     auto welcome =
-        co_await connect(begins_anew ? format::HelloIntent::kReplace : format::HelloIntent::kContinue);
+        co_await connect(begins_anew ? format::HelloIntent::kReplace : format::HelloIntent::kContinue, false);
     if (welcome.ok() && welcome->accepted) break;
     if (welcome.ok()) {
       const auto code = static_cast<ErrorCode>(welcome->error_code);
@@ -159,6 +177,10 @@ io::Task<bool> Sender::connected() {
         continue;
       }
       const bool passes = code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
+      if (welcome->taken_over) {
+        report_(Outcome::kTakenOver, welcome->error_message);
+        co_return false;
+      }
       if (!passes) {
         report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
                 welcome->error_message);
@@ -180,6 +202,7 @@ io::Task<bool> Sender::connected() {
 
 io::Task<void> Sender::run() {
   while (co_await connected()) {
+    co_await wait_until_let();
     const std::shared_ptr<Link> link = link_;
     Result<void> streamed;
     {
@@ -195,6 +218,7 @@ io::Task<void> Sender::run() {
       report_(Outcome::kNeedsCopy, why);
       co_return;
     }
+    report_(Outcome::kLinkDown, why);
     // Whatever ended it is given a moment to pass.
     co_await environment_.scheduler.sleep_for(kRetryMin);
   }
@@ -303,9 +327,21 @@ io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
       why = received.error().message;
     } else if (received->type == format::LinkMessage::kSuspend) {
       auto suspend = format::decode_suspend(received->body);
-      const bool by_error = suspend.ok() && suspend->by_error;
-      why = by_error ? "the peer: " + suspend->reason : std::string("suspended at the peer");
-      report_(by_error ? Outcome::kRefused : Outcome::kSuspendedThere, why);
+      const auto cause = suspend.ok() ? suspend->cause : format::SuspendCause::kOperator;
+      switch (cause) {
+        case format::SuspendCause::kOperator:
+          why = "suspended at the peer";
+          report_(Outcome::kSuspendedThere, why);
+          break;
+        case format::SuspendCause::kError:
+          why = "the peer: " + suspend->reason;
+          report_(Outcome::kRefused, why);
+          break;
+        case format::SuspendCause::kTakeover:
+          why = suspend->reason;
+          report_(Outcome::kTakenOver, why);
+          break;
+      }
     } else if (received->type == format::LinkMessage::kDelete) {
       why = "the peer has dissolved the pair";
       report_(Outcome::kDeletedThere, why);

@@ -14,6 +14,7 @@ namespace tidemark::replication {
 struct NodeName {
   NodeIdentity identity{};
   std::string name{};
+  std::vector<std::string> addresses{};  // where its replication service listens, preferred first
 };
 
 // The logical units that hold the group's volumes on this node, for the other node's pair table.
@@ -33,6 +34,9 @@ struct CopyProgress {
 class Sender {
  public:
   enum class Outcome {
+    kLinkUp,          // the peer is there; nothing goes to it before let_stream() (run() goes on)
+    kLinkDown,        // the peer went away (run() goes on)
+    kTakenOver,       // the peer takes writes, in an epoch of its own
     kSuspendedThere,  // the peer is suspended
     kDeletedThere,    // the peer has dissolved the pair
     kCopied,          // the first copy is complete (run() goes on)
@@ -47,9 +51,11 @@ class Sender {
          std::uint64_t number, Report report);
   std::uint64_t number() const { return number_; }
 
-  // Makes the first connection of a new pair, so that its creation can say what is wrong. `intent` is
-  // kCreate, kReplace or kResync.
-  io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent);
+  // Makes the first connection, so that the command that wants it can say what is wrong. `intent` is kCreate,
+  // kReplace, kResync or kFollow; with `overrules` the peer's own epoch gives way.
+  io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent, bool overrules);
+  // The pair's record says that the peer is there.
+  void let_stream();
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
   // Sends a last message if the link is up, without waiting long for it, and closes the link.
@@ -84,10 +90,12 @@ class Sender {
     std::size_t volume = 0;
     std::uint64_t offset = 0;
   };
-  io::Task<Result<format::Welcome>> connect(format::HelloIntent intent);
-  io::Task<Result<format::Welcome>> say_hello(std::shared_ptr<Link> link, format::HelloIntent intent);
+  io::Task<Result<format::Welcome>> connect(format::HelloIntent intent, bool overrules);
+  io::Task<Result<format::Welcome>> say_hello(std::shared_ptr<Link> link, format::HelloIntent intent,
+                                              bool overrules);
   io::Task<Result<void>> prepare_copy(format::Hello* hello);
   io::Task<bool> connected();
+  io::Task<void> wait_until_let();
   io::Task<Result<void>> stream();
   io::Task<Result<void>> tell_units();
   Result<void> take_message(const Message& message);
@@ -107,6 +115,7 @@ class Sender {
   std::shared_ptr<Link> link_;
   WallTime link_since_{};
   std::string last_error_;
+  bool may_stream_ = false;
   bool copying_ = false;
   CopyCursor cursor_;
   CopyProgress progress_;

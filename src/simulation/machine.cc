@@ -54,6 +54,7 @@ io::Task<Result<void>> Machine::start_task() {
   TM_CO_TRY_ASSIGN(const io::Address at, io::Address::parse(address()));
   TM_CO_TRY_ASSIGN(std::unique_ptr<io::Listener> listener, co_await world_.network().listen(at));
   process_->tasks().spawn(node.pairs().serve(std::move(listener)));
+  node.set_addresses({}, {}, {address()});
   node_ = &node;
   co_return Result<void>{};
 }

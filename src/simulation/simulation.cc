@@ -213,6 +213,10 @@ void Simulation::explain(Machine& machine, const Issued& issued) {
   switch (error.code) {
     case ErrorCode::kNoSpace:
       return;
+    // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
+    case ErrorCode::kBusy:
+      if (stage_.options.pair && &machine == &a()) return;
+      break;
     case ErrorCode::kNotFound: {
       // A restore to before the volumes were made takes them away.
       const group::Group& group = *machine.group();
@@ -239,6 +243,13 @@ void Simulation::explain(Machine& machine, const Issued& issued) {
 void Simulation::requests(bool with_crash) {
   Machine* at = writer();
   if (at == nullptr) return;
+  if (at->group() != nullptr && at->group()->held_back().has_value() && draw(2) == 0) {
+    control::GroupServeRequest alone;
+    alone.group = kGroup;
+    alone.alone = true;
+    tell(*at, "group serve --alone", at->node()->group_serve(alone));
+    if (stage_.failed() || !at->is_running()) return;
+  }
   std::vector<Request> wanted;
   const std::uint64_t count = 1 + draw(stage_.options.requests_at_once_max);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -367,6 +378,8 @@ void Simulation::resync() {
   control::PairResyncRequest request;
   request.group = kGroup;
   request.give_up_window = draw(4) == 0;
+  // What the secondary wrote alone gives way only when somebody says so.
+  if (draw(2) == 0) request.from = control::ResyncFrom::kPrimary;
   tell(a(), request.give_up_window ? "pair resync --give-up-window" : "pair resync",
        a().node()->pair_resync(request));
 }
@@ -696,7 +709,7 @@ void Simulation::settle() {
   };
   const auto suspended = [this] {
     const PairState now = state(a());
-    return now == PairState::kPsus || now == PairState::kPsue;
+    return now == PairState::kPsus || now == PairState::kPsue || now == PairState::kSsws;
   };
   // What stands in the way of a resync, a pin or a floor, goes with the secondary's window.
   for (std::uint32_t tries = 0; tries < 4; ++tries) {
@@ -714,6 +727,7 @@ void Simulation::settle() {
     control::PairResyncRequest request;
     request.group = kGroup;
     request.give_up_window = tries > 0;
+    request.from = control::ResyncFrom::kPrimary;
     tell(a(), "pair resync", a().node()->pair_resync(request));
     if (!stage_.failed()) mend();
     if (stage_.failed()) return;

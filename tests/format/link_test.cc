@@ -24,6 +24,7 @@ Hello example_hello() {
   hello.group = identity_of<GroupIdentity>(0x20);
   hello.group_name = "app";
   hello.primary_group = "app";
+  hello.addresses = {"unix:/a", "unix:/b"};
   hello.start = LogId(Epoch{1}, 42);
   hello.start_checksum = 0xdeadbeef;
   hello.parity = 2;
@@ -48,6 +49,7 @@ Welcome example_refusal() {
   welcome.accepted = false;
   welcome.error_code = static_cast<std::uint16_t>(ErrorCode::kRefused);
   welcome.error_message = "no";
+  welcome.taken_over = true;
   welcome.received = LogId();
   welcome.floor = LogId();
   return welcome;
@@ -62,7 +64,7 @@ Ack example_ack() {
 }
 
 Suspend example_suspend() {
-  return {.by_error = true, .reason = "full"};
+  return {.cause = SuspendCause::kError, .reason = "full"};
 }
 
 LinkHeader header_of(LinkMessage type, Bytes body, std::uint32_t payload_bytes) {
@@ -75,16 +77,17 @@ LinkHeader header_of(LinkMessage type, Bytes body, std::uint32_t payload_bytes) 
 TEST(Link, MessagesHaveTheBytesOfTheirPage) {
   EXPECT_EQ(
       hex(encode_hello(example_hello())),
-      "0100000002101112131415161718191a1b1c1d1e1f050000006b796f746f202122232425262728292a2b2c2d2e2f030000"
-      "00617070030000006170702a00000000010000efbeadde02000000000000400000000000004f91944e0000030000000102"
+      "020000000200101112131415161718191a1b1c1d1e1f050000006b796f746f202122232425262728292a2b2c2d2e2f030000"
+      "00617070030000006170700200000007000000756e69783a2f6107000000756e69783a2f622a00000000010000efbeadde0200"
+      "0000000000400000000000004f91944e0000030000000102"
       "03");
   EXPECT_EQ(
       hex(encode_welcome(example_welcome())),
-      "01000000000000303132333435363738393a3b3c3d3e3f050000006f73616b612a000000000100000700000000010000");
+      "01000000000000303132333435363738393a3b3c3d3e3f050000006f73616b612a00000000010000070000000001000000");
   EXPECT_EQ(
       hex(encode_welcome(example_refusal())),
       "000300020000006e6f303132333435363738393a3b3c3d3e3f050000006f73616b61000000000000000000000000000000"
-      "00");
+      "0001");
   EXPECT_EQ(hex(encode_chunk(example_chunk())), "0300000000010000000000000df0feca");
   EXPECT_EQ(hex(encode_ack(example_ack())), "2a00000000010000070000000001000001");
   EXPECT_EQ(hex(encode_suspend(example_suspend())), "010400000066756c6c");
@@ -108,6 +111,8 @@ TEST(Link, AHelloReadsBackEveryField) {
   EXPECT_EQ(decoded->group, hello.group);
   EXPECT_EQ(decoded->group_name, hello.group_name);
   EXPECT_EQ(decoded->primary_group, hello.primary_group);
+  EXPECT_EQ(decoded->addresses, hello.addresses);
+  EXPECT_EQ(decoded->overrules, hello.overrules);
   EXPECT_EQ(decoded->start, hello.start);
   EXPECT_EQ(decoded->start_checksum, hello.start_checksum);
   EXPECT_EQ(decoded->parity, hello.parity);
@@ -140,7 +145,7 @@ TEST(Link, TheOtherMessagesReadBackEveryField) {
   EXPECT_TRUE(ack->window_open);
   const auto suspend = decode_suspend(encode_suspend(example_suspend()));
   ASSERT_TRUE(suspend.ok());
-  EXPECT_TRUE(suspend->by_error);
+  EXPECT_EQ(suspend->cause, SuspendCause::kError);
   EXPECT_EQ(suspend->reason, "full");
   const auto id = decode_log_id(encode_log_id(LogId(Epoch{3}, 77)));
   ASSERT_TRUE(id.ok());

@@ -62,6 +62,7 @@ class Machine {
     auto listener = world_.run(world_.network().listen(*io::Address::parse(address())));
     if (!listener.ok()) return listener.error();
     process->tasks().spawn(node->pairs().serve(std::move(listener).value()));
+    node->set_addresses({}, {}, {address()});
     return {};
   }
   void start() {
@@ -175,11 +176,28 @@ class PairBench {
     request.group = kGroup;
     return run(machine.node->pair_suspend(request));
   }
-  Result<control::PairStatus> resync(Machine& machine, bool give_up_window = false) {
+  Result<control::PairStatus> resync(Machine& machine, bool give_up_window = false,
+                                     std::optional<control::ResyncFrom> from = std::nullopt) {
     control::PairResyncRequest request;
     request.group = kGroup;
+    request.from = from;
     request.give_up_window = give_up_window;
     return run(machine.node->pair_resync(request));
+  }
+  Result<control::PairStatus> swap(Machine& machine) {
+    return resync(machine, false, control::ResyncFrom::kSecondary);
+  }
+  Result<control::PairTakeoverReply> take_over(Machine& machine, bool force = false) {
+    control::PairTakeoverRequest request;
+    request.group = kGroup;
+    request.force = force;
+    return run(machine.node->pair_takeover(request));
+  }
+  Result<control::GroupInfo> serve(Machine& machine, bool alone) {
+    control::GroupServeRequest request;
+    request.group = kGroup;
+    request.alone = alone;
+    return run(machine.node->group_serve(request));
   }
   Result<control::Done> pair_delete(Machine& machine) {
     control::PairDeleteRequest request;
@@ -254,13 +272,15 @@ class PairBench {
     ASSERT_TRUE(wait_for([&] { return state(a) == control::PairState::kPair; })) << status(a).state_reason;
   }
   // Everything of the primary is durable on the secondary.
-  bool wait_caught_up(Duration limit = Duration::seconds(60)) {
+  bool wait_caught_up(Duration limit = Duration::seconds(60)) { return wait_caught_up(a, b, limit); }
+  bool wait_caught_up(Machine& primary, Machine& secondary, Duration limit = Duration::seconds(60)) {
     return wait_for(
         [&] {
-          const control::PairStatus now = status(a);
-          return now.state == control::PairState::kPair && now.link_up && now.lag_entries == 0 &&
-                 a.group().journal().durable() == a.group().head() && b.has_group() &&
-                 b.group().head() == a.group().head();
+          const control::PairStatus now = status(primary);
+          return now.role == control::GroupRole::kPrimary && now.state == control::PairState::kPair &&
+                 now.link_up && now.lag_entries == 0 &&
+                 primary.group().journal().durable() == primary.group().head() && secondary.has_group() &&
+                 secondary.group().head() == primary.group().head();
         },
         limit);
   }

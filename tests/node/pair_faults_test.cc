@@ -284,7 +284,7 @@ TEST(PairFaults, ASecondaryWhosePinnedJournalIsFullSuspendsThePairAndKeepsItsWin
   ASSERT_TRUE(bench.restore(bench.b, "head").ok());
   ASSERT_TRUE(bench.write(bench.b, "data", 2, 99).ok());
   ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsus; }));
-  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.resync(bench.a, false, control::ResyncFrom::kPrimary).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   auto target = bench.run(bench.a.node->open("app/data", "host"));
   ASSERT_TRUE(target.ok());

@@ -219,7 +219,7 @@ TEST(Pair, WhatASuspendedSecondaryWroteAloneStaysReadableAfterAResync) {
   own_head[5] = 555;
   const LogId own_last = bench.b.group().head();
 
-  const auto resynced = bench.resync(bench.a);
+  const auto resynced = bench.resync(bench.a, false, control::ResyncFrom::kPrimary);
   ASSERT_TRUE(resynced.ok()) << resynced.error().message;
   ASSERT_TRUE(bench.wait_caught_up());
   EXPECT_EQ(bench.state(bench.b), PairState::kPair);
@@ -269,7 +269,7 @@ TEST(Pair, ASecondaryThatWritesAloneDoesSoAfterARestartToo) {
   EXPECT_EQ(bench.state(bench.b), PairState::kSsws);
   EXPECT_EQ(bench.read(bench.b, "data")->at(2), 22u);
   ASSERT_TRUE(bench.write(bench.b, "data", 3, 33).ok());
-  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.resync(bench.a, false, control::ResyncFrom::kPrimary).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   EXPECT_EQ(bench.read(bench.b, "data")->at(2), 0u);
 }
@@ -292,7 +292,7 @@ TEST(Pair, AMarkIdThatBothSidesGaveMeansThePrimarysOnBoth) {
   expected[1] = 11;
   ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
   ASSERT_TRUE(bench.mark(bench.a, "same").ok());
-  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.resync(bench.a, false, control::ResyncFrom::kPrimary).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   bench.expect_image(bench.a, "data", "same", expected);
   bench.expect_image(bench.b, "data", "same", expected);
@@ -323,7 +323,7 @@ TEST(Pair, ABranchThatAResyncLeftIsReleasedWhereItLies) {
   ASSERT_TRUE(bench.restore(bench.b, "head").ok());
   ASSERT_TRUE(bench.write(bench.b, "data", 1, 99).ok());
   const LogId own = bench.b.group().head();
-  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.resync(bench.a, false, control::ResyncFrom::kPrimary).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   control::BranchReleaseRequest request;
   request.group = kGroup;

@@ -1,0 +1,355 @@
+// Who writes: a secondary that takes over, and the two nodes of a pair swapping their roles.
+
+#include "base/log_field.h"
+#include "replication/pairs.h"
+#include "replication/pairs_entry.h"
+
+namespace tidemark::replication {
+namespace {
+
+constexpr Duration kConnectTimeout = Duration::seconds(5);
+constexpr Duration kAnswerTimeout = Duration::seconds(30);
+// A hand-over holds writes back until the secondary has everything.
+constexpr Duration kDrainTimeout = Duration::seconds(30);
+constexpr Duration kTurnTimeout = Duration::seconds(30);
+
+}  // namespace
+
+// The fork is recorded first, then the epoch is opened, then the role: a stop between tells by the live epoch
+// how far it came.
+io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::RestorePlan plan,
+                                                          format::EpochReason reason, std::string why) {
+  group::Group* group = entry->group;
+  const PairRecord before = entry->record;
+  const LogId fork = entry->held();
+  TM_CO_TRY(co_await group->journal().wait_durable(group->journal().last_ticket()));
+  entry->record.fork = fork;
+  entry->record.epoch_left = group->live_epoch();
+  // From the epoch on, and not before, it takes writes: those of now would be numbered as the primary's.
+  TM_CO_TRY(co_await save_as(entry, PairState::kSsws, why, fork, group::Role::kSecondary));
+  auto opened = co_await group->restore(std::move(plan), reason);
+  if (!opened.ok()) {
+    entry->record.fork = before.fork;
+    entry->record.epoch_left = before.epoch_left;
+    const PairState state = before.state == PairState::kPair ? PairState::kPsus : before.state;
+    (void)co_await save(entry, state, "suspended", fork);
+    co_return opened;
+  }
+  TM_CO_TRY(co_await save(entry, PairState::kSsws, why, fork));
+  co_return opened;
+}
+
+io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
+  auto guard = co_await lock(name);
+  Entry* entry = find(name);
+  if (entry == nullptr) {
+    co_return check_pair_command(PairCommand::kTakeover, PairRecord(), name).error();
+  }
+  TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(PairCommand::kTakeover, entry->record, name));
+  const WallTime now = environment_.clock.now();
+  Takeover taken;
+  taken.primary_head = entry->primary_head;
+  if (!to_do) {
+    taken.epoch = entry->group->live_epoch();
+    taken.point.at = entry->record.fork;
+    auto timer = co_await entry->group->points().timer_at(taken.point.at);
+    if (timer.ok()) taken.point.timer = *timer;
+    taken.behind_since = entry->record.since;
+    taken.may_be_behind = true;
+    co_return taken;
+  }
+  const std::shared_ptr<Link> link = entry->link;
+  const bool in_pair = entry->record.state == PairState::kPair;
+  if (in_pair && link != nullptr && !force) {
+    co_return fail(ErrorCode::kRefused,
+                   "the primary " + entry->record.peer_name +
+                       " is there and takes writes; `tidemark pair "
+                       "resync " +
+                       entry->record.peer_group +
+                       " --swap` on it swaps the roles without losing one, --force takes over at once");
+  }
+  taken.behind_since = !in_pair ? entry->record.since : link != nullptr ? now : entry->link_since;
+  taken.may_be_behind = true;
+  if (in_pair && link != nullptr) {
+    format::Suspend suspend;
+    suspend.cause = format::SuspendCause::kTakeover;
+    suspend.reason = self_.name + " has taken over";
+    std::vector<std::byte> body = format::encode_suspend(suspend);
+    co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
+  }
+  co_await end_receiver(entry);
+  TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await entry->group->plan_restore("head", false));
+  taken.point = plan.target;
+  auto opened = co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kTakeover, "taken over");
+  if (!opened.ok()) co_return std::move(opened).error();
+  taken.epoch = opened->id.epoch();
+  host_.log("takeover", name,
+            log_field("at", taken.point.at.to_string()) + " " + log_field("epoch", taken.epoch.value));
+  co_return taken;
+}
+
+io::Task<Result<void>> Pairs::serve(std::string name, bool alone) {
+  auto guard = co_await lock(name);
+  Entry* entry = find(name);
+  group::Group* group = host_.find_group(name);
+  if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
+  if (entry == nullptr || !entry->waiting || !alone) co_return group->check_accepting();
+  co_await set_alone(entry, true);
+  entry->waiting = false;
+  hold(entry);
+  host_.log("serving-alone", name, log_field("peer", entry->record.peer_name));
+  co_return group->check_accepting();
+}
+
+io::Task<Result<void>> Pairs::swap(std::string name) {
+  {
+    auto guard = co_await lock(name);
+    Entry* entry = find(name);
+    if (entry == nullptr) {
+      co_return check_pair_command(PairCommand::kResyncSwap, PairRecord(), name).error();
+    }
+    TM_CO_TRY(check_pair_command(PairCommand::kResyncSwap, entry->record, name));
+    if (entry->record.side == Side::kSecondary) co_return co_await become_primary(entry);
+    if (entry->record.state == PairState::kPair) {
+      TM_CO_TRY(co_await hand_over(entry));
+    } else {
+      TM_CO_TRY(co_await ask_to_take_over(entry, LogId()));
+    }
+  }
+  // The peer turns this node around over a connection of its own.
+  co_return co_await wait_until_following(std::move(name));
+}
+
+// No write is lost: none is accepted from here on, and the secondary takes over only with everything that
+// was.
+io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
+  group::Group* group = entry->group;
+  if (entry->sender == nullptr || !entry->sender->link_up()) {
+    co_return fail(ErrorCode::kRefused,
+                   "the link to " + entry->record.peer_name +
+                       " is down, so it may lack the newest writes; wait for the link, or "
+                       "say `tidemark pair takeover` there");
+  }
+  group->hold_back(fail(ErrorCode::kBusy,
+                        "group '" + entry->name + "' is being handed over to " + entry->record.peer_name));
+  co_await host_.disconnect_exports(entry->name);
+  co_await group->finish_commands();
+  const MonotonicTime due = environment_.scheduler.now() + kDrainTimeout;
+  Result<void> drained = co_await group->journal().wait_durable(group->journal().last_ticket());
+  while (drained.ok() && entry->sender->acked() != group->head()) {
+    if (!entry->sender->link_up()) {
+      drained = fail(ErrorCode::kClosed, "the link to " + entry->record.peer_name + " was lost");
+    } else if (environment_.scheduler.now() >= due) {
+      drained = fail(ErrorCode::kTimeout, entry->record.peer_name + " has not caught up within 30 seconds");
+    } else {
+      (void)co_await entry->sender->moved().wait_until(due);
+    }
+  }
+  const LogId head = group->head();
+  if (!drained.ok()) {
+    hold(entry);
+    co_return fail(drained.error().code,
+                   drained.error().message + "; nothing has changed, and writes are taken here again");
+  }
+  // A stop from here on leaves a node that takes no writes: said again, or a resync, goes on.
+  TM_CO_TRY(co_await save(entry, PairState::kSsws, "handing over to " + entry->record.peer_name, head));
+  co_await stop_sender(entry, std::nullopt);
+  co_return co_await ask_to_take_over(entry, head);
+}
+
+// Asks the peer to take over, if it has not, and to have this node follow it.
+io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head) {
+  TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(entry->record.peer_address));
+  auto stream = co_await environment_.network.connect(address, kConnectTimeout);
+  if (!stream.ok()) {
+    co_return fail(stream.error().code, "the peer at " + entry->record.peer_address +
+                                            " cannot be reached: " + stream.error().message);
+  }
+  Link link(environment_.scheduler, std::move(stream).value());
+  format::Hello hello;
+  hello.intent = format::HelloIntent::kHandOver;
+  hello.node = self_.identity;
+  hello.node_name = self_.name;
+  hello.addresses = self_.addresses;
+  hello.group = entry->group->identity();
+  hello.group_name = entry->record.peer_group;
+  hello.primary_group = entry->name;
+  hello.start = head;
+  std::vector<std::byte> body = format::encode_hello(hello);
+  TM_CO_TRY(co_await link.send(format::LinkMessage::kHello, std::move(body)));
+  auto answered = co_await link.receive_within(kAnswerTimeout, 1 << 16);
+  if (!answered.ok()) {
+    co_return fail(answered.error().code, "the peer at " + entry->record.peer_address + " did not answer: " +
+                                              answered.error().message + "; say it again");
+  }
+  TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answered->body));
+  if (!welcome.accepted) {
+    co_return fail(static_cast<ErrorCode>(welcome.error_code), "the peer refuses: " + welcome.error_message);
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
+  const MonotonicTime due = environment_.scheduler.now() + kTurnTimeout;
+  while (true) {
+    Entry* entry = find(name);
+    if (entry == nullptr)
+      co_return fail(ErrorCode::kClosed, "the pair of group '" + name + "' was dissolved");
+    if (entry->record.side == Side::kSecondary) co_return Result<void>{};
+    if (environment_.scheduler.now() >= due) {
+      co_return fail(ErrorCode::kTimeout,
+                     entry->record.peer_name +
+                         " has taken over, and has not reached this node to be followed; "
+                         "see `tidemark pair status` there, and say it again");
+    }
+    (void)co_await entry->group->changed().wait_until(due);
+  }
+}
+
+// A connection that carries one request instead of a stream.
+io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello hello,
+                                      std::string peer_address) {
+  const std::string name = hello.group_name;
+  const std::string peer = hello.node_name;
+  auto accepted = co_await accept_hand_over(std::move(hello), std::move(peer_address));
+  format::Welcome answer;
+  answer.accepted = accepted.ok();
+  answer.node = self_.identity;
+  answer.node_name = self_.name;
+  if (!accepted.ok()) {
+    answer.error_code = static_cast<std::uint16_t>(accepted.error().code);
+    answer.error_message = accepted.error().message;
+    host_.log("link-refused", name,
+              log_field("peer", peer) + " " + log_field("reason", accepted.error().message));
+  }
+  std::vector<std::byte> body = format::encode_welcome(answer);
+  (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
+  if (accepted.ok()) tasks_.spawn(turn_later(name));
+}
+
+io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address) {
+  auto guard = co_await lock(hello.group_name);
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  Entry* entry = find(hello.group_name);
+  if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node ||
+      entry->record.side != Side::kSecondary) {
+    co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
+                                             " is not the secondary of that pair");
+  }
+  if (!peer_address.empty()) entry->record.peer_address = std::move(peer_address);
+  if (entry->record.state == PairState::kSsws) co_return Result<void>{};
+  co_await end_receiver(entry);
+  if (entry->record.state != PairState::kPair || hello.start.is_none()) {
+    co_return fail(ErrorCode::kRefused, self_.name + " has not taken over (" +
+                                            pair_state_name(entry->record.state) +
+                                            "): there is no other branch to follow; `tidemark pair resync` "
+                                            "without --swap joins the pair again");
+  }
+  if (entry->held() != hello.start) {
+    co_return fail(ErrorCode::kRefused, self_.name + " holds log:" + entry->held().to_string() +
+                                            " and not yet log:" + hello.start.to_string());
+  }
+  TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await entry->group->plan_restore("head", false));
+  auto opened = co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kTakeover,
+                                        "handed over by " + hello.node_name);
+  if (!opened.ok()) co_return std::move(opened).error();
+  co_return Result<void>{};
+}
+
+io::Task<void> Pairs::turn_later(std::string name) {
+  auto guard = co_await lock(name);
+  Entry* entry = find(name);
+  if (entry == nullptr || stopping_ || entry->record.side != Side::kSecondary ||
+      entry->record.state != PairState::kSsws) {
+    co_return;
+  }
+  auto turned = co_await become_primary(entry);
+  if (!turned.ok()) host_.log("swap-failed", name, log_field("reason", turned.error().message));
+}
+
+// The other node is told to follow; with its consent this one is the primary of the pair.
+io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
+  PairRecord record = entry->record;
+  if (record.peer_address.empty()) {
+    co_return fail(ErrorCode::kRefused,
+                   record.peer_name + " has not said where it can be reached; say `tidemark pair resync " +
+                       record.peer_group + " --swap` on it");
+  }
+  record.side = Side::kPrimary;
+  record.state = PairState::kPair;
+  record.alone = false;
+  record.needs_copy = false;
+  auto sender = make_sender(*entry->group, record);
+  auto welcome = co_await sender->introduce(format::HelloIntent::kFollow, false);
+  if (!welcome.ok()) {
+    co_return fail(welcome.error().code,
+                   "the peer at " + record.peer_address + ": " + welcome.error().message);
+  }
+  if (!welcome->accepted) {
+    co_return fail(static_cast<ErrorCode>(welcome->error_code),
+                   record.peer_name + " cannot follow: " + welcome->error_message);
+  }
+  entry->record.side = Side::kPrimary;
+  entry->record.alone = false;
+  entry->record.needs_copy = false;
+  const LogId acked = sender->acked();
+  sender->let_stream();
+  start_sender(entry, std::move(sender));
+  co_return co_await save(entry, PairState::kPair, std::string(), acked);
+}
+
+// The peer has taken over, and an operator has said on either side that its branch continues.
+io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::string peer_address) {
+  Entry* entry = find(hello.group_name);
+  if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node) {
+    co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
+                                             " is not of a pair with " + hello.node_name);
+  }
+  group::Group* group = entry->group;
+  if (entry->record.side == Side::kSecondary) {
+    if (entry->record.state == PairState::kPair) co_return co_await welcome_back(std::move(hello));
+    co_return fail(ErrorCode::kRefused, "group '" + entry->name + "' on " + self_.name +
+                                            " is the secondary already, in state " +
+                                            pair_state_name(entry->record.state));
+  }
+  if (entry->record.state == PairState::kCopy) {
+    co_return fail(ErrorCode::kRefused, "the first copy of the pair was not finished");
+  }
+  const LogId fork = hello.start;
+  const index::EpochInfo* common = group->state().epochs().find(fork.epoch());
+  if (common == nullptr || common->last < fork) {
+    co_return fail(ErrorCode::kInvalid, self_.name + " does not have log:" + fork.to_string() +
+                                            ", the last entry that both should have");
+  }
+  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await group->checksum_at(fork));
+  if (checksum != hello.start_checksum) {
+    co_return fail(ErrorCode::kInvalid,
+                   "log:" + fork.to_string() + " on " + self_.name + " is of another history");
+  }
+  co_await stop_sender(entry, std::nullopt);
+  group->hold_back(fail(ErrorCode::kBusy, "group '" + entry->name + "' is turned into a secondary"));
+  co_await host_.disconnect_exports(entry->name);
+  co_await group->finish_commands();
+  const LogId head = group->head();
+  auto left = co_await group->leave_tail(fork);
+  if (!left.ok()) {
+    hold(entry);
+    co_return left.error();
+  }
+  PairRecord& record = entry->record;
+  record.side = Side::kSecondary;
+  record.fork = fork;
+  record.epoch_left = group->live_epoch();
+  record.needs_copy = false;
+  record.alone = false;
+  if (!peer_address.empty()) record.peer_address = std::move(peer_address);
+  TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), fork));
+  entry->complete = true;
+  entry->durable = fork;
+  host_.log("follows", entry->name,
+            log_field("primary", record.peer_name) + " " + log_field("from", fork.to_string()) + " " +
+                log_field("left", head.to_string()));
+  co_return entry;
+}
+
+}  // namespace tidemark::replication
