@@ -11,6 +11,32 @@
 namespace tidemark::cli {
 namespace {
 
+void add_start(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::JournalStartRequest>();
+  CLI::App* command = add_command(
+      family, "start", "Acquire the log, and suspend the duplex",
+      "From here on every update is kept as log until `journal stop`, however long that is: the retention "
+      "and a "
+      "full journal take nothing of it. On the primary of a pair in PAIR the secondary acquires the log: the "
+      "copies there that are in duplex stay as they are at this moment, and whatever is written later lies "
+      "beside them. Streaming goes on. On a node alone the log is kept there. What lacks room then is a new "
+      "write (alone) or the pair (the secondary suspends it), never the log.",
+      "tidemark journal start app");
+  add_group(command, request->group);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
+}
+
+void add_stop(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::JournalStopRequest>();
+  CLI::App* command = add_command(
+      family, "stop", "Cease to acquire the log",
+      "What was kept since `journal start` is history like any other again, and the copies on the "
+      "secondary follow.",
+      "tidemark journal stop app");
+  add_group(command, request->group);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
+}
+
 void add_status(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::JournalStatusRequest>();
   CLI::App* command =
@@ -109,6 +135,8 @@ void add_show(CLI::App& family, Cli& cli) {
 void add_journal_commands(CLI::App& app, Cli& cli) {
   CLI::App* family =
       add_family(app, "journal", "The journal: every update in order", "tidemark journal status app");
+  add_start(*family, cli);
+  add_stop(*family, cli);
   add_status(*family, cli);
   add_show(*family, cli);
 }

@@ -40,6 +40,10 @@ void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
                            percent(journal.used_bytes, journal.capacity_bytes) + ")");
   facts.add("retain", format_duration(journal.retain));
   facts.add("on full", std::string(word(journal.on_full)));
+  if (journal.log_started) {
+    facts.add("log", "acquired since " + journal.log_started->to_string() +
+                         (journal.log_kept_here ? ", kept here" : ", kept on the secondary"));
+  }
   for (const control::PinInfo& pin : journal.pins) {
     facts.add("pinned",
               pin.kind + " at " + pin.log_id.to_string() + (pin.text.empty() ? "" : ": " + pin.text));
@@ -140,7 +144,8 @@ void show_pair(const control::PairStatus& pair) {
   facts.add("link", std::string(pair.link_up ? "up" : "down") +
                         (pair.link_since ? " since " + format_time(*pair.link_since) : ""));
   if (pair.duplex_suspended_since)
-    facts.add("duplex suspended since", pair.duplex_suspended_since->to_string());
+    facts.add("duplex",
+              "suspended since " + pair.duplex_suspended_since->to_string() + ", the log is acquired");
   if (pair.state == control::PairState::kCopy && pair.copy_total_bytes != 0) {
     facts.add("copied", format_size(pair.copy_done_bytes) + " of " + format_size(pair.copy_total_bytes) +
                             " (" + percent(pair.copy_done_bytes, pair.copy_total_bytes) + ")");
@@ -183,9 +188,16 @@ void show_mark(const control::MarkInfo& mark) {
   facts.add_known("note", mark.note);
   facts.add("held", yes_no(mark.held));
   facts.add("branch", mark.live ? "live" : "dead");
-  if (mark.provisional) facts.add("provisional", "yes");
+  if (mark.provisional) facts.add("provisional", "yes: its primary does not know it yet");
   if (mark.received) facts.add("received by peer", yes_no(*mark.received));
   facts.add("restorable", mark.restorable ? "yes" : with_reason("no", mark.not_restorable_reason));
+  std::string logged;
+  for (const control::LoggedVolume& volume : mark.logged_volumes) {
+    logged += (logged.empty() ? "" : ", ") + volume.volume;
+    if (volume.lu_number) logged += " (unit " + std::to_string(*volume.lu_number) + ")";
+  }
+  if (!mark.not_logged_reason.empty()) logged = with_reason("none", mark.not_logged_reason);
+  facts.add_known("logged on " + mark.logged_on, logged);
   facts.print();
 }
 

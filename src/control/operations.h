@@ -42,6 +42,8 @@ class NodeOperations {
   virtual io::Task<Result<PairTakeoverReply>> pair_takeover(PairTakeoverRequest request) = 0;
   virtual io::Task<Result<Done>> pair_delete(PairDeleteRequest request) = 0;
 
+  virtual io::Task<Result<JournalStatus>> journal_start(JournalStartRequest request) = 0;
+  virtual io::Task<Result<JournalStatus>> journal_stop(JournalStopRequest request) = 0;
   virtual io::Task<Result<JournalStatus>> journal_status(JournalStatusRequest request) = 0;
   virtual io::Task<Result<JournalShowReply>> journal_show(JournalShowRequest request) = 0;
   virtual io::Task<Result<JournalDataReply>> journal_data(JournalDataRequest request) = 0;

@@ -48,6 +48,10 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
   X(pair_takeover, PairTakeoverRequest, PairTakeoverReply, "POST", "/v1/groups/{group}/pair/takeover",       \
     "Let the secondary serve")                                                                               \
   X(pair_delete, PairDeleteRequest, Done, "DELETE", "/v1/groups/{group}/pair", "Dissolve a pair")            \
+  X(journal_start, JournalStartRequest, JournalStatus, "POST", "/v1/groups/{group}/journal/start",           \
+    "Acquire the log, and suspend the duplex")                                                               \
+  X(journal_stop, JournalStopRequest, JournalStatus, "POST", "/v1/groups/{group}/journal/stop",              \
+    "Cease to acquire the log")                                                                              \
   X(journal_status, JournalStatusRequest, JournalStatus, "GET", "/v1/groups/{group}/journal",                \
     "The extent and use of a journal")                                                                       \
   X(journal_show, JournalShowRequest, JournalShowReply, "GET", "/v1/groups/{group}/journal/entries",         \

@@ -46,6 +46,7 @@ enum class EntryKind {
   kVolumeDelete,
   kEpoch,
   kCopy,   // a chunk of an initial copy or a resync
+  kLog,    // the log is started or stopped
   kOther,  // a kind that this version of the API has no word for
 };
 enum class MarkKind { kMark, kName };  // made at its moment, or given to a past point afterwards
@@ -92,6 +93,12 @@ struct VolumeInfo {
   CacheCounters cache;
 };
 
+// A volume that acquires a log, and the logical unit that holds it on the node that does.
+struct LoggedVolume {
+  std::string volume;
+  std::optional<std::uint32_t> lu_number;
+};
+
 struct MarkInfo {
   std::string group;
   std::string id;
@@ -107,6 +114,11 @@ struct MarkInfo {
   bool restorable = true;
   std::string not_restorable_reason;  // "expired", "in a gap, ..." when it is not
   std::optional<bool> received;       // by the peer; absent without a pair
+  // Which volumes acquire a log at that place, on the secondary of a pair, else on the node itself; or why
+  // none does.
+  std::string logged_on;
+  std::vector<LoggedVolume> logged_volumes;
+  std::string not_logged_reason;
 };
 
 struct LogVolumeInfo {
@@ -134,6 +146,8 @@ struct JournalStatus {
   OnFull on_full = OnFull::kDropHistory;
   std::vector<LogVolumeInfo> log_volumes;
   std::vector<PinInfo> pins;
+  std::optional<LogId> log_started;  // by `journal start`, until `journal stop`
+  bool log_kept_here = false;        // everything since then is kept on this node
 };
 
 struct PairStatus {
@@ -336,6 +350,14 @@ struct PairDeleteRequest {
 
 // ---- the journal
 
+// Acquires the log from here on: nothing since is given up until it is stopped. On the primary of a pair in
+// PAIR the secondary acquires it, and its base stays as it is.
+struct JournalStartRequest {
+  std::string group;
+};
+struct JournalStopRequest {
+  std::string group;
+};
 struct JournalStatusRequest {
   std::string group;
 };

@@ -99,7 +99,7 @@ TM_WORDS(PairMode, 2) {
 TM_WORDS(ResyncFrom, 2) {
   return {{{ResyncFrom::kPrimary, "primary"}, {ResyncFrom::kSecondary, "secondary"}}};
 }
-TM_WORDS(EntryKind, 11) {
+TM_WORDS(EntryKind, 12) {
   return {{{EntryKind::kWrite, "write"},
            {EntryKind::kZero, "zero"},
            {EntryKind::kDiscard, "discard"},
@@ -110,6 +110,7 @@ TM_WORDS(EntryKind, 11) {
            {EntryKind::kVolumeDelete, "volume-delete"},
            {EntryKind::kEpoch, "epoch"},
            {EntryKind::kCopy, "copy"},
+           {EntryKind::kLog, "log"},
            {EntryKind::kOther, "other"}}};
 }
 TM_WORDS(MarkKind, 2) {
@@ -180,6 +181,10 @@ TM_FIELDS(VolumeInfo) {
   v.field("readers_connected", r.readers_connected);
   v.field("cache", r.cache);
 }
+TM_FIELDS(LoggedVolume) {
+  v.field("volume", r.volume);
+  v.field("lu_number", r.lu_number);
+}
 TM_FIELDS(MarkInfo) {
   v.field("group", r.group);
   v.field("id", r.id);
@@ -195,6 +200,9 @@ TM_FIELDS(MarkInfo) {
   v.field("restorable", r.restorable);
   v.field("not_restorable_reason", r.not_restorable_reason);
   v.field("received", r.received);
+  v.field("logged_on", r.logged_on);
+  v.field("logged_volumes", r.logged_volumes);
+  v.field("not_logged_reason", r.not_logged_reason);
 }
 TM_FIELDS(LogVolumeInfo) {
   v.field("lu_number", r.lu_number);
@@ -218,6 +226,8 @@ TM_FIELDS(JournalStatus) {
   v.field("on_full", r.on_full);
   v.field("log_volumes", r.log_volumes);
   v.field("pins", r.pins);
+  v.field("log_started", r.log_started);
+  v.field("log_kept_here", r.log_kept_here);
 }
 TM_FIELDS(PairStatus) {
   v.field("group", r.group);
@@ -395,6 +405,12 @@ TM_FIELDS(PairDeleteRequest) {
   v.required("group", r.group, kGroupRule);
 }
 
+TM_FIELDS(JournalStartRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(JournalStopRequest) {
+  v.required("group", r.group, kGroupRule);
+}
 TM_FIELDS(JournalStatusRequest) {
   v.required("group", r.group, kGroupRule);
 }

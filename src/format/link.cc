@@ -45,7 +45,7 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
     return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
   }
-  if (type < 1 || type > 10 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
+  if (type < 1 || type > 12 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
       header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
     return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
   }
@@ -199,6 +199,58 @@ Result<Suspend> decode_suspend(Bytes bytes) {
   suspend.reason = in.text(kMessageTextBytesMax);
   if (!in.done() || cause > 2) return malformed("suspension");
   return suspend;
+}
+
+std::vector<std::byte> encode_mark_request(const MarkRequest& request) {
+  Encoder out;
+  out.u64(request.number);
+  out.u64(request.at.raw());
+  out.text(request.mark.id);
+  out.i64(request.mark.host_time.ns);
+  out.text(request.mark.host);
+  out.text(request.mark.note);
+  return out.take();
+}
+
+Result<MarkRequest> decode_mark_request(Bytes bytes) {
+  Decoder in(bytes);
+  MarkRequest request;
+  request.number = in.u64();
+  request.at = LogId::from_raw(in.u64());
+  request.mark.id = in.text(kKnownMarkIdLengthMax);
+  request.mark.host_time.ns = in.i64();
+  request.mark.host = in.text(kHostNameBytesMax);
+  request.mark.note = in.text(kMarkNoteBytesMax);
+  if (!in.done()) return malformed("mark request");
+  TM_TRY(validate_known_mark_id(request.mark.id));
+  return request;
+}
+
+std::vector<std::byte> encode_mark_reply(const MarkReply& reply) {
+  Encoder out;
+  out.u64(reply.number);
+  out.u8(reply.done ? 1 : 0);
+  out.u16(reply.error_code);
+  out.text(std::string_view(reply.error_message).substr(0, kMessageTextBytesMax));
+  out.text(reply.id);
+  out.u64(reply.entry.raw());
+  return out.take();
+}
+
+Result<MarkReply> decode_mark_reply(Bytes bytes) {
+  Decoder in(bytes);
+  MarkReply reply;
+  reply.number = in.u64();
+  const std::uint8_t done = in.u8();
+  reply.done = done != 0;
+  reply.error_code = in.u16();
+  reply.error_message = in.text(kMessageTextBytesMax);
+  reply.id = in.text(kKnownMarkIdLengthMax);
+  reply.entry = LogId::from_raw(in.u64());
+  if (!in.done() || done > 1 || reply.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
+    return malformed("mark reply");
+  }
+  return reply;
 }
 
 std::vector<std::byte> encode_units(const std::vector<UnitOfVolume>& units) {

@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "format/records.h"
 
 namespace tidemark::format {
 
@@ -15,16 +16,18 @@ namespace tidemark::format {
 // header, a body of encoded fields, and for batches and chunks a payload of whole blocks.
 
 enum class LinkMessage : std::uint16_t {
-  kHello = 1,     // primary → secondary, first: who and what
-  kWelcome = 2,   // its answer
-  kBatch = 3,     // primary → secondary: body is an encoded BatchMeta, payload its payload
-  kChunk = 4,     // primary → secondary: blocks of the first copy
-  kCopyDone = 5,  // primary → secondary: the copy is complete as of a log id
-  kPing = 6,      // primary → secondary when idle
-  kAck = 7,       // secondary → primary: what it holds
-  kSuspend = 8,   // either way: the pair is suspended, by an operator or by an error
-  kDelete = 9,    // either way: the pair is dissolved
-  kUnits = 10,    // either way: the logical units that hold the volumes on the sender's node
+  kHello = 1,         // primary → secondary, first: who and what
+  kWelcome = 2,       // its answer
+  kBatch = 3,         // primary → secondary: body is an encoded BatchMeta, payload its payload
+  kChunk = 4,         // primary → secondary: blocks of the first copy
+  kCopyDone = 5,      // primary → secondary: the copy is complete as of a log id
+  kPing = 6,          // primary → secondary when idle
+  kAck = 7,           // secondary → primary: what it holds
+  kSuspend = 8,       // either way: the pair is suspended, by an operator or by an error
+  kDelete = 9,        // either way: the pair is dissolved
+  kUnits = 10,        // either way: the logical units that hold the volumes on the sender's node
+  kMarkRequest = 11,  // secondary → primary: a mark that was asked for at the secondary
+  kMarkReply = 12,    // its answer
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;
@@ -115,6 +118,26 @@ struct Suspend {
 };
 std::vector<std::byte> encode_suspend(const Suspend& suspend);
 Result<Suspend> decode_suspend(Bytes bytes);
+
+// `number` tells the requests of one connection apart.
+struct MarkRequest {
+  std::uint64_t number = 0;
+  LogId at{};  // none: the primary's next mark. Else of one that was taken while the link was down
+  MarkRecord mark{};
+};
+std::vector<std::byte> encode_mark_request(const MarkRequest& request);
+Result<MarkRequest> decode_mark_request(Bytes bytes);
+
+struct MarkReply {
+  std::uint64_t number = 0;
+  bool done = false;
+  std::uint16_t error_code = 0;  // an ErrorCode, when not done
+  std::string error_message{};
+  std::string id{};  // as it is known now
+  LogId entry{};     // that recorded it
+};
+std::vector<std::byte> encode_mark_reply(const MarkReply& reply);
+Result<MarkReply> decode_mark_reply(Bytes bytes);
 
 // Which logical unit of the sender's node holds a volume of the pair; for the pair table of the other node.
 struct UnitOfVolume {

@@ -15,6 +15,7 @@ enum Tag : std::uint8_t {
   kPointNamedTag = 5,
   kMarkChangedTag = 6,
   kBranchReleasedTag = 7,
+  kLogSwitchedTag = 8,
 };
 
 void put_mark(Encoder& out, const MarkRecord& mark) {
@@ -24,9 +25,9 @@ void put_mark(Encoder& out, const MarkRecord& mark) {
   out.text(mark.note);
 }
 
-MarkRecord get_mark(Decoder& in) {
+MarkRecord get_mark(Decoder& in, std::size_t id_length_max) {
   MarkRecord mark;
-  mark.id = in.text(kMarkIdLengthMax);
+  mark.id = in.text(id_length_max);
   mark.host_time.ns = in.i64();
   mark.host = in.text(kHostNameBytesMax);
   mark.note = in.text(kMarkNoteBytesMax);
@@ -83,6 +84,10 @@ struct EncodeControl {
     out.u8(kBranchReleasedTag);
     out.u32(record.epoch.value);
   }
+  void operator()(const LogSwitched& record) const {
+    out.u8(kLogSwitchedTag);
+    out.u8(record.started ? 1 : 0);
+  }
 };
 
 Result<ControlRecord> finish(const Decoder& in, ControlRecord record, const char* what) {
@@ -92,6 +97,18 @@ Result<ControlRecord> finish(const Decoder& in, ControlRecord record, const char
 
 }  // namespace
 
+Result<void> validate_known_mark_id(const std::string& id) {
+  const std::size_t tilde = id.find('~');
+  TM_TRY(validate_name("mark id", id.substr(0, tilde), kMarkIdLengthMax));
+  if (tilde == std::string::npos) return {};
+  const std::string epochs = id.substr(tilde);
+  if (id.size() > kKnownMarkIdLengthMax || epochs.size() < 2 ||
+      epochs.find_first_not_of("~0123456789") != std::string::npos) {
+    return fail(ErrorCode::kInvalid, "'" + printable(id, 200) + "' is not the id of a mark");
+  }
+  return {};
+}
+
 std::vector<std::byte> encode_mark(const MarkRecord& mark) {
   Encoder out;
   put_mark(out, mark);
@@ -100,7 +117,7 @@ std::vector<std::byte> encode_mark(const MarkRecord& mark) {
 
 Result<MarkRecord> decode_mark(Bytes bytes) {
   Decoder in(bytes);
-  MarkRecord mark = get_mark(in);
+  MarkRecord mark = get_mark(in, kMarkIdLengthMax);
   if (!in.done()) return malformed("mark");
   TM_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
   return mark;
@@ -149,11 +166,11 @@ Result<ControlRecord> decode_control(Bytes bytes) {
     }
     case kPointNamedTag: {
       PointNamed record;
-      record.mark = get_mark(in);
+      record.mark = get_mark(in, kKnownMarkIdLengthMax);
       record.target = LogId::from_raw(in.u64());
       record.target_timer.ns = in.i64();
       if (!in.done()) return malformed("named point");
-      TM_TRY(validate_name("mark id", record.mark.id, kMarkIdLengthMax));
+      TM_TRY(validate_known_mark_id(record.mark.id));
       return ControlRecord{record};
     }
     case kMarkChangedTag: {
@@ -168,6 +185,13 @@ Result<ControlRecord> decode_control(Bytes bytes) {
       BranchReleased record;
       record.epoch.value = in.u32();
       return finish(in, record, "branch release");
+    }
+    case kLogSwitchedTag: {
+      const std::uint8_t started = in.u8();
+      if (started > 1) return malformed("log");
+      LogSwitched record;
+      record.started = started != 0;
+      return finish(in, record, "log");
     }
     default:
       if (in.failed()) return malformed("control");

@@ -50,7 +50,8 @@ struct VolumeDeleted {
   VolumeId volume{};
   bool operator==(const VolumeDeleted&) const = default;
 };
-// A name given afterwards to a point that is already past.
+// A name given afterwards to a point that is already past. The id may be one that gave way, `NAME~EPOCH`: of
+// a mark that was taken at a secondary while its primary could not be asked.
 struct PointNamed {
   MarkRecord mark{};
   LogId target{};
@@ -69,8 +70,17 @@ struct BranchReleased {
   bool operator==(const BranchReleased&) const = default;
 };
 
+// From this entry on everything is kept where the log is acquired, until it is stopped.
+struct LogSwitched {
+  bool started = false;
+  bool operator==(const LogSwitched&) const = default;
+};
+
 using ControlRecord = std::variant<EpochOpened, VolumeCreated, VolumeResized, VolumeDeleted, PointNamed,
-                                   MarkChanged, BranchReleased>;
+                                   MarkChanged, BranchReleased, LogSwitched>;
+
+// A mark's id, or one that gave way: `NAME~EPOCH`.
+Result<void> validate_known_mark_id(const std::string& id);
 
 std::vector<std::byte> encode_mark(const MarkRecord& mark);
 // kInvalid when a field is out of its bounds, a name is not a name, or bytes are missing or left over.

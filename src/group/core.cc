@@ -134,6 +134,14 @@ Result<void> Core::check_accepting() const {
   return {};
 }
 
+bool Core::follow_log_switch() {
+  const LogId started = state.log_started();
+  if (started.is_none() == local.log_kept_from.is_none()) return false;
+  if (!started.is_none() && local.role == Role::kPrimary && !local.pair.empty()) return false;
+  local.log_kept_from = started;
+  return true;
+}
+
 io::Task<Result<void>> Core::save_local() {
   std::vector<std::byte> record = local.encode();
   auto saved = co_await journal->save_local_record(std::move(record));

@@ -134,6 +134,9 @@ struct Core {
   bool closing = false;
   // Set by the replication layer while writes must wait for something (a peer not heard since the start).
   std::optional<Error> held_back;
+  // Where the log was started or stopped: on the secondary, or on a node that is alone, it is kept from there
+  // on. True when that changed the local record, which the caller saves.
+  bool follow_log_switch();
   io::Task<Result<void>> save_local();
   io::Task<Result<void>> save_snapshot();
   // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,

@@ -76,6 +76,11 @@ std::vector<Destager::Pin> Destager::pins() const {
     if (!mark.held || !epochs.is_ancestor(core_.local.floor, mark.at)) continue;
     out.push_back({"held-mark", "mark '" + id + "' is held", epochs.common_ancestor(mark.at, head)});
   }
+  if (const LogId kept = core_.local.log_kept_from; !kept.is_none()) {
+    const LogId from = epochs.is_ancestor(core_.local.floor, kept) ? kept : core_.local.floor;
+    out.push_back({"log", "the log is kept from log:" + kept.to_string() + " on, until it is stopped",
+                   epochs.common_ancestor(from, head)});
+  }
   for (const std::uint64_t raw : core_.point_pins) {
     const LogId at = LogId::from_raw(raw);
     out.push_back({"command", "a command works on log:" + at.to_string(), epochs.common_ancestor(at, head)});

@@ -15,15 +15,6 @@ Error no_such_volume(const std::string& group, const std::string& volume) {
                                         "'; see `tidemark volume list " + group + "`");
 }
 
-// What a node refuses to read back it must not write: a replay stops at a record out of bounds.
-Result<void> validate_mark(const format::MarkRecord& mark) {
-  TM_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
-  if (mark.note.size() > format::kMarkNoteBytesMax || mark.host.size() > format::kHostNameBytesMax) {
-    return fail(ErrorCode::kInvalid, "the note or the host name of mark '" + mark.id + "' is too long");
-  }
-  return {};
-}
-
 Result<void> validate_volume_size(std::uint64_t size_bytes) {
   constexpr std::uint64_t kVolumeSizeBytesMax = 1ull << 56;
   if (size_bytes == 0 || size_bytes % kBlockSizeBytes != 0 || size_bytes > kVolumeSizeBytesMax) {
@@ -219,6 +210,18 @@ io::Task<Result<std::unique_ptr<View>>> Group::open_view(std::string volume, std
 
 // ---- Marks ----
 
+Result<void> Group::check_mark_id(const std::string& id) const {
+  if (core_.state.find_mark(id) != nullptr) {
+    return fail(ErrorCode::kExists, "group '" + core_.name() + "' has had a mark '" + id +
+                                        "' before; ids are used once, choose another");
+  }
+  if (core_.state.marks().size() >= kMarksMax) {
+    return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kMarksMax) +
+                                         " marks, which is the most; delete some");
+  }
+  return {};
+}
+
 io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
   TM_CO_TRY(validate_mark(mark));
   std::vector<std::byte> body = format::encode_mark(mark);
@@ -226,14 +229,7 @@ io::Task<Result<Mark>> Group::create_mark(format::MarkRecord mark) {
   const auto body_bytes = static_cast<std::uint32_t>(body.size());
   TM_CO_TRY(co_await core_.make_room(0, body_bytes, journal::Purpose::kControl));
   TM_CO_TRY(core_.check_accepting());
-  if (core_.state.find_mark(mark.id) != nullptr) {
-    co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has had a mark '" + mark.id +
-                                           "' before; ids are used once, choose another");
-  }
-  if (core_.state.marks().size() >= kMarksMax) {
-    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kMarksMax) +
-                                            " marks, which is the most; delete some");
-  }
+  TM_CO_TRY(check_mark_id(mark.id));
   journal::NewEntry entry = entry_with_body(format::EntryKind::kMark, std::move(body));
   const journal::Appended appended = core_.journal->append(std::move(entry));
   auto applied = core_.state.apply_mark(appended.id, appended.timer, mark);
@@ -261,13 +257,26 @@ io::Task<Result<Mark>> Group::name_point(format::MarkRecord mark, std::string po
   TM_CO_TRY(core_.check_accepting());
   auto resolved = co_await points_.resolve(point, false);
   if (!resolved.ok()) co_return std::move(resolved).error();
-  if (core_.state.find_mark(mark.id) != nullptr) {
-    co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has had a mark '" + mark.id +
-                                           "' before; ids are used once, choose another");
-  }
+  TM_CO_TRY(check_mark_id(mark.id));
   const std::string id = mark.id;
-  format::ControlRecord record = record_of(std::move(mark), *resolved);
+  co_return co_await name_resolved(std::move(mark), *resolved, id);
+}
+
+io::Task<Result<Mark>> Group::name_resolved(format::MarkRecord mark, ResolvedPoint target, std::string id) {
+  format::ControlRecord record = record_of(std::move(mark), target);
   co_return co_await record_mark(std::move(record), id);
+}
+
+io::Task<Result<LogId>> Group::switch_log(bool started) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  if (started != core_.state.log_started().is_none()) co_return core_.state.log_started();
+  format::ControlRecord record = format::LogSwitched{started};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  if (core_.follow_log_switch()) TM_CO_TRY(co_await core_.save_local());
+  core_.floor_wanted.wake_all();
+  co_return appended.id;
 }
 
 io::Task<Result<Mark>> Group::change_mark(std::string id, format::MarkAction action) {

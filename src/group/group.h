@@ -136,6 +136,9 @@ class Group {
   // kExists when the id was ever used in the group. Covers every write acknowledged before the call.
   io::Task<Result<Mark>> create_mark(format::MarkRecord mark);
   io::Task<Result<Mark>> name_point(format::MarkRecord mark, std::string point);
+  // Acquires the log from here on, or ceases to; the entry that says so. Nothing is appended when it is so
+  // already.
+  io::Task<Result<LogId>> switch_log(bool started);
   // kRefused when a held mark is to be deleted: it has to be released first.
   io::Task<Result<Mark>> change_mark(std::string id, format::MarkAction action);
 
@@ -181,6 +184,14 @@ class Group {
   io::Task<Result<void>> open_window(LogId point);
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
   io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
+  // A mark at `at`, the newest entry held of the primary's order, which only this secondary knows so far.
+  // Durable when it answers.
+  io::Task<Result<Mark>> add_provisional_mark(format::MarkRecord record, LogId at);
+  io::Task<Result<void>> drop_provisional_mark(std::string id);
+  std::vector<Mark> provisional_marks() const;
+  // Records a mark that a secondary took while it could not ask: under its id, or as ID~EPOCH when that is
+  // taken. Asked again it is the same mark.
+  io::Task<Result<Mark>> adopt_mark(format::MarkRecord record, LogId at);
   // A primary turns into one that follows: what it has beyond `point`, its last entry that the other node has
   // too, becomes a dead branch that is kept until released. kExpired when the point is no longer held.
   io::Task<Result<void>> leave_tail(LogId point);
@@ -207,6 +218,8 @@ class Group {
   io::Task<void> persist_index();
   io::Task<Result<void>> release_tail(Epoch epoch);
   io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
+  io::Task<Result<Mark>> name_resolved(format::MarkRecord mark, ResolvedPoint target, std::string id);
+  Result<void> check_mark_id(const std::string& id) const;
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
 
   Core core_;

@@ -146,6 +146,8 @@ io::Task<Result<void>> Group::replay() {
   TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(head));
   core_.journal->begin_epoch(live->identity, head.next(), checksum, live->last_timer);
   core_.update_live_path();
+  // An entry may have become durable whose effect on the record had not.
+  if (core_.follow_log_switch()) TM_CO_TRY(co_await core_.save_local());
   TM_CO_TRY(co_await core_.settle_volumes(true));
   co_return co_await promise_base_space();
 }

@@ -121,6 +121,10 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
                   [](const format::Entry& e) { return e.kind == format::EntryKind::kControl; });
   core_.changed.wake_all();
   if (shape_may_have_changed) TM_CO_TRY(co_await core_.settle_volumes(false));
+  if (core_.follow_log_switch()) {
+    core_.floor_wanted.wake_all();
+    TM_CO_TRY(co_await core_.save_local());
+  }
   co_return Result<void>{};
 }
 
@@ -166,6 +170,71 @@ io::Task<Result<void>> Group::open_window(LogId point) {
   auto saved = co_await core_.save_snapshot();
   core_.changed.wake_all();
   co_return saved;
+}
+
+io::Task<Result<Mark>> Group::add_provisional_mark(format::MarkRecord record, LogId at) {
+  TM_CO_TRY(validate_mark(record));
+  TM_CO_TRY(co_await core_.journal->wait_durable(core_.journal->last_ticket()));
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(check_mark_id(record.id));
+  TM_CO_TRY(core_.check_readable(at));
+  TM_CO_TRY_ASSIGN(const WallTime timer, co_await points_.timer_at(at));
+  Mark mark;
+  mark.id = record.id;
+  mark.at = mark.entry = at;
+  mark.timer = timer;
+  mark.host_time = record.host_time;
+  mark.host = record.host;
+  mark.note = record.note;
+  mark.provisional = true;
+  core_.state.add_provisional(mark);
+  auto saved = co_await core_.save_snapshot();
+  if (!saved.ok()) {
+    core_.state.drop_provisional(mark.id);
+    co_return saved.error();
+  }
+  core_.changed.wake_all();
+  co_return mark;
+}
+
+io::Task<Result<void>> Group::drop_provisional_mark(std::string id) {
+  auto guard = co_await core_.command_mutex.lock();
+  core_.state.drop_provisional(id);
+  core_.changed.wake_all();
+  co_return co_await core_.save_snapshot();
+}
+
+std::vector<Mark> Group::provisional_marks() const {
+  std::vector<Mark> out;
+  for (const auto& [id, mark] : core_.state.marks()) {
+    if (mark.provisional) out.push_back(mark);
+  }
+  return out;
+}
+
+io::Task<Result<Mark>> Group::adopt_mark(format::MarkRecord record, LogId at) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  TM_CO_TRY(core_.check_readable(at));
+  const std::string aside = record.id + "~" + std::to_string(at.epoch().value);
+  for (const std::string& id : {record.id, aside}) {
+    const Mark* known = core_.state.find_mark(id);
+    const bool same = known != nullptr && known->at == at && known->host_time == record.host_time;
+    if (same && !known->provisional) co_return *known;
+  }
+  const Mark* known = core_.state.find_mark(record.id);
+  if (known != nullptr && !known->provisional) record.id = aside;
+  TM_CO_TRY(format::validate_known_mark_id(record.id));
+  if (record.id == aside && core_.state.find_mark(aside) != nullptr) {
+    co_return fail(ErrorCode::kExists,
+                   "group '" + core_.name() + "' has other marks by the ids of '" + record.id + "'");
+  }
+  TM_CO_TRY_ASSIGN(const WallTime timer, co_await points_.timer_at(at));
+  const std::string id = record.id;
+  ResolvedPoint target;
+  target.at = at;
+  target.timer = timer;
+  co_return co_await name_resolved(std::move(record), target, id);
 }
 
 io::Task<Result<void>> Group::leave_tail(LogId point) {

@@ -6,7 +6,8 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 2;
+constexpr std::uint32_t kLocalRecordVersion = 3;
+constexpr std::uint32_t kWithoutLog = 2;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 
 }  // namespace
@@ -32,6 +33,7 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.raw(Bytes(pair));
   out.u64(window_start.raw());
   out.i64(window_start_timer.ns);
+  out.u64(log_kept_from.raw());
   return out.take();
 }
 
@@ -39,7 +41,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   Decoder in(bytes);
   LocalRecord record;
   const std::uint32_t version = in.u32();
-  if (version != kLocalRecordVersion && version != kWithoutWindowStart) {
+  if (version < kWithoutWindowStart || version > kLocalRecordVersion) {
     return fail(ErrorCode::kUnsupported, "a group's local record has version " + std::to_string(version) +
                                              "; this tidemarkd knows versions up to " +
                                              std::to_string(kLocalRecordVersion));
@@ -70,6 +72,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.window_start = LogId::from_raw(in.u64());
     record.window_start_timer.ns = in.i64();
   }
+  if (version > kWithoutLog) record.log_kept_from = LogId::from_raw(in.u64());
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");
   }

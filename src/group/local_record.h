@@ -41,6 +41,7 @@ struct LocalRecord {
   bool window_shortened = false;  // the floor last rose over history within the retention, for want of space
   bool exports_closed = false;    // after a forced restore, until `group open`
   bool dropped = false;           // it is being deleted: a start finishes that
+  LogId log_kept_from{};          // the log is acquired here since this entry; none where it is not
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

@@ -8,9 +8,18 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kStateVersion = 1;
+constexpr std::uint32_t kStateVersion = 2;  // 1 knew neither a started log nor provisional marks
 
 }  // namespace
+
+// What a node refuses to read back it must not write: a replay stops at a record out of bounds.
+Result<void> validate_mark(const format::MarkRecord& mark) {
+  TM_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));
+  if (mark.note.size() > format::kMarkNoteBytesMax || mark.host.size() > format::kHostNameBytesMax) {
+    return fail(ErrorCode::kInvalid, "the note or the host name of mark '" + mark.id + "' is too long");
+  }
+  return {};
+}
 
 Result<void> GroupState::apply(const format::BatchMeta& batch) {
   for (std::size_t i = 0; i < batch.entries.size(); ++i) {
@@ -50,6 +59,12 @@ void GroupState::add_mark(Mark mark) {
   if (const auto known = marks_.find(mark.id); known != marks_.end()) {
     // An entry may be replayed, whatever became of its mark meanwhile.
     if (known->second.entry == mark.entry) return;
+    if (known->second.provisional && known->second.at == mark.at &&
+        known->second.host_time == mark.host_time) {
+      // The entry of what was provisional.
+      known->second = std::move(mark);
+      return;
+    }
     const Mark* aside = find_mark(set_aside_id(mark));
     if (aside != nullptr && aside->entry == mark.entry) return;
     Mark gives_way = std::move(known->second);
@@ -119,6 +134,10 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     }
     return {};
   }
+  if (const auto* log = std::get_if<format::LogSwitched>(&record)) {
+    log_started_ = log->started ? id : LogId();
+    return {};
+  }
   const auto& released = std::get<format::BranchReleased>(record);
   if (index::EpochInfo* info = epochs_.find(released.epoch)) info->released = true;
   return {};
@@ -178,6 +197,13 @@ const Mark* GroupState::find_mark(const std::string& id) const {
   return at == marks_.end() ? nullptr : &at->second;
 }
 
+void GroupState::drop_provisional(const std::string& id) {
+  const auto at = marks_.find(id);
+  if (at == marks_.end() || !at->second.provisional) return;
+  marks_.erase(at);
+  if (id == last_mark_id_) find_last_mark();
+}
+
 void GroupState::find_last_mark() {
   const Mark* last = nullptr;
   for (const auto& [id, mark] : marks_) {
@@ -227,8 +253,9 @@ std::vector<std::byte> GroupState::encode(Epoch live_epoch) const {
     out.i64(mark.host_time.ns);
     out.text(mark.host);
     out.text(mark.note);
-    out.u8(mark.held ? 1 : 0);
+    out.u8(static_cast<std::uint8_t>((mark.held ? 1 : 0) | (mark.provisional ? 2 : 0)));
   }
+  out.u64(log_started_.raw());
   return out.take();
 }
 
@@ -237,9 +264,9 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
   Decoder in(bytes);
   GroupState state;
   const std::uint32_t version = in.u32();
-  if (version != kStateVersion) {
+  if (version < 1 || version > kStateVersion) {
     return fail(ErrorCode::kUnsupported, "a group state has version " + std::to_string(version) +
-                                             "; this tidemarkd knows version " +
+                                             "; this tidemarkd knows versions up to " +
                                              std::to_string(kStateVersion));
   }
   live_epoch->value = in.u32();
@@ -282,10 +309,13 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
     mark.host_time.ns = in.i64();
     mark.host = in.text(format::kHostNameBytesMax);
     mark.note = in.text(format::kMarkNoteBytesMax);
-    mark.held = in.u8() != 0;
+    const std::uint8_t flags = in.u8();
+    mark.held = (flags & 1) != 0;
+    mark.provisional = (flags & 2) != 0;
     std::string id = mark.id;
     state.marks_.emplace(std::move(id), std::move(mark));
   }
+  if (version >= 2) state.log_started_ = LogId::from_raw(in.u64());
   if (!in.done() || state.epochs_.find(*live_epoch) == nullptr) return bad;
   return state;
 }

@@ -32,7 +32,12 @@ struct Mark {
   std::string host{};
   std::string note{};
   bool held = false;  // the floor does not pass it
+  // Taken at a secondary while its primary could not be asked; known to this node alone so far.
+  bool provisional = false;
 };
+
+// kInvalid for a mark that could not be read back.
+Result<void> validate_mark(const format::MarkRecord& mark);
 
 inline constexpr std::size_t kMarksMax = 2'000'000;  // in memory, about 250 bytes each
 inline constexpr std::size_t kVolumesMax = 1024;
@@ -73,6 +78,11 @@ class GroupState {
   const Mark* find_mark(const std::string& id) const;
   const std::map<std::string, Mark>& marks() const { return marks_; }
   std::optional<Mark> last_mark() const;
+  // A mark that no entry records yet: part of the snapshot alone. Its id is free.
+  void add_provisional(Mark mark) { add_mark(std::move(mark)); }
+  void drop_provisional(const std::string& id);
+  // The entry from which on the log is kept; none while it is stopped.
+  LogId log_started() const { return log_started_; }
 
   // The whole state as bytes, with the epoch in which the order goes on here, and back. kInvalid when the
   // bytes are not a state, kUnsupported for a newer version.
@@ -93,6 +103,7 @@ class GroupState {
   std::map<std::string, Mark> marks_;
   VolumeId last_volume_{};
   std::string last_mark_id_;
+  LogId log_started_{};
 };
 
 }  // namespace tidemark::group

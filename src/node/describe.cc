@@ -39,6 +39,7 @@ control::EntryKind control_entry_kind(const format::ControlRecord& record) {
   if (std::holds_alternative<format::VolumeResized>(record)) return control::EntryKind::kVolumeResize;
   if (std::holds_alternative<format::VolumeDeleted>(record)) return control::EntryKind::kVolumeDelete;
   if (std::holds_alternative<format::PointNamed>(record)) return control::EntryKind::kName;
+  if (std::holds_alternative<format::LogSwitched>(record)) return control::EntryKind::kLog;
   return control::EntryKind::kOther;
 }
 
@@ -81,6 +82,8 @@ void describe_record(const group::Group& group, LogId id, const format::ControlR
   } else if (const auto* changed = std::get_if<format::MarkChanged>(&record)) {
     info.mark_id = changed->id;
     info.note = action_word(changed->action);
+  } else if (const auto* log = std::get_if<format::LogSwitched>(&record)) {
+    info.note = log->started ? "the log is acquired from here on" : "the log ends";
   } else if (const auto* released = std::get_if<format::BranchReleased>(&record)) {
     info.note = "branch " + std::to_string(released->epoch.value) + " released";
   }
@@ -147,7 +150,10 @@ control::JournalStatus Node::journal_info(const group::Group& group) const {
                                              ? control::OnFull::kStopWrites
                                              : control::OnFull::kDropHistory,
                               .log_volumes = {},
-                              .pins = {}};
+                              .pins = {},
+                              .log_started = {},
+                              .log_kept_here = !group.local().log_kept_from.is_none()};
+  if (const LogId started = group.state().log_started(); !started.is_none()) info.log_started = started;
   info.log_volumes.push_back({.lu_number = group.log_volume().value,
                               .capacity_bytes = status.size_bytes,
                               .used_bytes = status.used_bytes});
@@ -172,7 +178,10 @@ control::MarkInfo Node::mark_info(const group::Group& group, const group::Mark& 
       .held = mark.held,
       .live = group.state().epochs().is_ancestor(mark.at, group.head()),
       .not_restorable_reason = {},
-      .received = {}};
+      .received = {},
+      .logged_on = {},
+      .logged_volumes = {},
+      .not_logged_reason = {}};
   const Result<void> readable = group.check_readable(mark.at);
   info.restorable = readable.ok();
   if (!readable.ok()) info.not_restorable_reason = readable.error().message;
@@ -180,7 +189,37 @@ control::MarkInfo Node::mark_info(const group::Group& group, const group::Mark& 
       status && status->record.side == replication::Side::kPrimary) {
     info.received = status->received.raw() >= mark.entry.raw();
   }
+  info.provisional = mark.provisional;
+  describe_log_of(group, mark, info);
   return info;
+}
+
+void Node::describe_log_of(const group::Group& group, const group::Mark& mark,
+                           control::MarkInfo& info) const {
+  const auto status = pairs_->status(group.name());
+  const bool by_peer = status && status->record.side == replication::Side::kPrimary;
+  info.logged_on = by_peer ? status->record.peer_name : configuration_.name;
+  if (by_peer && !info.received.value_or(false)) {
+    info.not_logged_reason = info.logged_on + " has not received it";
+  } else if (by_peer && !group.state().epochs().is_ancestor(status->peer_floor, mark.at)) {
+    info.not_logged_reason = "it lies before the oldest point that " + info.logged_on + " can show";
+  } else if (!by_peer && !info.restorable) {
+    info.not_logged_reason = info.not_restorable_reason;
+  }
+  if (!info.not_logged_reason.empty()) return;
+  for (const group::VolumeShape& shape : group.state().shape_at(mark.at)) {
+    control::LoggedVolume logged;
+    logged.volume = shape.name;
+    if (!by_peer) {
+      logged.lu_number = group.volume_status(shape).lu.value;
+    } else {
+      for (const format::UnitOfVolume& unit : status->peer_units) {
+        if (unit.volume == shape.id) logged.lu_number = unit.unit.value;
+      }
+    }
+    info.logged_volumes.push_back(std::move(logged));
+  }
+  if (info.logged_volumes.empty()) info.not_logged_reason = "the group had no volumes then";
 }
 
 control::BranchInfo Node::branch_info(const group::Group& group, const index::EpochInfo& info) const {
@@ -233,7 +272,9 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .peer_group = record.peer_group,
                            .link_up = status->link_up,
                            .link_since = status->link_since,
-                           .duplex_suspended_since = {},
+                           .duplex_suspended_since = group.state().log_started().is_none()
+                                                         ? std::nullopt
+                                                         : std::optional<LogId>(group.state().log_started()),
                            .sent = status->sent,
                            .received = status->received,
                            .durable = group.journal().durable(),

@@ -88,11 +88,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<nbd::ExportInfo>> describe(std::string name) override;
   io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> open(std::string name, std::string client) override;
 
-  // A group that stays as long as it is held, also when it is deleted meanwhile. Null when there is none.
-  GroupHandle hold_group(const std::string& name) const;
-
   // ---- replication::PairHost
   group::Group* find_group(const std::string& name) override;
+  GroupHandle hold_group(const std::string& name) const override;
   io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) override;
   io::Task<Result<void>> drop_group(std::string name) override;
   io::Task<void> disconnect_exports(std::string name) override;
@@ -120,6 +118,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::PairStatus>> pair_resync(control::PairResyncRequest request) override;
   io::Task<Result<control::PairTakeoverReply>> pair_takeover(control::PairTakeoverRequest request) override;
   io::Task<Result<control::Done>> pair_delete(control::PairDeleteRequest request) override;
+  io::Task<Result<control::JournalStatus>> journal_start(control::JournalStartRequest request) override;
+  io::Task<Result<control::JournalStatus>> journal_stop(control::JournalStopRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_status(control::JournalStatusRequest request) override;
   io::Task<Result<control::JournalShowReply>> journal_show(control::JournalShowRequest request) override;
   io::Task<Result<control::JournalDataReply>> journal_data(control::JournalDataRequest request) override;
@@ -169,6 +169,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::VolumeInfo volume_info(const group::Group& group, const group::VolumeShape& shape) const;
   control::JournalStatus journal_info(const group::Group& group) const;
   control::MarkInfo mark_info(const group::Group& group, const group::Mark& mark) const;
+  void describe_log_of(const group::Group& group, const group::Mark& mark, control::MarkInfo& info) const;
   control::BranchInfo branch_info(const group::Group& group, const index::EpochInfo& info) const;
   std::optional<control::PairStatus> pair_info(const group::Group& group) const;
   control::JournalEntry entry_info(const group::Group& group, const group::ShownEntry& shown) const;

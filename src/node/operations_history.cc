@@ -62,12 +62,17 @@ std::vector<std::string> in_order(const group::GroupState& state, std::vector<st
 
 io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
-  TM_CO_TRY(co_await wait_for_changes(*group));
   format::MarkRecord record;
   record.id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next()));
   record.host_time = request.host_time.value_or(WallTime{});
   record.host = request.host;
   record.note = request.note;
+  if (group->local().role == group::Role::kSecondary) {
+    auto asked = co_await pairs_->mark_at_secondary(request.group, std::move(record));
+    if (!asked.ok()) co_return std::move(asked).error();
+    co_return mark_info(*group, *asked);
+  }
+  TM_CO_TRY(co_await wait_for_changes(*group));
   auto mark = co_await group->create_mark(record);
   if (!mark.ok()) co_return std::move(mark).error();
   if (request.wait == control::WaitFor::kPeer) {
@@ -241,6 +246,32 @@ io::Task<Result<control::JournalStatus>> Node::journal_status(control::JournalSt
   auto floor = co_await group->points().timer_at(info.floor.log_id);
   if (floor.ok()) info.floor.timer = *floor;
   co_return info;
+}
+
+io::Task<Result<control::JournalStatus>> Node::journal_start(control::JournalStartRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
+  const auto pair = pairs_->status(request.group);
+  const bool sends = pair.has_value() && pair->record.side == replication::Side::kPrimary;
+  if (sends && pair->record.state != replication::PairState::kPair) {
+    co_return fail(
+        ErrorCode::kRefused,
+        "the pair of group '" + request.group + "' is " + replication::pair_state_name(pair->record.state) +
+            ": no volume on " + pair->record.peer_name +
+            " is in duplex, so none could acquire the log; wait for PAIR, or `tidemark pair resync`");
+  }
+  TM_CO_TRY_ASSIGN(const LogId entry, co_await group->switch_log(true));
+  if (sends && pair->link_up) TM_CO_TRY(co_await pairs_->wait_received(request.group, entry));
+  log_("journal-start", log_field("group", request.group) + " " + log_field("at", entry.to_string()));
+  co_return journal_info(*group);
+}
+
+io::Task<Result<control::JournalStatus>> Node::journal_stop(control::JournalStopRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(co_await wait_for_changes(*group));
+  TM_CO_TRY(co_await group->switch_log(false));
+  log_("journal-stop", log_field("group", request.group));
+  co_return journal_info(*group);
 }
 
 io::Task<Result<control::JournalShowReply>> Node::journal_show(control::JournalShowRequest request) {

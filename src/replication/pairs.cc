@@ -101,7 +101,11 @@ std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord
   Sender::Report report = [this, name, number](Sender::Outcome outcome, std::string reason) {
     tasks_.spawn(handle(name, number, outcome, std::move(reason)));
   };
-  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(report));
+  Sender::MarkAsked mark_asked = [this, name, number](format::MarkRequest request) {
+    tasks_.spawn(make_asked_mark(name, number, std::move(request)));
+  };
+  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(report),
+                                  std::move(mark_asked));
 }
 
 void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
@@ -134,6 +138,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       if (!entry->sender->link_up()) co_return;
       // A peer that is there can take over without this node's knowing: a stop from now on must ask it again.
       co_await set_alone(entry, false);
+      if (entry->sender == nullptr) co_return;  // the node stops
       entry->waiting = false;
       hold(entry);
       entry->sender->let_stream();
@@ -448,6 +453,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
     status.received = entry->sender->acked();
     status.copy = entry->sender->copy_progress();
     status.link_error = entry->sender->last_error();
+    status.peer_floor = entry->sender->peer_floor();
     if (!entry->sender->peer_units().empty()) status.peer_units = entry->sender->peer_units();
   } else if (entry->record.side == Side::kPrimary) {
     status.received = entry->peer_has();

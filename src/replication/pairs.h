@@ -17,6 +17,8 @@ class PairHost {
  public:
   virtual ~PairHost() = default;
   virtual group::Group* find_group(const std::string& name) = 0;
+  // The same, for work that awaits: it stays as long as it is held. Null when there is none.
+  virtual std::shared_ptr<group::Group> hold_group(const std::string& name) const = 0;
   // Makes the secondary's group and registers it; kExists when the name or the identity is taken.
   virtual io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) = 0;
   // Closes the group and gives its space back.
@@ -42,8 +44,9 @@ struct PairStatus {
   bool link_up = false;
   WallTime link_since{};
   LogId sent{};
-  LogId received{};  // primary: durable at the peer. Secondary: durable here
-  PairLag lag{};     // primary side
+  LogId received{};    // primary: durable at the peer. Secondary: durable here
+  LogId peer_floor{};  // primary side: the oldest point that the secondary can show, as it told last
+  PairLag lag{};       // primary side
   CopyProgress copy{};
   std::string link_error{};
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
@@ -102,6 +105,10 @@ class Pairs {
   // The restore. On a suspended secondary it opens an epoch of its own there, which takes writes from then
   // on.
   io::Task<Result<journal::Appended>> restore(std::string group, group::RestorePlan plan);
+  // A mark that is asked for at the secondary. With the link up it is the primary's next mark, and this
+  // answers when it is durable here; else it names the newest entry held here, and is provisional until the
+  // primary knows it. The caller holds the group.
+  io::Task<Result<group::Mark>> mark_at_secondary(std::string group, format::MarkRecord mark);
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
@@ -139,6 +146,9 @@ class Pairs {
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address);
   io::Task<void> turn_later(std::string group);
   io::Task<Result<void>> become_primary(Entry* entry);
+  io::Task<void> make_asked_mark(std::string group, std::uint64_t sender, format::MarkRequest request);
+  io::Task<Result<group::Mark>> ask_for_mark(std::string group, format::MarkRecord mark);
+  io::Task<void> offer_provisional_marks(std::shared_ptr<Link> link, Entry* entry);
   io::Task<Result<void>> hand_over(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
   io::Task<Result<void>> wait_until_following(std::string group);
@@ -158,6 +168,7 @@ class Pairs {
   std::map<std::string, std::unique_ptr<io::Mutex>> locks_;  // by group; stay once made
   std::uint64_t senders_made_ = 0;
   std::uint64_t receivers_made_ = 0;
+  std::uint64_t marks_asked_ = 0;
   bool stopping_ = false;
   io::TaskScope tasks_;
 };

@@ -55,8 +55,9 @@ struct Pairs::Entry {
   LogId durable{};  // of the primary's order
   LogId primary_head{};
   bool receiving = false;
-  bool complete = false;        // the first copy, durably
-  std::uint64_t receivers = 0;  // the number of the latest connection
+  bool complete = false;                                    // the first copy, durably
+  std::uint64_t receivers = 0;                              // the number of the latest connection
+  std::map<std::uint64_t, format::MarkReply> mark_replies;  // by the number of their request
   io::WaitQueue receiver_moved;
 };
 

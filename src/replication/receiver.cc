@@ -135,6 +135,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   taken->receiving = true;
   taken->receivers = ++receivers_made_;
   taken->received.clear();
+  taken->mark_replies.clear();
   taken->primary_head = LogId();
   format::Welcome answer;
   answer.accepted = true;
@@ -283,6 +284,7 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
   {
     io::TaskScope link_tasks(environment_.scheduler);
     link_tasks.spawn(acknowledge(link, entry));
+    link_tasks.spawn(offer_provisional_marks(link, entry));
     link_tasks.spawn(link->watch_silence());
     const std::string why = co_await apply_messages(link, entry, &deleted);
     if (!stopping_) host_.log("link-down", name, log_field("reason", why));
@@ -293,6 +295,7 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
   const std::uint64_t receiver = entry->receivers;
   entry->receiving = false;
   entry->receiver_moved.wake_all();
+  entry->group->changed().wake_all();
   if (!deleted) co_return;
   // From here on the entry may go at any moment.
   auto guard = co_await lock(name);
@@ -380,6 +383,14 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       entry->peer_units = std::move(units).value();
       co_return Result<void>{};
     }
+    case format::LinkMessage::kMarkReply: {
+      TM_CO_TRY_ASSIGN(format::MarkReply reply, format::decode_mark_reply(message.body));
+      const std::uint64_t number = reply.number;
+      entry->mark_replies.insert_or_assign(number, std::move(reply));
+      entry->receiver_moved.wake_all();
+      group->changed().wake_all();
+      co_return Result<void>{};
+    }
     case format::LinkMessage::kPing: {
       auto head = format::decode_log_id(message.body);
       if (!head.ok()) co_return std::move(head).error();
@@ -400,6 +411,7 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
     while (!entry->received.empty() && journal.is_durable(entry->received.front().ticket)) {
       entry->durable = entry->received.front().last;
       entry->received.pop_front();
+      entry->group->changed().wake_all();
     }
     format::Ack ack;
     ack.durable = entry->durable;

@@ -36,6 +36,16 @@ io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::R
     co_return opened;
   }
   TM_CO_TRY(co_await save(entry, PairState::kSsws, why, fork));
+  // Nobody else will record what was taken here alone.
+  for (const group::Mark& mark : group->provisional_marks()) {
+    format::MarkRecord record;
+    record.id = mark.id;
+    record.host_time = mark.host_time;
+    record.host = mark.host;
+    record.note = mark.note;
+    const LogId at = mark.at;
+    (void)co_await group->adopt_mark(std::move(record), at);
+  }
   co_return opened;
 }
 

@@ -35,13 +35,14 @@ std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
 }
 
 Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
-               std::uint64_t number, Report report)
+               std::uint64_t number, Report report, MarkAsked mark_asked)
     : environment_(environment),
       self_(std::move(self)),
       group_(group),
       record_(std::move(record)),
       number_(number),
       report_(std::move(report)),
+      mark_asked_(std::move(mark_asked)),
       acked_(group.local().peer_has),
       moved_(environment.scheduler) {}
 
@@ -361,6 +362,11 @@ Result<void> Sender::take_message(const Message& message) {
     TM_TRY_ASSIGN(peer_units_, format::decode_units(message.body));
     return {};
   }
+  if (message.type == format::LinkMessage::kMarkRequest) {
+    TM_TRY_ASSIGN(format::MarkRequest request, format::decode_mark_request(message.body));
+    mark_asked_(std::move(request));
+    return {};
+  }
   if (message.type != format::LinkMessage::kAck) {
     return fail(ErrorCode::kInvalid, "the peer sent a message that a secondary does not send");
   }
@@ -383,6 +389,13 @@ void Sender::take_ack(const format::Ack& ack) {
     report_(Outcome::kCopied, std::string());
   }
   moved_.wake_all();
+}
+
+io::Task<void> Sender::answer_mark(format::MarkReply reply) {
+  const std::shared_ptr<Link> link = link_;
+  if (link == nullptr) co_return;
+  std::vector<std::byte> body = format::encode_mark_reply(reply);
+  (void)co_await link->send(format::LinkMessage::kMarkReply, std::move(body));
 }
 
 io::Task<void> Sender::say_goodbye(format::LinkMessage message) {

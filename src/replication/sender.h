@@ -45,10 +45,12 @@ class Sender {
   };
   // Called on events; must not await.
   using Report = std::function<void(Outcome, std::string reason)>;
+  // Called with a mark that was asked for at the peer; must not await.
+  using MarkAsked = std::function<void(format::MarkRequest)>;
 
   // `number` tells this sender's reports from those of one before it.
   Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
-         std::uint64_t number, Report report);
+         std::uint64_t number, Report report, MarkAsked mark_asked);
   std::uint64_t number() const { return number_; }
 
   // Makes the first connection, so that the command that wants it can say what is wrong. `intent` is kCreate,
@@ -58,6 +60,8 @@ class Sender {
   void let_stream();
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
+  // The answer to a mark that was asked for; nothing is sent when the link is down by now.
+  io::Task<void> answer_mark(format::MarkReply reply);
   // Sends a last message if the link is up, without waiting long for it, and closes the link.
   io::Task<void> say_goodbye(format::LinkMessage message);
 
@@ -112,6 +116,7 @@ class Sender {
   PairRecord record_;
   std::uint64_t number_;
   Report report_;
+  MarkAsked mark_asked_;
   std::shared_ptr<Link> link_;
   WallTime link_since_{};
   std::string last_error_;

@@ -218,7 +218,7 @@ class Pair(TidemarkTest):
         tokyo, osaka = self.pair("db", size="4M")
         tokyo.mark("app", "one", "--wait", "peer")
         for command in (("volume", "create", "app/x", "--size", "1M"), ("volume", "delete", "app/db"),
-                        ("mark", "create", "app", "two"), ("mark", "hold", "app", "one"),
+                        ("journal", "start", "app"), ("mark", "hold", "app", "one"),
                         ("mark", "release", "app", "one")):
             self.assertRefused(osaka.refused(*command), "refused", "say it on the primary, tokyo")
 

@@ -152,6 +152,47 @@ TEST(Link, TheOtherMessagesReadBackEveryField) {
   EXPECT_EQ(*id, LogId(Epoch{3}, 77));
 }
 
+TEST(Link, AMarkAskedForAndItsAnswerReadBackEveryField) {
+  MarkRequest request;
+  request.number = 7;
+  request.at = LogId(Epoch{1}, 42);
+  request.mark.id = "order-4711~1";
+  request.mark.host_time = WallTime{5};
+  request.mark.host = "db1";
+  request.mark.note = "paid";
+  const std::vector<std::byte> asked = encode_mark_request(request);
+  const auto decoded = decode_mark_request(asked);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->number, request.number);
+  EXPECT_EQ(decoded->at, request.at);
+  EXPECT_EQ(decoded->mark, request.mark);
+  MarkReply reply;
+  reply.number = 7;
+  reply.error_code = static_cast<std::uint16_t>(ErrorCode::kExists);
+  reply.error_message = "taken";
+  reply.id = "order-4711";
+  reply.entry = LogId(Epoch{1}, 43);
+  const std::vector<std::byte> answered = encode_mark_reply(reply);
+  const auto back = decode_mark_reply(answered);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(back->number, reply.number);
+  EXPECT_FALSE(back->done);
+  EXPECT_EQ(back->error_code, reply.error_code);
+  EXPECT_EQ(back->error_message, reply.error_message);
+  EXPECT_EQ(back->id, reply.id);
+  EXPECT_EQ(back->entry, reply.entry);
+  for (std::size_t size = 0; size < asked.size(); ++size) {
+    EXPECT_FALSE(decode_mark_request(Bytes(asked).first(size)).ok()) << size;
+  }
+  for (std::size_t size = 0; size < answered.size(); ++size) {
+    EXPECT_FALSE(decode_mark_reply(Bytes(answered).first(size)).ok()) << size;
+  }
+  for (const char* id : {"", "a~", "a~b", "~1", "a b", "a~1/2"}) {
+    request.mark.id = id;
+    EXPECT_FALSE(decode_mark_request(encode_mark_request(request)).ok()) << id;
+  }
+}
+
 TEST(Link, AReasonThatIsTooLongIsCutRatherThanRefusedByThePeer) {
   Suspend suspend;
   suspend.reason.assign(100'000, 'x');
@@ -226,7 +267,7 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
   header.payload_bytes = 4095;
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
   header = LinkHeader();
-  header.type = static_cast<LinkMessage>(11);
+  header.type = static_cast<LinkMessage>(13);
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
 }
 

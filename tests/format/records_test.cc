@@ -98,7 +98,7 @@ TEST(Records, AnyFlippedByteIsRefusedOrAWellFormedRecord) {
 }
 
 TEST(Records, AnUnknownTagIsUnsupported) {
-  for (const unsigned tag : {0u, 8u, 255u}) {
+  for (const unsigned tag : {0u, 9u, 255u}) {
     const std::vector<std::byte> bytes{std::byte(tag)};
     EXPECT_EQ(decode_control(bytes).error().code, ErrorCode::kUnsupported) << tag;
   }

@@ -28,12 +28,25 @@ TEST(LocalRecord, KeepsWhereTheWindowOpened) {
 TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - 16);
+  bytes.resize(bytes.size() - 24);
   const auto decoded = LocalRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->window_start.is_none());
   EXPECT_EQ(decoded->floor, LogId(Epoch{2}, 7));
   EXPECT_EQ(decoded->pair.size(), 9u);
+}
+
+TEST(LocalRecord, OfVersion2KeepsNoLog) {
+  LocalRecord record = sample();
+  record.log_kept_from = LogId(Epoch{2}, 9);
+  std::vector<std::byte> bytes = record.encode();
+  EXPECT_EQ(LocalRecord::decode(bytes)->log_kept_from, LogId(Epoch{2}, 9));
+  bytes[0] = std::byte{2};
+  bytes.resize(bytes.size() - 8);
+  const auto decoded = LocalRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_TRUE(decoded->log_kept_from.is_none());
+  EXPECT_EQ(decoded->window_start, record.window_start);
 }
 
 TEST(LocalRecord, ANegativeRetentionIsRefused) {
@@ -49,7 +62,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{3};
+  bytes[0] = std::byte{4};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 

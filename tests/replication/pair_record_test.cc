@@ -19,6 +19,8 @@ PairRecord sample() {
   record.since = WallTime{123456789};
   record.fork = LogId(Epoch{3}, 77);
   record.needs_copy = true;
+  record.epoch_left = Epoch{2};
+  record.alone = true;
   return record;
 }
 
@@ -36,6 +38,18 @@ TEST(PairRecord, ComesBackAsItWas) {
   EXPECT_EQ(decoded->since.ns, record.since.ns);
   EXPECT_EQ(decoded->fork, record.fork);
   EXPECT_EQ(decoded->needs_copy, record.needs_copy);
+  EXPECT_EQ(decoded->epoch_left, record.epoch_left);
+  EXPECT_EQ(decoded->alone, record.alone);
+}
+
+TEST(PairRecord, OfVersion1LeftTheEpochOfItsFork) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{1};
+  bytes.resize(bytes.size() - 5);
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->epoch_left, Epoch{3});
+  EXPECT_FALSE(decoded->alone);
 }
 
 TEST(PairRecord, TheLongestFitsTheLocalRecord) {
