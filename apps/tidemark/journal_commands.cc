@@ -5,6 +5,9 @@
 
 #include "base/names.h"
 #include "cli.h"
+#include "control/export_file.h"
+#include "output_file.h"
+#include "progress.h"
 #include "show.h"
 #include "table.h"
 
@@ -130,6 +133,106 @@ void add_show(CLI::App& family, Cli& cli) {
   });
 }
 
+// Writes the entries of one page, and checks that the page says what the file has to.
+Result<void> write_page(const control::JournalExportPage& page, control::ExportFileWriter& writer,
+                        OutputFile& file) {
+  std::string_view data = page.data.bytes;
+  for (const control::ExportedEntry& entry : page.entries) {
+    std::uint64_t length = 0;
+    for (const control::ExportedPiece& piece : entry.pieces) length += piece.length_bytes;
+    if (length > data.size()) return fail(ErrorCode::kDamaged, "the node's answer lacks data of its entries");
+    TM_TRY(file.write(writer.entry(entry, data.substr(0, length))));
+    data.remove_prefix(length);
+  }
+  if (!data.empty()) return fail(ErrorCode::kDamaged, "the node's answer has data that belong to no entry");
+  return {};
+}
+
+Result<void> write_entries(Cli& cli, const control::JournalExportInfo& info,
+                           control::ExportFileWriter& writer, OutputFile& file) {
+  Progress progress("exporting");
+  TM_TRY(file.write(writer.begin(info)));
+  control::JournalExportReadRequest request;
+  request.group = info.group;
+  request.id = info.id;
+  for (;;) {
+    if (InterruptsNoted::interrupted()) return fail(ErrorCode::kClosed, "interrupted before the end");
+    TM_TRY_ASSIGN(const control::JournalExportPage page, cli.call(request));
+    TM_TRY(write_page(page, writer, file));
+    progress.show(page.entries_done, info.entries, writer.so_far().data_bytes);
+    if (!page.next_after) break;
+    const std::uint64_t within = page.next_within.value_or(0);
+    if (page.next_after == request.after && within <= request.within_bytes)
+      return fail(ErrorCode::kDamaged, "the node's pages do not advance");
+    request.after = page.next_after;
+    request.within_bytes = within;
+  }
+  TM_TRY(file.write(writer.end()));
+  return file.finish();
+}
+
+Result<void> export_journal(Cli& cli, const control::JournalExportBeginRequest& request,
+                            const std::string& path, bool overwrite) {
+  if (path == "-" && ::isatty(STDOUT_FILENO) == 1)
+    return cli.usage_error("FILE is '-', and standard output is a terminal; send it into a file or a pipe");
+  if (path == "-" && cli.json())
+    return cli.usage_error("FILE '-' leaves no room for -o json on standard output");
+  const InterruptsNoted interrupts;
+  TM_TRY_ASSIGN(OutputFile file, OutputFile::create(path, overwrite));
+  TM_TRY_ASSIGN(const control::JournalExportInfo info, cli.call(request));
+  control::ExportFileWriter writer;
+  const Result<void> written = write_entries(cli, info, writer, file);
+  // The node ends it by itself when it does not hear of it.
+  (void)cli.call(control::JournalExportEndRequest{info.group, info.id});
+  TM_TRY(written);
+  const control::ExportFileEnd& end = writer.so_far();
+  const std::string said = "exported " + std::to_string(end.entries) +
+                           " entries after log:" + info.from.log_id.to_string() +
+                           " up to log:" + info.to.log_id.to_string() + " (" + format_size(end.data_bytes) +
+                           " of data) of " + info.group + " to " + path;
+  if (cli.json()) {
+    cli.print_json(control::Done{said});
+  } else {
+    std::fprintf(stderr, "%s\n", printable(said, 600).c_str());
+  }
+  return {};
+}
+
+void add_export(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::JournalExportBeginRequest request;
+    std::optional<control::ExportedData> data;
+    std::string file;
+    bool force = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      add_command(family, "export", "Write log entries with their data into a file",
+                  "Writes the log entries after one point up to another into a file that needs no node to be "
+                  "read: of each "
+                  "the place, timer value, mark flag, mark id and note, and the data before and after it. "
+                  "The way to --to "
+                  "counts, so that a branch that was left can be exported too. The file is described in "
+                  "docs/formats/journal-export.md; examples/read_journal_export.py lists it, verifies it, "
+                  "and takes an image "
+                  "of one point to the other and back. The points stay readable while the export runs, "
+                  "unless the journal "
+                  "is full and nothing else can go; then it fails. The file appears when it is complete.",
+                  "tidemark journal export app --from before-upgrade --to head upgrade.tmj");
+  add_group(command, options->request.group);
+  add_text(command, "FILE", options->file, "The file to write; - is standard output").required().shown_as("");
+  add_text(command, "--from", options->request.from, "Begin after this point (floor)").shown_as("POINT");
+  add_text(command, "--to", options->request.to, "End with this one (head)").shown_as("POINT");
+  add_word(command, "--data", options->data, "Which data come with the entries (both)");
+  add_text(command, "--volume", options->request.volume,
+           "Only the changes of this volume, and what concerns none: marks, epochs");
+  add_flag(command, "--force", options->force, "Write over an existing file");
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    if (options->data) options->request.data = *options->data;
+    return export_journal(cli, options->request, options->file, options->force);
+  });
+}
+
 }  // namespace
 
 void add_journal_commands(CLI::App& app, Cli& cli) {
@@ -139,6 +242,7 @@ void add_journal_commands(CLI::App& app, Cli& cli) {
   add_stop(*family, cli);
   add_status(*family, cli);
   add_show(*family, cli);
+  add_export(*family, cli);
 }
 
 }  // namespace tidemark::cli

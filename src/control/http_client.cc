@@ -28,7 +28,8 @@ Result<ControlAddress> find_node(const std::string& text) {
               "'" + printable(text) + "' is a file; name a node's data folder or its address");
 }
 
-Result<std::string> ApiClient::exchange(HttpRequest request, std::chrono::seconds time_limit) {
+Result<ApiClient::Answer> ApiClient::exchange(HttpRequest request, std::chrono::seconds time_limit,
+                                              bool octets_wanted) {
   constexpr int kAnyPort = 80;  // not used for a unix socket
   httplib::Client client(address_.is_unix ? address_.path : address_.host,
                          address_.is_unix ? kAnyPort : address_.port);
@@ -41,6 +42,7 @@ Result<std::string> ApiClient::exchange(HttpRequest request, std::chrono::second
   message.path = request.target + (request.target.find('?') == std::string::npos ? "?" : "&") +
                  "timeout_seconds=" + std::to_string(time_limit.count());
   message.headers = {{"Host", "tidemark"}, {"Connection", "close"}};
+  if (octets_wanted) message.headers.emplace("Accept", kOctets);
   if (request.method == "POST" || request.method == "PATCH") {
     message.headers.emplace("Content-Type", "application/json");
     message.body = std::move(request.body);
@@ -61,7 +63,10 @@ Result<std::string> ApiClient::exchange(HttpRequest request, std::chrono::second
     }
   }
   if (result->status != 200) return parse_error(result->body);
-  return std::move(result->body);
+  Answer answer;
+  answer.octets = result->get_header_value("Content-Type") == kOctets;
+  answer.text = std::move(result->body);
+  return answer;
 }
 
 }  // namespace tidemark::control

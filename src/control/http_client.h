@@ -24,12 +24,20 @@ class ApiClient {
   // kTimeLimitSecondsMax), and may do so still. Otherwise the node's own error.
   template <typename Request>
   Result<typename OperationOf<Request>::Reply> call(const Request& request, std::chrono::seconds time_limit) {
-    TM_TRY_ASSIGN(const std::string text, exchange(http_request(request), time_limit));
-    return parse_answer<typename OperationOf<Request>::Reply>(text);
+    using Reply = typename OperationOf<Request>::Reply;
+    TM_TRY_ASSIGN(Answer answer, exchange(http_request(request), time_limit, HasBinaryData<Reply>));
+    if constexpr (HasBinaryData<Reply>) {
+      if (answer.octets) return parse_octets<Reply>(std::move(answer.text));
+    }
+    return parse_answer<Reply>(answer.text);
   }
 
  private:
-  Result<std::string> exchange(HttpRequest request, std::chrono::seconds time_limit);
+  struct Answer {
+    std::string text;
+    bool octets = false;
+  };
+  Result<Answer> exchange(HttpRequest request, std::chrono::seconds time_limit, bool octets_wanted);
 
   const ControlAddress address_;
 };

@@ -155,13 +155,22 @@ Result<void> read_query(const httplib::Request& request, RequestParts& parts,
   return Result<void>{};
 }
 
-Result<std::string> run_operation(Dispatcher& dispatcher, const httplib::Request& request, RouteMatch match) {
+struct OperationAnswer {
+  std::string text;
+  bool octets = false;
+};
+
+Result<OperationAnswer> run_operation(Dispatcher& dispatcher, const httplib::Request& request,
+                                      RouteMatch match) {
   RequestParts parts{std::move(match.texts), request.body};
   std::chrono::seconds time_limit{kTimeLimitSecondsDefault};
   TM_TRY(read_query(request, parts, time_limit));
   TM_TRY_ASSIGN(const std::shared_ptr<JsonCall> call, match.route->make_call(parts));
   TM_TRY(dispatcher.run(call, time_limit));
-  return call->answer();
+  OperationAnswer result;
+  result.octets = call->has_octets() && request.get_header_value("Accept") == kOctets;
+  TM_TRY_ASSIGN(result.text, result.octets ? call->octets() : call->answer());
+  return result;
 }
 
 void serve_operation(Dispatcher& dispatcher, const httplib::Request& request, httplib::Response& response) {
@@ -177,11 +186,15 @@ void serve_operation(Dispatcher& dispatcher, const httplib::Request& request, ht
                                                           "' in this API; see docs/openapi.yaml"));
     return;
   }
-  const Result<std::string> result = run_operation(dispatcher, request, std::move(match));
+  Result<OperationAnswer> result = run_operation(dispatcher, request, std::move(match));
   if (!result.ok()) {
     answer_error(response, result.error());
+  } else if (result->octets) {
+    response.status = 200;
+    response.body = std::move(result->text);
+    response.set_header("Content-Type", std::string(kOctets));
   } else {
-    answer(response, 200, result.value());
+    answer(response, 200, std::move(result->text));
   }
 }
 

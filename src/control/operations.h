@@ -47,6 +47,9 @@ class NodeOperations {
   virtual io::Task<Result<JournalStatus>> journal_status(JournalStatusRequest request) = 0;
   virtual io::Task<Result<JournalShowReply>> journal_show(JournalShowRequest request) = 0;
   virtual io::Task<Result<JournalDataReply>> journal_data(JournalDataRequest request) = 0;
+  virtual io::Task<Result<JournalExportInfo>> journal_export_begin(JournalExportBeginRequest request) = 0;
+  virtual io::Task<Result<JournalExportPage>> journal_export_read(JournalExportReadRequest request) = 0;
+  virtual io::Task<Result<Done>> journal_export_end(JournalExportEndRequest request) = 0;
 
   virtual io::Task<Result<MarkInfo>> mark_create(MarkCreateRequest request) = 0;
   virtual io::Task<Result<MarkListReply>> mark_list(MarkListRequest request) = 0;

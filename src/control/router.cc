@@ -25,6 +25,17 @@ class OperationCall final : public JsonCall {
     return answer_json(result_->value());
   }
 
+  bool has_octets() const override { return HasBinaryData<Reply>; }
+  Result<std::string> octets() const override {
+    TM_ASSERT(result_.has_value());
+    if (!result_->ok()) return result_->error();
+    if constexpr (HasBinaryData<Reply>) {
+      return answer_octets(result_->value());
+    } else {
+      return answer_json(result_->value());
+    }
+  }
+
  private:
   const Request request_;
   std::optional<Result<Reply>> result_;

@@ -10,11 +10,14 @@
 
 namespace tidemark::control {
 
-// A call that knows how to write its result as JSON.
+// A call that knows how to write its result.
 class JsonCall : public Call {
  public:
   // After the call has finished: the answer, or the operation's error.
   virtual Result<std::string> answer() const = 0;
+  // Whether the answer has bytes that can travel as they are, and the answer in that form.
+  virtual bool has_octets() const = 0;
+  virtual Result<std::string> octets() const = 0;
 };
 
 // One row of the table of operations, as the server uses it.

@@ -58,6 +58,12 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "Log entries from a point on")                                                                           \
   X(journal_data, JournalDataRequest, JournalDataReply, "GET",                                               \
     "/v1/groups/{group}/journal/entries/{log_id}/data", "The bytes before or after one log entry")           \
+  X(journal_export_begin, JournalExportBeginRequest, JournalExportInfo, "POST",                              \
+    "/v1/groups/{group}/journal/exports", "Begin to read log entries with their data in bulk")               \
+  X(journal_export_read, JournalExportReadRequest, JournalExportPage, "GET",                                 \
+    "/v1/groups/{group}/journal/exports/{id}", "The next log entries of an export, with their data")         \
+  X(journal_export_end, JournalExportEndRequest, Done, "DELETE", "/v1/groups/{group}/journal/exports/{id}",  \
+    "End an export: its points need not stay readable any longer")                                           \
   X(mark_create, MarkCreateRequest, MarkInfo, "POST", "/v1/groups/{group}/marks", "Take a mark")             \
   X(mark_list, MarkListRequest, MarkListReply, "GET", "/v1/groups/{group}/marks", "Marks, page by page")     \
   X(mark_show, MarkShowRequest, MarkInfo, "GET", "/v1/groups/{group}/marks/{id}", "One mark")                \

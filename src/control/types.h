@@ -19,8 +19,9 @@ namespace tidemark::control {
 
 inline constexpr std::uint32_t kPageLimitDefault = 100;  // rows, entries, marks or runs in one answer
 inline constexpr std::uint32_t kPageLimitMax = 10'000;
-inline constexpr std::uint64_t kJournalDataLengthBytesMax = 1 << 20;  // in one answer of journal_data
-inline constexpr std::size_t kNoteLengthMax = 1024;                   // of a mark's note, in bytes
+inline constexpr std::uint64_t kJournalDataLengthBytesMax = 1 << 20;    // in one answer of journal_data
+inline constexpr std::uint64_t kJournalExportLengthBytesMax = 8 << 20;  // asked of one page of an export
+inline constexpr std::size_t kNoteLengthMax = 1024;                     // of a mark's note, in bytes
 
 // ---- Words that have a fixed set of values. Their text is in types_fields.h.
 
@@ -52,6 +53,7 @@ enum class EntryKind {
 enum class MarkKind { kMark, kName };  // made at its moment, or given to a past point afterwards
 enum class WaitFor { kLocal, kPeer };  // durable here, or received by the peer
 enum class DataSide { kBefore, kAfter };
+enum class ExportedData { kBefore, kAfter, kBoth };
 enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kOther };
 enum class SessionKind { kNbd, kApi, kReplication };
 
@@ -378,6 +380,8 @@ struct JournalEntry {
   std::string note;
   std::string host;
   std::optional<WallTime> host_time;
+  std::optional<std::uint32_t> volume_number;  // VolumeId within the group, where a volume is concerned
+  std::optional<std::uint64_t> size_bytes;     // volume-create, volume-resize: the volume's from here on
 };
 struct JournalShowReply {
   std::vector<JournalEntry> entries;
@@ -399,6 +403,74 @@ struct JournalDataReply {
   std::uint64_t offset_bytes = 0;  // within the entry
   BinaryData data;
   std::optional<std::uint64_t> next;  // `offset_bytes` of the rest
+};
+
+// Entries with their data, many in one answer. The points between `from` and `to` stay readable until the
+// export is ended, nothing has been asked of it for `lease_seconds`, or the journal is full and nothing else
+// in it can go: the next page is refused then, with the reason.
+struct JournalExportBeginRequest {
+  std::string group;
+  std::string from = "floor";  // POINT: entries after it ...
+  std::string to = "head";     // ... up to this one, on the way to it, whatever branch it lies on
+  std::string volume;          // only the changes of this one, and what concerns no volume; empty: of all
+  ExportedData data = ExportedData::kBoth;
+};
+// A volume that exists at one of the two points.
+struct ExportedVolume {
+  std::string volume;
+  std::uint32_t number = 0;
+  std::optional<std::uint64_t> size_bytes_from;  // absent: it does not exist there
+  std::optional<std::uint64_t> size_bytes_to;
+};
+struct JournalExportInfo {
+  std::string id;
+  std::string group;
+  std::string identity;  // of the group
+  std::string node;
+  PointInfo from;
+  PointInfo to;
+  ExportedData data = ExportedData::kBoth;
+  std::string volume;                   // the one that was asked for
+  std::vector<ExportedVolume> volumes;  // at the two points
+  std::uint64_t entries = 0;            // between the points, those of other volumes included
+  std::uint32_t lease_seconds = 0;
+};
+struct JournalExportReadRequest {
+  std::string group;
+  std::string id;
+  std::optional<LogId> after;            // entries after this one; default: from the first on
+  std::uint64_t within_bytes = 0;        // so much of the first one's range has been had
+  std::uint64_t length_bytes = 4 << 20;  // about so many bytes of data; at least one entry comes
+};
+// Bytes of an entry's range just before or just after it.
+struct ExportedPiece {
+  DataSide side = DataSide::kBefore;
+  std::uint64_t offset_bytes = 0;  // in the volume
+  std::uint64_t length_bytes = 0;
+};
+struct ExportedEntry {
+  JournalEntry entry;
+  bool continued = false;  // the entry was begun before; these are more of its pieces
+  // In the order of their bytes in the page. What no piece of a side gives is zeroes.
+  std::vector<ExportedPiece> pieces;
+};
+struct JournalExportPage {
+  std::vector<ExportedEntry> entries;
+  BinaryData data;                  // the bytes of all pieces, one after the other
+  std::uint64_t entries_done = 0;   // of `entries` of JournalExportInfo
+  std::optional<LogId> next_after;  // there is more: ask again with these two
+  std::optional<std::uint64_t> next_within;
+};
+struct JournalExportEndRequest {
+  std::string group;
+  std::string id;
+};
+// The last record of a file that holds an export: see docs/formats/journal-export.md.
+struct ExportFileEnd {
+  std::uint64_t records = 0;  // of entries, those that continue one included
+  std::uint64_t entries = 0;
+  std::uint64_t data_bytes = 0;
+  std::optional<LogId> last;  // the last entry in the file
 };
 
 // ---- marks

@@ -57,6 +57,7 @@ inline constexpr Rule kMarkIdRule = Rule::name("mark id", kMarkIdLengthMax);
 inline constexpr Rule kKnownMarkIdRule = Rule::token("mark id", kKnownMarkIdLengthMax);
 inline constexpr Rule kPointRule = Rule::token("point", kKnownMarkIdLengthMax + 5);
 inline constexpr Rule kNoteRule = Rule::text("note", kNoteLengthMax);
+inline constexpr Rule kJournalExportIdRule = Rule::name("export id");
 inline constexpr Rule kLimitRule = Rule::number(1, kPageLimitMax);
 inline constexpr Rule kVolumeSizeRule = Rule::number(kBlockSizeBytes, 1ull << 60);
 inline constexpr Rule kJournalSizeRule = Rule::number(1 << 20, 1ull << 60);
@@ -121,6 +122,10 @@ TM_WORDS(WaitFor, 2) {
 }
 TM_WORDS(DataSide, 2) {
   return {{{DataSide::kBefore, "before"}, {DataSide::kAfter, "after"}}};
+}
+TM_WORDS(ExportedData, 3) {
+  return {
+      {{ExportedData::kBefore, "before"}, {ExportedData::kAfter, "after"}, {ExportedData::kBoth, "both"}}};
 }
 TM_WORDS(BranchOrigin, 5) {
   return {{{BranchOrigin::kFirst, "first"},
@@ -431,6 +436,8 @@ TM_FIELDS(JournalEntry) {
   v.field("note", r.note);
   v.field("host", r.host);
   v.field("host_time", r.host_time);
+  v.field("volume_number", r.volume_number);
+  v.field("size_bytes", r.size_bytes);
 }
 TM_FIELDS(JournalShowReply) {
   v.field("entries", r.entries);
@@ -448,6 +455,66 @@ TM_FIELDS(JournalDataReply) {
   v.field("offset_bytes", r.offset_bytes);
   v.field("data", r.data);
   v.field("next", r.next);
+}
+TM_FIELDS(JournalExportBeginRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("from", r.from, kPointRule);
+  v.field("to", r.to, kPointRule);
+  v.field("volume", r.volume, Rule::name_or_empty("volume name"));
+  v.field("data", r.data);
+}
+TM_FIELDS(ExportedVolume) {
+  v.field("volume", r.volume);
+  v.field("number", r.number);
+  v.field("size_bytes_from", r.size_bytes_from);
+  v.field("size_bytes_to", r.size_bytes_to);
+}
+TM_FIELDS(JournalExportInfo) {
+  v.field("id", r.id);
+  v.field("group", r.group);
+  v.field("identity", r.identity);
+  v.field("node", r.node);
+  v.field("from", r.from);
+  v.field("to", r.to);
+  v.field("data", r.data);
+  v.field("volume", r.volume);
+  v.field("volumes", r.volumes);
+  v.field("entries", r.entries);
+  v.field("lease_seconds", r.lease_seconds);
+}
+TM_FIELDS(JournalExportReadRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.required("id", r.id, kJournalExportIdRule);
+  v.field("after", r.after);
+  v.field("within_bytes", r.within_bytes);
+  v.field("length_bytes", r.length_bytes, Rule::number(1, kJournalExportLengthBytesMax));
+}
+TM_FIELDS(ExportedPiece) {
+  v.field("side", r.side);
+  v.field("offset_bytes", r.offset_bytes);
+  v.field("length_bytes", r.length_bytes);
+}
+TM_FIELDS(ExportedEntry) {
+  v.field("entry", r.entry);
+  v.field("continued", r.continued);
+  v.field("pieces", r.pieces);
+}
+TM_FIELDS(JournalExportPage) {
+  v.field("entries", r.entries);
+  v.field("data", r.data);
+  v.field("entries_done", r.entries_done);
+  v.field("next_after", r.next_after);
+  v.field("next_within", r.next_within);
+}
+TM_FIELDS(JournalExportEndRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.required("id", r.id, kJournalExportIdRule);
+}
+TM_FIELDS(ExportFileEnd) {
+  v.field("records", r.records);
+  v.field("entries", r.entries);
+  v.field("data_bytes", r.data_bytes);
+  v.field("last", r.last);
 }
 
 TM_FIELDS(MarkCreateRequest) {

@@ -620,6 +620,8 @@ TM_INSTANTIATE_ANSWER(Done)
 TM_INSTANTIATE_ANSWER(GroupInfo)
 TM_INSTANTIATE_ANSWER(GroupListReply)
 TM_INSTANTIATE_ANSWER(JournalDataReply)
+TM_INSTANTIATE_ANSWER(JournalExportInfo)
+TM_INSTANTIATE_ANSWER(JournalExportPage)
 TM_INSTANTIATE_ANSWER(JournalShowReply)
 TM_INSTANTIATE_ANSWER(JournalStatus)
 TM_INSTANTIATE_ANSWER(MarkInfo)
@@ -633,5 +635,13 @@ TM_INSTANTIATE_ANSWER(TableReply)
 TM_INSTANTIATE_ANSWER(VolumeInfo)
 TM_INSTANTIATE_ANSWER(VolumeListReply)
 #undef TM_INSTANTIATE_ANSWER
+
+template <typename T>
+std::string json_text(const T& value) {
+  return dump(write(value), -1);
+}
+template std::string json_text(const JournalExportInfo& value);
+template std::string json_text(const ExportedEntry& value);
+template std::string json_text(const ExportFileEnd& value);
 
 }  // namespace tidemark::control

@@ -8,6 +8,7 @@
 #include "group/core.h"
 #include "group/data_path.h"
 #include "group/destager.h"
+#include "group/journal_export.h"
 #include "group/points.h"
 #include "group/view.h"
 
@@ -155,6 +156,10 @@ class Group {
   io::Task<Result<std::vector<ShownEntry>>> show_entries(LogId after, std::size_t entries_max);
   // The bytes at the place of one entry just before or just after it: `blocks` within the entry's range.
   io::Task<Result<Buffer>> entry_data(LogId id, VolumeId volume, BlockRange blocks, bool before);
+  // The entries after `from` up to `to` with their data. `volume`: only the changes of that one; empty: of all.
+  // kInvalid when `from` does not lie on the way to `to`, kNotFound without such a volume at either point.
+  io::Task<Result<std::unique_ptr<JournalExport>>> begin_export(std::string from, std::string to,
+                                                                std::string volume, ExportSides sides);
   // Runs of blocks from `begin` on whose content differs between two readable points; at most `runs_max`.
   io::Task<Result<std::vector<ChangedRun>>> diff(VolumeId volume, LogId from, LogId to, BlockRange blocks,
                                                  std::size_t runs_max);

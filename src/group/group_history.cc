@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/names.h"
 #include "group/group.h"
 
 namespace tidemark::group {
@@ -93,6 +94,33 @@ io::Task<Result<Buffer>> Group::entry_data(LogId id, VolumeId volume, BlockRange
   Buffer out = Buffer::allocate(blocks.count() * kBlockSizeBytes);
   TM_CO_TRY(co_await data_.read(volume, core_.path_to(point), blocks.begin * kBlockSizeBytes, out, false));
   co_return out;
+}
+
+io::Task<Result<std::unique_ptr<JournalExport>>> Group::begin_export(std::string from, std::string to,
+                                                                     std::string volume, ExportSides sides) {
+  TM_CO_TRY_ASSIGN(const ResolvedPoint end, co_await points_.resolve(to, false));
+  const PointPin pin_end = PointPin::of_view(&core_, end.at);
+  TM_CO_TRY_ASSIGN(const ResolvedPoint begin, co_await points_.resolve(from, false));
+  const index::EpochTree& epochs = core_.state.epochs();
+  if (!epochs.is_ancestor(begin.at, end.at)) {
+    co_return fail(ErrorCode::kInvalid, "log:" + begin.at.to_string() + " (" + printable(from, 140) +
+                                            ") is not on the way to log:" + end.at.to_string() + " (" +
+                                            printable(to, 140) +
+                                            "); the last point that both have behind them is log:" +
+                                            epochs.common_ancestor(begin.at, end.at).to_string());
+  }
+  std::optional<VolumeId> only;
+  if (!volume.empty()) {
+    TM_CO_TRY(validate_name("volume name", volume));
+    auto shape = core_.state.find_volume(volume, end.at);
+    if (!shape.has_value()) shape = core_.state.find_volume(volume, begin.at);
+    if (!shape.has_value()) {
+      co_return fail(ErrorCode::kNotFound,
+                     "group '" + core_.name() + "' had no volume '" + volume + "' at either point");
+    }
+    only = shape->id;
+  }
+  co_return std::make_unique<JournalExport>(core_, data_, begin, end, only, sides);
 }
 
 io::Task<Result<std::uint64_t>> Group::count_differing(VolumeId volume, LogId from, LogId to,

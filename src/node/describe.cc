@@ -70,12 +70,17 @@ void describe_record(const group::Group& group, LogId id, const format::ControlR
       info.note = "continues after log:" + opened->parent.to_string();
   } else if (const auto* created = std::get_if<format::VolumeCreated>(&record)) {
     info.volume = created->name;
+    info.volume_number = created->volume.value;
+    info.size_bytes = created->size_bytes;
     info.note = "size " + format_size(created->size_bytes);
   } else if (const auto* resized = std::get_if<format::VolumeResized>(&record)) {
     info.volume = name_at(group, resized->volume, id);
+    info.volume_number = resized->volume.value;
+    info.size_bytes = resized->size_bytes;
     info.note = "size " + format_size(resized->size_bytes);
   } else if (const auto* deleted = std::get_if<format::VolumeDeleted>(&record)) {
     info.volume = name_at(group, deleted->volume, id.previous());
+    info.volume_number = deleted->volume.value;
   } else if (const auto* named = std::get_if<format::PointNamed>(&record)) {
     info.mark_id = named->mark.id;
     info.note = named->mark.note;
@@ -332,7 +337,9 @@ control::JournalEntry Node::entry_info(const group::Group& group, const group::S
                              .mark_id = {},
                              .note = {},
                              .host = {},
-                             .host_time = {}};
+                             .host_time = {},
+                             .volume_number = {},
+                             .size_bytes = {}};
   switch (shown.entry.kind) {
     case format::EntryKind::kWrite:
       info.kind = control::EntryKind::kWrite;
@@ -363,6 +370,7 @@ control::JournalEntry Node::entry_info(const group::Group& group, const group::S
     }
   }
   info.volume = name_at(group, shown.entry.volume, shown.id);
+  info.volume_number = shown.entry.volume.value;
   info.offset_bytes = shown.entry.blocks.begin * kBlockSizeBytes;
   info.length_bytes = shown.entry.blocks.count() * kBlockSizeBytes;
   return info;

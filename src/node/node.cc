@@ -45,6 +45,7 @@ Node::~Node() {
   // Connections and pairs hold groups; groups hold the pool.
   nbd_server_ = nullptr;
   pairs_ = nullptr;
+  journal_exports_.clear();
   groups_.clear();
 }
 
@@ -101,6 +102,7 @@ io::Task<Result<void>> Node::stop() {
   co_await nbd_server_->stop();
   co_await pairs_->stop();
   co_await tasks_.join();
+  journal_exports_.clear();
   if (catalog_ != nullptr) {
     auto written = co_await write_rows();
     if (!written.ok()) log_("catalogue-behind", log_field("reason", written.error().message));
@@ -267,6 +269,7 @@ GroupHandle Node::unregister_group(const std::string& name) {
   projected_.erase(name);
   out_of_space_.erase(name);
   stopped_.erase(name);
+  std::erase_if(journal_exports_, [&](const auto& entry) { return entry.second->group == group; });
   return group;
 }
 

@@ -123,6 +123,11 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::JournalStatus>> journal_status(control::JournalStatusRequest request) override;
   io::Task<Result<control::JournalShowReply>> journal_show(control::JournalShowRequest request) override;
   io::Task<Result<control::JournalDataReply>> journal_data(control::JournalDataRequest request) override;
+  io::Task<Result<control::JournalExportInfo>> journal_export_begin(
+      control::JournalExportBeginRequest request) override;
+  io::Task<Result<control::JournalExportPage>> journal_export_read(
+      control::JournalExportReadRequest request) override;
+  io::Task<Result<control::Done>> journal_export_end(control::JournalExportEndRequest request) override;
   io::Task<Result<control::MarkInfo>> mark_create(control::MarkCreateRequest request) override;
   io::Task<Result<control::MarkListReply>> mark_list(control::MarkListRequest request) override;
   io::Task<Result<control::MarkInfo>> mark_show(control::MarkShowRequest request) override;
@@ -146,6 +151,14 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
     std::string reason{};
     WallTime since{};
   };
+  // Log entries that a client reads in bulk, page by page. It goes when the client says so, asks for nothing
+  // for a while, or the group is deleted.
+  struct JournalExport {
+    GroupHandle group{};
+    std::unique_ptr<group::JournalExport> entries{};
+    MonotonicTime asked_for{};
+    std::uint32_t pages_under_way = 0;
+  };
   using ExportHandle = std::list<OpenExport>::iterator;
   friend class ExportRegistration;
   friend class LiveTarget;
@@ -158,6 +171,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
+  Result<std::shared_ptr<JournalExport>> require_journal_export(const std::string& group,
+                                                                const std::string& id) const;
+  io::Task<void> end_idle_journal_export(std::string id);
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
   Result<void> check_disposable(const group::Group& group) const;
@@ -173,6 +189,10 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::BranchInfo branch_info(const group::Group& group, const index::EpochInfo& info) const;
   std::optional<control::PairStatus> pair_info(const group::Group& group) const;
   control::JournalEntry entry_info(const group::Group& group, const group::ShownEntry& shown) const;
+  control::JournalExportInfo export_info(const group::Group& group,
+                                         const group::JournalExport& entries) const;
+  control::JournalExportPage export_page(const group::Group& group, const group::JournalExport& entries,
+                                         const group::ExportPage& page) const;
   std::vector<control::Problem> problems() const;
   control::NodeStatus node_info() const;
   control::SessionsReply sessions_info() const;
@@ -195,6 +215,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::map<std::string, GroupHandle> groups_;
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
+  std::map<std::string, std::shared_ptr<JournalExport>> journal_exports_;  // by id
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;

@@ -189,6 +189,9 @@ info:
     answers only ever gain members. Requests are checked in full: an unknown key is refused by name. A body is
     JSON of at most 1 MiB with Content-Type application/json and a Content-Length.
 
+    An answer that has bytes (`data`) holds them in base64. Asked with `Accept: application/octet-stream`, it is the
+    JSON with an empty `data`, a line feed, and then the bytes as they are.
+
     A POINT is a mark id, time:RFC3339, log:EPOCH.SEQ, head or floor. Members whose name ends in _bytes are bytes,
     _ns nanoseconds, _seconds seconds. A member that is absent from an answer is not known or does not apply.
 servers:

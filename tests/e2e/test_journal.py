@@ -2,8 +2,14 @@
 """Log entries: what each says, and the data before and after it."""
 
 import base64
+import os
+import signal
+import subprocess
+import sys
 
-from tidemark_testing import BLOCK, TidemarkTest, main
+from tidemark_testing import BLOCK, MIB, PROGRAMS, ROOT, Connection, Model, TidemarkTest, first_difference, main
+
+READER = os.path.join(ROOT, "examples/read_journal_export.py")
 
 
 class Journal(TidemarkTest):
@@ -44,6 +50,125 @@ class Journal(TidemarkTest):
         runs = tokyo.cli("diff", "app/db", "--from", "one", "--to", "two")["runs"]
         self.assertEqual([(run["offset_bytes"], run["length_bytes"]) for run in runs], [(4 * BLOCK, 2 * BLOCK)])
         self.assertEqual(tokyo.cli("diff", "app/db", "--from", "two", "--to", "two")["runs"], [])
+
+    # ---- export
+
+    def reader(self, *arguments, status=0):
+        """What the reader of exports says; it has no node."""
+        done = subprocess.run([sys.executable, READER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              check=False, text=True)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    def image(self, name, contents):
+        with open(self.path(name), "wb") as file:
+            file.write(contents)
+        return self.path(name)
+
+    def assertImage(self, name, contents):
+        with open(self.path(name), "rb") as file:
+            difference = first_difference(bytes(contents), file.read())
+        self.assertIsNone(difference, f"{name}: {difference}")
+
+    def scribbled(self, tokyo, count=150):
+        """A group with random writes between marks "one" and "two"; the contents at both."""
+        tokyo.create("app", "db", size="8M")
+        model = Model(8 * MIB, seed=7)
+        with Connection(tokyo, "app/db") as handle:
+            model.scribble(handle, 60)
+            tokyo.mark("app", "one", "--note", "the first")
+            one = model.snapshot()
+            model.scribble(handle, count)
+            tokyo.mark("app", "two")
+        return one, model.snapshot()
+
+    def test_an_export_takes_an_image_of_one_point_to_the_other_and_back(self):
+        tokyo = self.node()
+        one, two = self.scribbled(tokyo)
+        tokyo.cli("journal", "export", "app", "--from", "one", "--to", "two", self.path("x"))
+        self.assertIn("whole: ", self.reader("verify", self.path("x")))
+        self.image("image", one)
+        self.reader("redo", self.path("x"), "db", self.path("image"))
+        self.assertImage("image", two)
+        self.reader("undo", self.path("x"), "db", self.path("image"))
+        self.assertImage("image", one)
+        # With one side only one way is left.
+        tokyo.cli("journal", "export", "app", "--from", "one", "--to", "two", "--data", "after", self.path("after"))
+        self.reader("redo", self.path("after"), "db", self.path("image"))
+        self.assertImage("image", two)
+        self.assertIn("data before are needed", self.reader("undo", self.path("after"), "db", self.path("image"),
+                                                            status=1))
+        listed = self.reader("list", self.path("x"))
+        self.assertRegex(listed, r"\n[0-9.]+  20\S+Z  mark  \*  two")
+        self.assertRegex(listed, r"\n[0-9.]+  20\S+Z  write  -  db \d+\+\d+")
+
+    def test_an_export_goes_on_a_branch_that_was_left(self):
+        tokyo = self.node()
+        one, two = self.scribbled(tokyo)
+        tokyo.cli("restore", "app", "--to", "one")
+        tokyo.write("app/db", 0, b"z" * BLOCK)
+        tokyo.cli("journal", "export", "app", "--from", "one", "--to", "two", self.path("x"))
+        self.image("image", one)
+        self.reader("redo", self.path("x"), "db", self.path("image"))
+        self.assertImage("image", two)
+        self.assertRefused(tokyo.refused("journal", "export", "app", "--from", "two", self.path("y")), "invalid",
+                           "is not on the way to")
+        self.assertFalse(os.path.exists(self.path("y")))
+
+    def test_volumes_are_told_apart_and_sizes_change(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", "logs", size="4M")
+        tokyo.write("app/db", 0, b"1" * BLOCK)
+        tokyo.mark("app", "one")
+        tokyo.write("app/logs", 0, b"2" * BLOCK)
+        tokyo.cli("volume", "resize", "app/db", "--size", "6M")
+        tokyo.write("app/db", 5 * MIB, b"3" * BLOCK)
+        tokyo.cli("volume", "resize", "app/db", "--size", "5M", "--shrink")
+        tokyo.mark("app", "two")
+        tokyo.cli("journal", "export", "app", "--from", "one", "--to", "two", "--volume", "db", self.path("x"))
+        self.assertNotIn("logs", self.reader("list", self.path("x")))
+        self.image("image", tokyo.read("app/db@one"))
+        self.reader("redo", self.path("x"), "db", self.path("image"))
+        self.assertImage("image", tokyo.read("app/db@two"))
+        self.reader("undo", self.path("x"), "db", self.path("image"))
+        self.assertImage("image", tokyo.read("app/db@one"))
+        self.assertIn("it is none of that point", self.reader("undo", self.path("x"), "db", self.path("image"), status=1))
+        self.assertIn("nothing of a volume 'logs'", self.reader("redo", self.path("x"), "logs", self.path("image"),
+                                                                status=1))
+
+    def test_an_export_that_is_cut_or_changed_is_recognised(self):
+        tokyo = self.node()
+        self.scribbled(tokyo, count=20)
+        done = subprocess.run([f"{PROGRAMS}/tidemark", "--node", tokyo.folder, "journal", "export", "app", "-"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+        whole = done.stdout
+        self.image("x", whole)
+        self.reader("verify", self.path("x"))
+        for cut in (10, 40, len(whole) // 2, len(whole) - 200, len(whole) - 1):
+            self.image("x", whole[:cut])
+            self.assertIn("cut off", self.reader("verify", self.path("x"), status=1))
+        for at in (100, len(whole) // 2, len(whole) - 30):
+            self.image("x", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+            self.assertRegex(self.reader("verify", self.path("x"), status=1), "does not match its checksum|cut off|length")
+        self.image("x", whole + b"x")
+        self.assertIn("behind its end", self.reader("verify", self.path("x"), status=1))
+
+    def test_a_file_is_not_written_over_nor_left_half(self):
+        tokyo = self.node()
+        self.scribbled(tokyo, count=5)
+        self.image("x", b"mine")
+        self.assertRefused(tokyo.refused("journal", "export", "app", self.path("x")), "exists", "--force")
+        self.assertImage("x", b"mine")
+        tokyo.cli("journal", "export", "app", "--force", self.path("x"))
+        self.reader("verify", self.path("x"))
+        # A node that dies half way.
+        tokyo.process.send_signal(signal.SIGSTOP)
+        client = subprocess.Popen([f"{PROGRAMS}/tidemark", "--node", tokyo.folder, "journal", "export", "app",
+                                   self.path("y")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        tokyo.kill()
+        _, said = client.communicate()
+        self.assertNotEqual(client.returncode, 0, said)
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("y")], [])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 // One node alone.
 
+#include <algorithm>
+
 #include "pair_bench.h"
 
 namespace tidemark::node {
@@ -75,6 +77,62 @@ TEST(Node, ADeletionThatNeedsForceSaysEverythingThatForceWillDo) {
   // The peer goes on by itself.
   ASSERT_TRUE(bench.wait_for([&] { return bench.b.group().local().pair.empty(); }));
   EXPECT_TRUE(bench.write(bench.b, "data", 1, 1).ok());
+}
+
+TEST(Node, AJournalExportKeepsItsPointsWhileItIsReadAndEndsWhenNobodyAsks) {
+  PairBench bench(48);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_TRUE(bench.mark(bench.a, "a").ok());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 7).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "b").ok());
+  control::JournalExportBeginRequest begin;
+  begin.group = kGroup;
+  begin.from = "a";
+  begin.to = "b";
+  const auto info = bench.run(bench.a.node->journal_export_begin(begin));
+  ASSERT_TRUE(info.ok()) << info.error().message;
+  EXPECT_EQ(info->entries, 2u);
+  ASSERT_EQ(info->volumes.size(), 1u);
+  EXPECT_EQ(info->volumes[0].volume, "data");
+  control::JournalExportReadRequest read;
+  read.group = kGroup;
+  read.id = info->id;
+  const auto pinned = [&] {
+    const auto pins = bench.a.group().pins();
+    return std::any_of(pins.begin(), pins.end(),
+                       [](const auto& pin) { return std::string(pin.kind) == "view"; });
+  };
+  for (int i = 0; i < 3; ++i) {
+    bench.world.run_for(Duration::seconds(info->lease_seconds - 1));
+    const auto page = bench.run(bench.a.node->journal_export_read(read));
+    ASSERT_TRUE(page.ok()) << page.error().message;
+    ASSERT_EQ(page->entries.size(), 2u);
+    EXPECT_EQ(page->entries[1].entry.mark_id, "b");
+    EXPECT_EQ(page->data.bytes.size(), kBlockSizeBytes) << "what was zeroes before needs no bytes";
+    EXPECT_FALSE(page->next_after.has_value());
+    EXPECT_EQ(page->entries_done, 2u);
+    EXPECT_TRUE(pinned());
+  }
+  bench.world.run_for(Duration::seconds(info->lease_seconds + 1));
+  EXPECT_FALSE(pinned());
+  const auto gone = bench.run(bench.a.node->journal_export_read(read));
+  ASSERT_FALSE(gone.ok());
+  EXPECT_EQ(gone.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(gone.error().message.find("begin it anew"), std::string::npos) << gone.error().message;
+
+  // One that is ended, and one whose group goes.
+  const auto second = bench.run(bench.a.node->journal_export_begin(begin));
+  ASSERT_TRUE(second.ok());
+  control::JournalExportEndRequest end;
+  end.group = kGroup;
+  end.id = second->id;
+  EXPECT_TRUE(bench.run(bench.a.node->journal_export_end(end)).ok());
+  EXPECT_FALSE(pinned());
+  ASSERT_TRUE(bench.run(bench.a.node->journal_export_begin(begin)).ok());
+  control::GroupDeleteRequest remove;
+  remove.group = kGroup;
+  remove.force = true;
+  EXPECT_TRUE(bench.run(bench.a.node->group_delete(remove)).ok());
 }
 
 TEST(Node, MarksThatARestoreLeavesStandInTheirOrder) {
