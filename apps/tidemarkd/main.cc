@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "base/log_field.h"
+#include "base/out_of_memory.h"
 #include "control/http_server.h"
 #include "node/node.h"
 #include "options.h"
@@ -275,5 +276,6 @@ int run(int argc, char** argv) {
 }  // namespace tidemark
 
 int main(int argc, char** argv) {
+  tidemark::end_process_when_out_of_memory();
   return tidemark::run(argc, argv);
 }

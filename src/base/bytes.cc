@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/out_of_memory.h"
+
 namespace tidemark {
 
 // The count lives apart from the bytes, so that the bytes keep their alignment without a hole.
@@ -20,7 +22,7 @@ Buffer Buffer::allocate(std::size_t size_bytes) {
   const std::size_t rounded = (size_bytes + 4095) & ~std::size_t{4095};
   buffer.control_ = new Control;
   buffer.control_->memory = static_cast<std::byte*>(std::aligned_alloc(4096, rounded));
-  TM_ASSERT(buffer.control_->memory != nullptr);
+  if (buffer.control_->memory == nullptr) end_out_of_memory();
   buffer.data_ = buffer.control_->memory;
   buffer.size_ = size_bytes;
   return buffer;

@@ -2,7 +2,8 @@
 
 #include <array>
 #include <cstdlib>
-#include <new>
+
+#include "base/out_of_memory.h"
 
 namespace tidemark::io::detail {
 namespace {
@@ -45,7 +46,7 @@ void* allocate_frame(std::size_t size_bytes) {
     size_bytes = size_class * kClassBytes;
   }
   void* memory = std::malloc(size_bytes);
-  if (memory == nullptr) throw std::bad_alloc();
+  if (memory == nullptr) end_out_of_memory();
   return memory;
 }
 
