@@ -41,6 +41,11 @@ void show_restore(const control::RestoreRequest& request, const control::Restore
   facts.add("point", point_text(reply.target));
   facts.add("leaves", point_text(reply.from));
   if (reply.new_epoch) facts.add("new epoch", std::to_string(*reply.new_epoch));
+  if (reply.from_peer) {
+    std::uint64_t bytes = 0;
+    for (const control::VolumeChange& change : reply.volumes) bytes += change.bytes_differing.value_or(0);
+    facts.add(reply.dry_run ? "would come from the peer" : "came from the peer", format_size(bytes));
+  }
   facts.add("left on the old branch", counted(reply.entries_left, "entry", "entries") + ", " +
                                           counted(reply.marks_left, "mark", "marks"));
   std::string marks;
@@ -67,21 +72,32 @@ void show_restore(const control::RestoreRequest& request, const control::Restore
 
 void add_restore(CLI::App& app, Cli& cli) {
   auto request = std::make_shared<control::RestoreRequest>();
-  CLI::App* command = add_command(app, "restore", "Bring a group back to a point",
-                                  "Brings all volumes of a group back to exactly what they were at a point. "
-                                  "It costs one log entry, whatever the size, "
-                                  "and is undone by restoring to the point that was left. It is refused "
-                                  "while a writer is connected; --force "
-                                  "disconnects writers and keeps the exports closed until `group open`. "
-                                  "--dry-run says what would change.",
-                                  "tidemark restore app --to before-upgrade --dry-run");
+  auto from = std::make_shared<std::string>();
+  CLI::App* command =
+      add_command(app, "restore", "Bring a group back to a point",
+                  "Brings all volumes of a group back to exactly what they were at a point. "
+                  "It costs one log entry, whatever the size, "
+                  "and is undone by restoring to the point that was left. It is refused "
+                  "while a writer is connected; --force "
+                  "disconnects writers and keeps the exports closed until `group open`. "
+                  "--dry-run says what would change. On a primary in PAIR, a point that only "
+                  "the secondary can still show is restored from there: the blocks that differ "
+                  "come over the link, and a restore that is cut off leaves what was there. "
+                  "--from peer asks for that by name, --from here refuses it.",
+                  "tidemark restore app --to before-upgrade --dry-run");
   add_group(command, request->group);
   add_text(command, "--to", request->point, "The point").required().shown_as("POINT");
   add_flag(command, "--before", request->before, "The state just before that entry, not just after");
   add_flag(command, "--dry-run", request->dry_run,
            "Only say what would change, what would be left and who is connected");
   add_flag(command, "--force", request->force, "Disconnect writers");
-  on_chosen(cli, command, [&cli, request] {
+  add_text(command, "--from", *from, "peer: with the blocks of the other node of the pair; here: never")
+      .shown_as("NODE");
+  on_chosen(cli, command, [&cli, request, from]() -> Result<void> {
+    if (!from->empty() && *from != "peer" && *from != "here") {
+      return cli.usage_error("--from takes peer or here, not '" + printable(*from) + "'");
+    }
+    if (!from->empty()) request->from_peer = *from == "peer";
     return cli.ask(*request, [&](const control::RestoreReply& reply) { show_restore(*request, reply); });
   });
 }

@@ -523,6 +523,9 @@ struct RestoreRequest {
   bool before = false;   // the state just before that entry
   bool dry_run = false;  // only say what would happen
   bool force = false;    // disconnect writers; exports stay closed until `group open`
+  // True: with the blocks of the other node, though this one could show the point. False: never so. Absent: where
+  // this node cannot show it.
+  std::optional<bool> from_peer;
 };
 struct VolumeChange {
   std::string volume;
@@ -542,6 +545,7 @@ struct RestoreReply {
   std::vector<std::string> marks_left_ids;  // the newest of them, at most kPageLimitDefault
   std::vector<std::string> writers;         // connected clients that can write
   bool exports_closed = false;              // until `group open`
+  bool from_peer = false;                   // the blocks that differ come, or came, from the other node
 };
 
 struct BranchInfo {

@@ -563,6 +563,7 @@ TM_FIELDS(RestoreRequest) {
   v.field("before", r.before);
   v.field("dry_run", r.dry_run);
   v.field("force", r.force);
+  v.field("from_peer", r.from_peer);
 }
 TM_FIELDS(VolumeChange) {
   v.field("volume", r.volume);
@@ -582,6 +583,7 @@ TM_FIELDS(RestoreReply) {
   v.field("marks_left_ids", r.marks_left_ids);
   v.field("writers", r.writers);
   v.field("exports_closed", r.exports_closed);
+  v.field("from_peer", r.from_peer);
 }
 TM_FIELDS(BranchInfo) {
   v.field("group", r.group);

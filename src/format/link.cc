@@ -45,7 +45,7 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
     return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
   }
-  if (type < 1 || type > 12 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
+  if (type < 1 || type > 14 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
       header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
     return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
   }
@@ -105,7 +105,7 @@ Result<Hello> decode_hello(Bytes bytes) {
   hello.retain_ns = in.i64();
   const Bytes state = in.raw(in.u32());
   hello.state.assign(state.begin(), state.end());
-  if (!in.done() || intent < 1 || intent > 6 || overrules > 1 || hello.retain_ns < 0)
+  if (!in.done() || intent < 1 || intent > 7 || overrules > 1 || hello.retain_ns < 0)
     return malformed("hello");
   hello.intent = static_cast<HelloIntent>(intent);
   TM_TRY(validate_name("node name", hello.node_name));
@@ -251,6 +251,98 @@ Result<MarkReply> decode_mark_reply(Bytes bytes) {
     return malformed("mark reply");
   }
   return reply;
+}
+
+std::vector<std::byte> encode_query(const Query& query) {
+  Encoder out;
+  out.u8(static_cast<std::uint8_t>(query.kind));
+  out.text(query.point);
+  out.u8(query.before ? 1 : 0);
+  out.u64(query.at.raw());
+  out.u64(query.from.raw());
+  out.u32(query.volume.value);
+  out.u64(query.blocks.begin);
+  out.u64(query.blocks.end);
+  return out.take();
+}
+
+Result<Query> decode_query(Bytes bytes) {
+  Decoder in(bytes);
+  Query query;
+  const std::uint8_t kind = in.u8();
+  query.point = in.text(kQueryPointBytesMax);
+  const std::uint8_t before = in.u8();
+  query.before = before != 0;
+  query.at = LogId::from_raw(in.u64());
+  query.from = LogId::from_raw(in.u64());
+  query.volume.value = in.u32();
+  query.blocks.begin = in.u64();
+  query.blocks.end = in.u64();
+  if (!in.done() || kind < 1 || kind > 3 || before > 1 || query.blocks.begin > query.blocks.end ||
+      query.blocks.end > (1ull << 44)) {
+    return malformed("query");
+  }
+  query.kind = static_cast<QueryKind>(kind);
+  return query;
+}
+
+std::vector<std::byte> encode_answer(const Answer& answer) {
+  TM_ASSERT(answer.runs.size() <= kQueryRunsMax && answer.volumes.size() <= kLinkUnitsMax);
+  Encoder out;
+  out.u8(answer.done ? 1 : 0);
+  out.u16(answer.error_code);
+  out.text(std::string_view(answer.error_message).substr(0, kMessageTextBytesMax));
+  out.u64(answer.at.raw());
+  out.i64(answer.timer.ns);
+  out.u32(static_cast<std::uint32_t>(answer.volumes.size()));
+  for (const Answer::Volume& volume : answer.volumes) {
+    out.u32(volume.id.value);
+    out.text(volume.name);
+    out.u64(volume.size_bytes);
+  }
+  out.u32(static_cast<std::uint32_t>(answer.runs.size()));
+  for (const BlockRange& run : answer.runs) {
+    out.u64(run.begin);
+    out.u64(run.end);
+  }
+  out.u32(answer.checksum);
+  return out.take();
+}
+
+Result<Answer> decode_answer(Bytes bytes) {
+  Decoder in(bytes);
+  Answer answer;
+  const std::uint8_t done = in.u8();
+  answer.done = done != 0;
+  answer.error_code = in.u16();
+  answer.error_message = in.text(kMessageTextBytesMax);
+  answer.at = LogId::from_raw(in.u64());
+  answer.timer.ns = in.i64();
+  const std::uint32_t volumes = in.u32();
+  if (in.failed() || volumes > kLinkUnitsMax) return malformed("answer");
+  for (std::uint32_t i = 0; i < volumes && !in.failed(); ++i) {
+    Answer::Volume volume;
+    volume.id.value = in.u32();
+    volume.name = in.text(kNameLengthMax);
+    volume.size_bytes = in.u64();
+    if (volume.size_bytes % kBlockSizeBytes != 0) return malformed("answer");
+    answer.volumes.push_back(std::move(volume));
+  }
+  const std::uint32_t runs = in.u32();
+  if (in.failed() || runs > kQueryRunsMax) return malformed("answer");
+  std::uint64_t behind = 0;
+  for (std::uint32_t i = 0; i < runs; ++i) {
+    const std::uint64_t begin = in.u64();
+    const std::uint64_t end = in.u64();
+    if (begin < behind || end <= begin || end > (1ull << 44)) return malformed("answer");
+    behind = end;
+    answer.runs.push_back(BlockRange{begin, end});
+  }
+  answer.checksum = in.u32();
+  if (!in.done() || done > 1 || answer.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
+    return malformed("answer");
+  }
+  return answer;
 }
 
 std::vector<std::byte> encode_units(const std::vector<UnitOfVolume>& units) {

@@ -28,6 +28,8 @@ enum class LinkMessage : std::uint16_t {
   kUnits = 10,        // either way: the logical units that hold the volumes on the sender's node
   kMarkRequest = 11,  // secondary → primary: a mark that was asked for at the secondary
   kMarkReply = 12,    // its answer
+  kQuery = 13,        // either way, on a connection of its own: what the other node has at a point
+  kAnswer = 14,       // its answer; payload are blocks
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;
@@ -54,6 +56,7 @@ enum class HelloIntent : std::uint8_t {
   kResync = 4,    // go on after a suspension
   kFollow = 5,    // the sender has taken over: the peer follows it from `start` on, the last entry both have
   kHandOver = 6,  // the peer is to take over where it has not yet, and then say kFollow to the sender
+  kQuery = 7,     // questions follow; nothing changes
 };
 struct Hello {
   std::uint32_t version = kLinkVersion;
@@ -138,6 +141,44 @@ struct MarkReply {
 };
 std::vector<std::byte> encode_mark_reply(const MarkReply& reply);
 Result<MarkReply> decode_mark_reply(Bytes bytes);
+
+enum class QueryKind : std::uint8_t {
+  kResolve = 1,    // which entry `point` is, and the volumes there
+  kDiffering = 2,  // which of `blocks` differ between `from` and `at`
+  kBlocks = 3,     // the bytes of `blocks` at `at`
+};
+struct Query {
+  QueryKind kind = QueryKind::kResolve;
+  std::string point{};
+  bool before = false;  // just before that entry
+  LogId at{};
+  LogId from{};
+  VolumeId volume{};
+  BlockRange blocks{};
+};
+inline constexpr std::size_t kQueryPointBytesMax = 256;
+inline constexpr std::uint32_t kQueryRunsMax = 4096;
+std::vector<std::byte> encode_query(const Query& query);
+Result<Query> decode_query(Bytes bytes);
+
+struct Answer {
+  bool done = false;
+  std::uint16_t error_code = 0;  // an ErrorCode, when not done
+  std::string error_message{};
+  LogId at{};        // kResolve
+  WallTime timer{};  // of that entry
+  struct Volume {
+    VolumeId id{};
+    std::string name{};
+    std::uint64_t size_bytes = 0;
+    bool operator==(const Volume&) const = default;
+  };
+  std::vector<Volume> volumes{};
+  std::vector<BlockRange> runs{};  // kDiffering, in order; as many as kQueryRunsMax: there may be more
+  std::uint32_t checksum = 0;      // kBlocks: CRC32C of the payload
+};
+std::vector<std::byte> encode_answer(const Answer& answer);
+Result<Answer> decode_answer(Bytes bytes);
 
 // Which logical unit of the sender's node holds a volume of the pair; for the pair table of the other node.
 struct UnitOfVolume {

@@ -16,6 +16,7 @@ enum Tag : std::uint8_t {
   kMarkChangedTag = 6,
   kBranchReleasedTag = 7,
   kLogSwitchedTag = 8,
+  kRefillDoneTag = 9,
 };
 
 void put_mark(Encoder& out, const MarkRecord& mark) {
@@ -88,6 +89,10 @@ struct EncodeControl {
     out.u8(kLogSwitchedTag);
     out.u8(record.started ? 1 : 0);
   }
+  void operator()(const RefillDone& record) const {
+    out.u8(kRefillDoneTag);
+    out.u64(record.point.raw());
+  }
 };
 
 Result<ControlRecord> finish(const Decoder& in, ControlRecord record, const char* what) {
@@ -138,7 +143,7 @@ Result<ControlRecord> decode_control(Bytes bytes) {
       record.identity.bytes = in.array<16>();
       record.parent = LogId::from_raw(in.u64());
       const std::uint8_t reason = in.u8();
-      if (reason < 1 || reason > 4) return malformed("epoch");
+      if (reason < 1 || reason > 5) return malformed("epoch");
       record.reason = static_cast<EpochReason>(reason);
       return finish(in, record, "epoch");
     }
@@ -192,6 +197,11 @@ Result<ControlRecord> decode_control(Bytes bytes) {
       LogSwitched record;
       record.started = started != 0;
       return finish(in, record, "log");
+    }
+    case kRefillDoneTag: {
+      RefillDone record;
+      record.point = LogId::from_raw(in.u64());
+      return finish(in, record, "refill");
     }
     default:
       if (in.failed()) return malformed("control");

@@ -26,7 +26,13 @@ struct MarkRecord {
   bool operator==(const MarkRecord&) const = default;
 };
 
-enum class EpochReason : std::uint8_t { kCreate = 1, kRestore = 2, kTakeover = 3, kSequenceExhausted = 4 };
+enum class EpochReason : std::uint8_t {
+  kCreate = 1,
+  kRestore = 2,
+  kTakeover = 3,
+  kSequenceExhausted = 4,
+  kRefill = 5,  // a restore whose blocks come from the other node: what it holds counts from RefillDone on
+};
 
 // The first entry (sequence 1) of every epoch.
 struct EpochOpened {
@@ -76,8 +82,14 @@ struct LogSwitched {
   bool operator==(const LogSwitched&) const = default;
 };
 
+// The blocks of a refill are complete: its epoch can be read from here on.
+struct RefillDone {
+  LogId point{};  // the point that it restored, as the other node knows it
+  bool operator==(const RefillDone&) const = default;
+};
+
 using ControlRecord = std::variant<EpochOpened, VolumeCreated, VolumeResized, VolumeDeleted, PointNamed,
-                                   MarkChanged, BranchReleased, LogSwitched>;
+                                   MarkChanged, BranchReleased, LogSwitched, RefillDone>;
 
 // A mark's id, or one that gave way: `NAME~EPOCH`.
 Result<void> validate_known_mark_id(const std::string& id);

@@ -69,6 +69,13 @@ Result<void> Core::check_readable(LogId point) const {
         ErrorCode::kNotReceived,
         "point " + name + " is beyond the last entry of its epoch here, log:" + info->last.to_string());
   }
+  if (point.sequence() < info->complete_from) {
+    return fail(ErrorCode::kInGap,
+                "point " + name + " lies inside a restore from the other node, which " +
+                    (info->complete_from == kSequenceMax
+                         ? std::string("is not complete")
+                         : "was complete at log:" + LogId(point.epoch(), info->complete_from).to_string()));
+  }
   if (!state.epochs().is_ancestor(local.floor, point)) {
     if (!local.window_start.is_none() && !state.epochs().is_ancestor(local.window_start, point)) {
       return fail(ErrorCode::kInGap, "point " + name +

@@ -134,6 +134,8 @@ struct Core {
   bool closing = false;
   // Set by the replication layer while writes must wait for something (a peer not heard since the start).
   std::optional<Error> held_back;
+  // While set, the group works on itself: whoever comes from outside is to wait.
+  std::optional<Error> busy;
   // Where the log was started or stopped: on the secondary, or on a node that is alone, it is kept from there
   // on. True when that changed the local record, which the caller saves.
   bool follow_log_switch();

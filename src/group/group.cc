@@ -340,6 +340,47 @@ io::Task<Result<journal::Appended>> Group::restore(RestorePlan plan, format::Epo
   co_return appended;
 }
 
+void Group::set_busy(std::optional<Error> reason) {
+  core_.busy = std::move(reason);
+  core_.changed.wake_all();
+}
+
+io::Task<Result<journal::Appended>> Group::begin_refill() {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  const LogId left = core_.head();
+  auto opened = co_await core_.open_epoch(left, format::EpochReason::kRefill);
+  if (!opened.ok()) co_return opened;
+  TM_CO_TRY(co_await wait_durable(opened->ticket));
+  co_return opened;
+}
+
+io::Task<Result<void>> Group::finish_refill(LogId point) {
+  auto guard = co_await core_.command_mutex.lock();
+  TM_CO_TRY(core_.check_accepting());
+  format::ControlRecord record = format::RefillDone{point};
+  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
+  co_return co_await wait_durable(appended.ticket);
+}
+
+bool Group::refill_is_unfinished() const {
+  return core_.state.epochs().find(core_.live_epoch)->complete_from == kSequenceMax;
+}
+
+LogId Group::takeover_point() const {
+  return refill_is_unfinished() ? core_.state.epochs().find(core_.live_epoch)->parent : core_.head();
+}
+
+io::Task<Result<void>> Group::undo_refill() {
+  auto guard = co_await core_.command_mutex.lock();
+  if (core_.failure.has_value()) co_return *core_.failure;
+  const bool ours = core_.local.role == Role::kPrimary && refill_is_unfinished();
+  if (!ours) co_return Result<void>{};
+  TM_CO_TRY_ASSIGN(const journal::Appended opened,
+                   co_await core_.open_epoch(takeover_point(), format::EpochReason::kRestore));
+  co_return co_await wait_durable(opened.ticket);
+}
+
 io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   auto guard = co_await core_.command_mutex.lock();
   const bool follows = core_.local.role == Role::kSecondary && !core_.failure.has_value() && !core_.closing;

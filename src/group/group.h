@@ -147,6 +147,19 @@ class Group {
   io::Task<Result<RestorePlan>> plan_restore(std::string point, bool before);
   // One entry: opens an epoch that continues after the plan's target. Writers are the caller's to deal with.
   io::Task<Result<journal::Appended>> restore(RestorePlan plan, format::EpochReason reason);
+  // While a reason is set the group works on itself: the node lets whoever comes wait, or tells the reason.
+  void set_busy(std::optional<Error> reason);
+  // A restore whose blocks come from elsewhere, while the group is busy. Between begin and finish the caller
+  // writes them through data(). What was there stays readable and is gone back to by undo_refill(), which the
+  // next start does by itself for one that was cut off.
+  io::Task<Result<journal::Appended>> begin_refill();
+  io::Task<Result<void>> finish_refill(LogId point);
+  io::Task<Result<void>> undo_refill();
+  bool refill_is_unfinished() const;
+  // Where a takeover goes on: the head, or what was before an unfinished refill.
+  LogId takeover_point() const;
+  // The floor does not pass `point` while it lives; the caller has checked that it is readable.
+  PointPin pin(LogId point) { return {&core_, point}; }
   // Where the group follows a primary, only a branch that this node alone has can be released.
   io::Task<Result<void>> release_branch(Epoch epoch);
   io::Task<Result<void>> set_exports_closed(bool closed);
@@ -156,8 +169,9 @@ class Group {
   io::Task<Result<std::vector<ShownEntry>>> show_entries(LogId after, std::size_t entries_max);
   // The bytes at the place of one entry just before or just after it: `blocks` within the entry's range.
   io::Task<Result<Buffer>> entry_data(LogId id, VolumeId volume, BlockRange blocks, bool before);
-  // The entries after `from` up to `to` with their data. `volume`: only the changes of that one; empty: of all.
-  // kInvalid when `from` does not lie on the way to `to`, kNotFound without such a volume at either point.
+  // The entries after `from` up to `to` with their data. `volume`: only the changes of that one; empty: of
+  // all. kInvalid when `from` does not lie on the way to `to`, kNotFound without such a volume at either
+  // point.
   io::Task<Result<std::unique_ptr<JournalExport>>> begin_export(std::string from, std::string to,
                                                                 std::string volume, ExportSides sides);
   // Runs of blocks from `begin` on whose content differs between two readable points; at most `runs_max`.
@@ -171,7 +185,9 @@ class Group {
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
   // While a reason is set, nothing is accepted; for the reason's sake.
   void hold_back(std::optional<Error> reason);
-  const std::optional<Error>& held_back() const { return core_.held_back; }
+  const std::optional<Error>& held_back() const {
+    return core_.held_back.has_value() ? core_.held_back : core_.busy;
+  }
   // Until the commands that began before hold_back() have ended.
   io::Task<void> finish_commands();
   // Until nothing is held back for a reason that passes by itself (kBusy), or `limit` has passed.

@@ -111,6 +111,12 @@ io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNum
   std::unique_ptr<Group> group(new Group(context, std::move(journal).value(), log_volume));
   TM_CO_TRY(co_await group->replay());
   group->start();
+  // A restore from the other node that was cut off: what was there before is gone back to.
+  auto undone = co_await group->undo_refill();
+  if (!undone.ok()) {
+    (void)co_await group->close();
+    co_return undone.error();
+  }
   co_return group;
 }
 

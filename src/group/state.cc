@@ -8,7 +8,7 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kStateVersion = 2;  // 1 knew neither a started log nor provisional marks
+constexpr std::uint32_t kStateVersion = 2;  // 1 knew no started log, no provisional marks, no refills
 
 }  // namespace
 
@@ -84,13 +84,21 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
       return fail(ErrorCode::kInvalid,
                   "log entry " + id.to_string() + " opens an epoch but is not its first");
     }
-    return epochs_.add({.number = id.epoch(),
-                        .identity = opened->identity,
-                        .parent = opened->parent,
-                        .reason = opened->reason,
-                        .opened = timer,
-                        .last = id,
-                        .last_timer = timer});
+    return epochs_.add(
+        {.number = id.epoch(),
+         .identity = opened->identity,
+         .parent = opened->parent,
+         .reason = opened->reason,
+         .opened = timer,
+         .last = id,
+         .last_timer = timer,
+         .complete_from = opened->reason == format::EpochReason::kRefill ? kSequenceMax : std::uint64_t{0}});
+  }
+  if (std::holds_alternative<format::RefillDone>(record)) {
+    index::EpochInfo* info = epochs_.find(id.epoch());
+    if (info == nullptr) return fail(ErrorCode::kInvalid, "a refill ends that never began");
+    info->complete_from = id.sequence();
+    return {};
   }
   if (const auto* created = std::get_if<format::VolumeCreated>(&record)) {
     if (shape_changes_.size() >= 64 * kVolumesMax) {
@@ -233,6 +241,7 @@ std::vector<std::byte> GroupState::encode(Epoch live_epoch) const {
     out.i64(info.opened.ns);
     out.u64(info.last.raw());
     out.i64(info.last_timer.ns);
+    out.u64(info.complete_from);
     out.u8(static_cast<std::uint8_t>((info.released ? 1 : 0) | (info.unreplicated ? 2 : 0) |
                                      (info.abandoned ? 4 : 0)));
   }
@@ -278,11 +287,12 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
     info.identity.bytes = in.array<16>();
     info.parent = LogId::from_raw(in.u64());
     const std::uint8_t reason = in.u8();
-    if (reason < 1 || reason > 4) return bad;
+    if (reason < 1 || reason > 5) return bad;
     info.reason = static_cast<format::EpochReason>(reason);
     info.opened.ns = in.i64();
     info.last = LogId::from_raw(in.u64());
     info.last_timer.ns = in.i64();
+    if (version >= 2) info.complete_from = in.u64();
     const std::uint8_t flags = in.u8();
     info.released = (flags & 1) != 0;
     info.unreplicated = (flags & 2) != 0;

@@ -20,6 +20,8 @@ struct EpochInfo {
   WallTime opened{};          // timer value of its first entry
   LogId last{};               // its newest entry that this node has appended
   WallTime last_timer{};      // of that entry
+  // Its points before this sequence mix two states and cannot be read: those of a refill before its end.
+  std::uint64_t complete_from = 0;
   bool released = false;      // its readers gave it up: it holds no space any more
   bool unreplicated = false;  // a tail that the peer never had; held until released
   bool abandoned = false;     // another branch was chosen over it at a resync

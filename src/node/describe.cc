@@ -89,6 +89,8 @@ void describe_record(const group::Group& group, LogId id, const format::ControlR
     info.note = action_word(changed->action);
   } else if (const auto* log = std::get_if<format::LogSwitched>(&record)) {
     info.note = log->started ? "the log is acquired from here on" : "the log ends";
+  } else if (const auto* done = std::get_if<format::RefillDone>(&record)) {
+    info.note = "restored to log:" + done->point.to_string() + " from the other node";
   } else if (const auto* released = std::get_if<format::BranchReleased>(&record)) {
     info.note = "branch " + std::to_string(released->epoch.value) + " released";
   }
@@ -244,6 +246,7 @@ control::BranchInfo Node::branch_info(const group::Group& group, const index::Ep
       branch.origin = control::BranchOrigin::kFirst;
       break;
     case format::EpochReason::kRestore:
+    case format::EpochReason::kRefill:
       branch.origin = control::BranchOrigin::kRestore;
       break;
     case format::EpochReason::kTakeover:

@@ -170,6 +170,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);
+  // What is in the way of a restore: writers, who are refused or, by force, kept out.
+  io::Task<Result<void>> clear_writers(group::Group& group, bool force, control::RestoreReply* reply);
+  io::Task<Result<control::RestoreReply>> restore_from_peer(control::RestoreRequest request);
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
   Result<std::shared_ptr<JournalExport>> require_journal_export(const std::string& group,
                                                                 const std::string& id) const;

@@ -147,9 +147,67 @@ io::Task<Result<control::Done>> Node::mark_delete(control::MarkDeleteRequest req
   co_return control::Done();
 }
 
+io::Task<Result<void>> Node::clear_writers(group::Group& group, bool force, control::RestoreReply* reply) {
+  if (reply->writers.empty()) co_return Result<void>{};
+  if (!force) {
+    co_return fail(ErrorCode::kBusy,
+                   "a client that can write is connected: " + reply->writers.front() +
+                       "; unmount and disconnect it, or say --force to cut it off and keep the "
+                       "exports closed until `tidemark group open " +
+                       group.name() + "`");
+  }
+  // Closed first, so that nobody comes back before the restore has taken effect.
+  TM_CO_TRY(co_await group.set_exports_closed(true));
+  reply->exports_closed = true;
+  co_return Result<void>{};
+}
+
+// To a point that only the other node can show.
+io::Task<Result<control::RestoreReply>> Node::restore_from_peer(control::RestoreRequest request) {
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(replication::Refill refill,
+                   co_await pairs_->plan_refill(request.group, request.point, request.before));
+  control::RestoreReply reply;
+  reply.from_peer = true;
+  reply.dry_run = request.dry_run;
+  reply.from = point_info(*group, group->head());
+  reply.target.log_id = refill.point.at;
+  reply.target.timer = refill.point.timer;
+  reply.writers = writers_of(request.group);
+  for (const group::VolumeShape& shape : group->volumes()) {
+    control::VolumeChange change;
+    change.volume = shape.name;
+    change.size_bytes_now = change.size_bytes_target = shape.size_bytes;
+    change.blocks_differing = refill.differing_blocks[shape.id];
+    change.bytes_differing = *change.blocks_differing * kBlockSizeBytes;
+    reply.volumes.push_back(std::move(change));
+  }
+  if (request.dry_run) co_return reply;
+  TM_CO_TRY(co_await clear_writers(*group, request.force, &reply));
+  group = nullptr;
+  auto restored = co_await pairs_->refill(request.group, std::move(refill));
+  if (!restored.ok()) co_return std::move(restored).error();
+  reply.new_epoch = restored->id.epoch().value;
+  log_("restore", log_field("group", request.group) + " " + log_field("to", reply.target.log_id.to_string()) +
+                      " " + log_field("epoch", *reply.new_epoch));
+  co_return reply;
+}
+
 io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   auto planned = co_await group->plan_restore(request.point, request.before);
+  const bool beyond = !planned.ok() && (planned.error().code == ErrorCode::kExpired ||
+                                        planned.error().code == ErrorCode::kInGap);
+  if (request.from_peer.value_or(beyond && pairs_->can_refill(request.group))) {
+    group = nullptr;
+    auto from_peer = co_await restore_from_peer(std::move(request));
+    // What this node says of the point tells more than that the other one does not have it either.
+    if (!from_peer.ok() && beyond && from_peer.error().code == planned.error().code) {
+      co_return fail(planned.error().code,
+                     planned.error().message + "; the other node: " + from_peer.error().message);
+    }
+    co_return from_peer;
+  }
   if (!planned.ok()) co_return std::move(planned).error();
   const group::RestorePlan& plan = *planned;
   control::RestoreReply reply;
@@ -189,18 +247,7 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
   }
   TM_CO_TRY(pairs_->check_restore(*group, plan.target.at));
   if (request.dry_run) co_return reply;
-  if (!reply.writers.empty() && !request.force) {
-    co_return fail(ErrorCode::kBusy,
-                   "a client that can write is connected: " + reply.writers.front() +
-                       "; unmount and disconnect it, or say --force to cut it off and keep the "
-                       "exports closed until `tidemark group open " +
-                       request.group + "`");
-  }
-  if (!reply.writers.empty()) {
-    // Closed first, so that nobody comes back before the restore has taken effect.
-    TM_CO_TRY(co_await group->set_exports_closed(true));
-    reply.exports_closed = true;
-  }
+  TM_CO_TRY(co_await clear_writers(*group, request.force, &reply));
   // Not at hand while this waits for its turn, as with the commands of a pair.
   group = nullptr;
   co_await disconnect_exports(request.group);

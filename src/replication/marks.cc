@@ -95,7 +95,9 @@ io::Task<void> Pairs::make_asked_mark(std::string name, std::uint64_t sender, fo
   format::MarkReply reply;
   reply.number = request.number;
   Result<group::Mark> made = fail(ErrorCode::kInvalid, "");
-  if (request.at.is_none()) {
+  if (group->held_back().has_value()) {
+    made = *group->held_back();
+  } else if (request.at.is_none()) {
     made = co_await group->create_mark(std::move(request.mark));
   } else {
     made = co_await group->adopt_mark(std::move(request.mark), request.at);

@@ -139,6 +139,10 @@ Result<bool> check_pair_command(PairCommand command, const PairRecord& record, c
   return rule.verdict != Verdict::kNothingToDo;
 }
 
+Error no_pair(const std::string& group) {
+  return check_pair_command(PairCommand::kDelete, PairRecord(), group).error();
+}
+
 std::string describe_pair_rules() {
   std::string out;
   for (const Side side : {Side::kPrimary, Side::kSecondary}) {

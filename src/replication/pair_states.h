@@ -40,6 +40,9 @@ const PairRule& pair_rule(PairCommand command, Side side, PairState state);
 // Whether there is anything to do: false for kNothingToDo, the refusal for kRefused.
 Result<bool> check_pair_command(PairCommand command, const PairRecord& record, const std::string& group);
 
+// What every command but `pair create` says of a group without a pair.
+Error no_pair(const std::string& group);
+
 // The table as it stands in docs/pair-states.md.
 std::string describe_pair_rules();
 

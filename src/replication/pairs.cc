@@ -9,10 +9,6 @@ namespace {
 
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
-Error no_pair(const std::string& group) {
-  return check_pair_command(PairCommand::kDelete, PairRecord(), group).error();
-}
-
 // Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
 void need_copy(PairRecord& record, LogId peer_had) {
   record.needs_copy = true;

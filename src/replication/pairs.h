@@ -67,6 +67,18 @@ struct Takeover {
   WallTime behind_since{};       // when the secondary was last known to have everything
 };
 
+// A restore from the other node, from its plan to its end.
+class PeerQuery;
+struct Refill {
+  std::shared_ptr<group::Group> group{};
+  std::shared_ptr<PeerQuery> query{};
+  std::string peer_name{};
+  group::ResolvedPoint point{};  // on the other node, which keeps it readable as long as the query lives
+  LogId base{};                  // what the plan counted the difference from
+  std::map<VolumeId, std::uint64_t> differing_blocks{};
+  std::uint64_t moved_bytes = 0;
+};
+
 // The pairs of a node: their records, the senders of those it is primary of, the receivers of those it is
 // secondary of, and the commands on them. States and what moves them are in docs/pair-states.md.
 //
@@ -109,6 +121,13 @@ class Pairs {
   // answers when it is durable here; else it names the newest entry held here, and is provisional until the
   // primary knows it. The caller holds the group.
   io::Task<Result<group::Mark>> mark_at_secondary(std::string group, format::MarkRecord mark);
+  // True on a primary in PAIR: points that it can no longer show may be restored from the other node.
+  bool can_refill(const std::string& group) const;
+  // Resolves the point there and counts what differs. kUnsupported when the volumes were others then.
+  io::Task<Result<Refill>> plan_refill(std::string group, std::string point, bool before);
+  // Moves the blocks that differ into a new epoch; one that fails leaves the group as it was. Ends the
+  // connections to the live exports; who comes meanwhile waits.
+  io::Task<Result<journal::Appended>> refill(std::string group, Refill refill);
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
@@ -146,10 +165,20 @@ class Pairs {
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address);
   io::Task<void> turn_later(std::string group);
   io::Task<Result<void>> become_primary(Entry* entry);
+  Result<void> check_not_refilling(const Entry& entry) const;
   io::Task<void> make_asked_mark(std::string group, std::uint64_t sender, format::MarkRequest request);
   io::Task<Result<group::Mark>> ask_for_mark(std::string group, format::MarkRecord mark);
   io::Task<void> offer_provisional_marks(std::shared_ptr<Link> link, Entry* entry);
   io::Task<Result<void>> hand_over(Entry* entry);
+  // A connection for one purpose, welcomed.
+  io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
+  io::Task<void> serve_queries(std::shared_ptr<Link> link, format::Hello hello);
+  io::Task<Result<journal::Appended>> refill_busy(std::string group, Refill refill);
+  static io::Task<Result<void>> ready();
+  io::Task<Result<void>> for_each_differing(Refill* refill, group::VolumeShape shape, LogId from,
+                                            std::function<io::Task<Result<void>>(BlockRange)> each);
+  io::Task<Result<void>> fetch(Refill* refill, VolumeId volume, BlockRange run);
+  io::Task<Result<void>> drain(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
   io::Task<Result<void>> wait_until_following(std::string group);
   io::Task<Result<journal::Appended>> open_own_epoch(Entry* entry, group::RestorePlan plan,

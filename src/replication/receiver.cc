@@ -81,6 +81,10 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
     }
     co_return;
   }
+  if (hello->intent == format::HelloIntent::kQuery) {
+    co_await serve_queries(link, std::move(hello).value());
+    co_return;
+  }
   if (hello->intent == format::HelloIntent::kHandOver) {
     std::string peer_address = address_to_reach(hello->addresses, client);
     co_await receive_request(link, std::move(hello).value(), std::move(peer_address));
@@ -269,7 +273,8 @@ io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
   if (turns) {
     // Its entries so far were the peer's to number; what is written here from now on is numbered here.
     group->hold_back(std::nullopt);
-    TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await group->plan_restore("head", false));
+    std::string point = "log:" + group->takeover_point().to_string();
+    TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await group->plan_restore(std::move(point), false));
     auto opened = co_await group->restore(std::move(plan), format::EpochReason::kTakeover);
     hold(entry);
     if (!opened.ok()) co_return std::move(opened).error();

@@ -9,11 +9,15 @@ namespace {
 
 constexpr Duration kConnectTimeout = Duration::seconds(5);
 constexpr Duration kAnswerTimeout = Duration::seconds(30);
-// A hand-over holds writes back until the secondary has everything.
-constexpr Duration kDrainTimeout = Duration::seconds(30);
 constexpr Duration kTurnTimeout = Duration::seconds(30);
 
 }  // namespace
+
+Result<void> Pairs::check_not_refilling(const Entry& entry) const {
+  if (!entry.refilling) return {};
+  return fail(ErrorCode::kBusy, "group '" + entry.name + "' is being restored from " +
+                                    entry.record.peer_name + "; wait for its end");
+}
 
 // The fork is recorded first, then the epoch is opened, then the role: a stop between tells by the live epoch
 // how far it came.
@@ -88,7 +92,9 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
   }
   co_await end_receiver(entry);
-  TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await entry->group->plan_restore("head", false));
+  // The name outlives the plan's making.
+  std::string point = "log:" + entry->group->takeover_point().to_string();
+  TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await entry->group->plan_restore(std::move(point), false));
   taken.point = plan.target;
   auto opened = co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kTakeover, "taken over");
   if (!opened.ok()) co_return std::move(opened).error();
@@ -119,6 +125,7 @@ io::Task<Result<void>> Pairs::swap(std::string name) {
       co_return check_pair_command(PairCommand::kResyncSwap, PairRecord(), name).error();
     }
     TM_CO_TRY(check_pair_command(PairCommand::kResyncSwap, entry->record, name));
+    TM_CO_TRY(check_not_refilling(*entry));
     if (entry->record.side == Side::kSecondary) co_return co_await become_primary(entry);
     if (entry->record.state == PairState::kPair) {
       TM_CO_TRY(co_await hand_over(entry));
@@ -144,17 +151,7 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
                         "group '" + entry->name + "' is being handed over to " + entry->record.peer_name));
   co_await host_.disconnect_exports(entry->name);
   co_await group->finish_commands();
-  const MonotonicTime due = environment_.scheduler.now() + kDrainTimeout;
-  Result<void> drained = co_await group->journal().wait_durable(group->journal().last_ticket());
-  while (drained.ok() && entry->sender->acked() != group->head()) {
-    if (!entry->sender->link_up()) {
-      drained = fail(ErrorCode::kClosed, "the link to " + entry->record.peer_name + " was lost");
-    } else if (environment_.scheduler.now() >= due) {
-      drained = fail(ErrorCode::kTimeout, entry->record.peer_name + " has not caught up within 30 seconds");
-    } else {
-      (void)co_await entry->sender->moved().wait_until(due);
-    }
-  }
+  const Result<void> drained = co_await drain(entry);
   const LogId head = group->head();
   if (!drained.ok()) {
     hold(entry);
@@ -167,35 +164,43 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
   co_return co_await ask_to_take_over(entry, head);
 }
 
-// Asks the peer to take over, if it has not, and to have this node follow it.
-io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head) {
-  TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(entry->record.peer_address));
-  auto stream = co_await environment_.network.connect(address, kConnectTimeout);
-  if (!stream.ok()) {
-    co_return fail(stream.error().code, "the peer at " + entry->record.peer_address +
-                                            " cannot be reached: " + stream.error().message);
-  }
-  Link link(environment_.scheduler, std::move(stream).value());
+io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::HelloIntent intent,
+                                                         LogId start) {
+  const std::string address_text = entry->record.peer_address;
+  TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(address_text));
   format::Hello hello;
-  hello.intent = format::HelloIntent::kHandOver;
+  hello.intent = intent;
   hello.node = self_.identity;
   hello.node_name = self_.name;
   hello.addresses = self_.addresses;
   hello.group = entry->group->identity();
   hello.group_name = entry->record.peer_group;
   hello.primary_group = entry->name;
-  hello.start = head;
+  hello.start = start;
+  auto stream = co_await environment_.network.connect(address, kConnectTimeout);
+  if (!stream.ok()) {
+    co_return fail(stream.error().code,
+                   "the peer at " + address_text + " cannot be reached: " + stream.error().message);
+  }
+  auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream).value());
   std::vector<std::byte> body = format::encode_hello(hello);
-  TM_CO_TRY(co_await link.send(format::LinkMessage::kHello, std::move(body)));
-  auto answered = co_await link.receive_within(kAnswerTimeout, 1 << 16);
+  TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
+  auto answered = co_await link->receive_within(kAnswerTimeout, 1 << 16);
   if (!answered.ok()) {
-    co_return fail(answered.error().code, "the peer at " + entry->record.peer_address + " did not answer: " +
+    co_return fail(answered.error().code, "the peer at " + address_text + " did not answer: " +
                                               answered.error().message + "; say it again");
   }
   TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answered->body));
   if (!welcome.accepted) {
     co_return fail(static_cast<ErrorCode>(welcome.error_code), "the peer refuses: " + welcome.error_message);
   }
+  co_return link;
+}
+
+// Asks the peer to take over, if it has not, and to have this node follow it.
+io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head) {
+  auto welcomed = co_await introduce(entry, format::HelloIntent::kHandOver, head);
+  if (!welcomed.ok()) co_return welcomed.error();
   co_return Result<void>{};
 }
 
@@ -325,6 +330,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
   if (entry->record.state == PairState::kCopy) {
     co_return fail(ErrorCode::kRefused, "the first copy of the pair was not finished");
   }
+  TM_CO_TRY(check_not_refilling(*entry));
   const LogId fork = hello.start;
   const index::EpochInfo* common = group->state().epochs().find(fork.epoch());
   if (common == nullptr || common->last < fork) {

@@ -267,7 +267,7 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
   header.payload_bytes = 4095;
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
   header = LinkHeader();
-  header.type = static_cast<LinkMessage>(13);
+  header.type = static_cast<LinkMessage>(15);
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
 }
 

@@ -98,7 +98,7 @@ TEST(Records, AnyFlippedByteIsRefusedOrAWellFormedRecord) {
 }
 
 TEST(Records, AnUnknownTagIsUnsupported) {
-  for (const unsigned tag : {0u, 9u, 255u}) {
+  for (const unsigned tag : {0u, 10u, 255u}) {
     const std::vector<std::byte> bytes{std::byte(tag)};
     EXPECT_EQ(decode_control(bytes).error().code, ErrorCode::kUnsupported) << tag;
   }
@@ -116,7 +116,7 @@ TEST(Records, FieldsOutOfBoundsAreInvalid) {
   EXPECT_EQ(control_code(VolumeCreated{VolumeId{1}, "data", 4095}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(VolumeResized{VolumeId{1}, 512}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{0}}), ErrorCode::kInvalid);
-  EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{5}}), ErrorCode::kInvalid);
+  EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{6}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(MarkChanged{"m", MarkAction{0}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(MarkChanged{"m", MarkAction{4}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(PointNamed{{.id = "head"}, LogId(Epoch{1}, 1)}), ErrorCode::kInvalid);

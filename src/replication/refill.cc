@@ -1,0 +1,194 @@
+// The primary brought back to a point that only the secondary can still show: the blocks that differ come
+// over, into an epoch that counts once it is complete.
+
+#include <algorithm>
+
+#include "base/log_field.h"
+#include "replication/pairs.h"
+#include "replication/pairs_entry.h"
+#include "replication/query.h"
+
+namespace tidemark::replication {
+namespace {
+
+// Of a volume in one question: bounded, so that an answer comes in time.
+constexpr std::uint64_t kStepBlocks = (1ull << 30) / kBlockSizeBytes;
+constexpr std::uint64_t kChunkBlocks = (1u << 20) / kBlockSizeBytes;
+constexpr Duration kDrainTimeout = Duration::seconds(30);
+
+Result<void> same_volumes(const std::vector<group::VolumeShape>& here,
+                          const std::vector<format::Answer::Volume>& there) {
+  bool same = here.size() == there.size();
+  for (std::size_t i = 0; same && i < here.size(); ++i) {
+    same = here[i].id == there[i].id && here[i].size_bytes == there[i].size_bytes;
+  }
+  if (same) return {};
+  return fail(
+      ErrorCode::kUnsupported,
+      "the group had other volumes, or volumes of another size, at that point; a restore from the other "
+      "node needs the same ones. Take over there, or copy what is needed from a view on that node");
+}
+
+}  // namespace
+
+bool Pairs::can_refill(const std::string& name) const {
+  const Entry* entry = find(name);
+  return entry != nullptr && entry->record.side == Side::kPrimary && entry->record.state == PairState::kPair;
+}
+
+io::Task<Result<Refill>> Pairs::plan_refill(std::string name, std::string point, bool before) {
+  Refill refill;
+  {
+    auto guard = co_await lock(name);
+    Entry* entry = find(name);
+    if (entry == nullptr) co_return no_pair(name);
+    TM_CO_TRY(check_pair_command(PairCommand::kRestore, entry->record, name));
+    if (!can_refill(name)) {
+      co_return fail(ErrorCode::kRefused,
+                     "group '" + name + "' is " + pair_state_name(entry->record.state) +
+                         (entry->record.side == Side::kPrimary ? "" : " as secondary") +
+                         " here; a restore from the other node needs the primary, in PAIR");
+    }
+    refill.group = host_.hold_group(name);
+    TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link,
+                     co_await introduce(entry, format::HelloIntent::kQuery, LogId()));
+    refill.query = std::make_shared<PeerQuery>(std::move(link));
+    refill.peer_name = entry->record.peer_name;
+    refill.base = entry->sender == nullptr ? entry->peer_has() : entry->sender->acked();
+  }
+  format::Query query;
+  query.kind = format::QueryKind::kResolve;
+  query.point = point;
+  query.before = before;
+  auto resolved = co_await refill.query->ask(std::move(query));
+  if (!resolved.ok())
+    co_return fail(resolved.error().code, refill.peer_name + ": " + resolved.error().message);
+  refill.point.at = resolved->answer.at;
+  refill.point.timer = resolved->answer.timer;
+  TM_CO_TRY(same_volumes(refill.group->volumes(), resolved->answer.volumes));
+  for (const group::VolumeShape& shape : refill.group->volumes()) {
+    std::uint64_t blocks = 0;
+    TM_CO_TRY(co_await for_each_differing(&refill, shape, refill.base, [&blocks](BlockRange run) {
+      blocks += run.count();
+      return ready();
+    }));
+    refill.differing_blocks[shape.id] = blocks;
+  }
+  co_return refill;
+}
+
+io::Task<Result<void>> Pairs::ready() {
+  co_return Result<void>{};
+}
+
+// Calls `each` with every run of blocks that differs between `from` and the refill's point.
+io::Task<Result<void>> Pairs::for_each_differing(Refill* refill, group::VolumeShape shape, LogId from,
+                                                 std::function<io::Task<Result<void>>(BlockRange)> each) {
+  const std::uint64_t end = shape.size_bytes / kBlockSizeBytes;
+  for (std::uint64_t at = 0; at < end;) {
+    const std::uint64_t until = std::min(end, at + kStepBlocks);
+    format::Query query;
+    query.kind = format::QueryKind::kDiffering;
+    query.at = refill->point.at;
+    query.from = from;
+    query.volume = shape.id;
+    query.blocks = BlockRange{at, until};
+    TM_CO_TRY_ASSIGN(PeerQuery::Reply found, co_await refill->query->ask(std::move(query)));
+    for (const BlockRange& run : found.answer.runs) TM_CO_TRY(co_await each(run));
+    const bool more = found.answer.runs.size() == format::kQueryRunsMax;
+    at = more ? found.answer.runs.back().end : until;
+  }
+  co_return Result<void>{};
+}
+
+// The blocks of one run, at the refill's point, into the live volume.
+io::Task<Result<void>> Pairs::fetch(Refill* refill, VolumeId volume, BlockRange run) {
+  for (std::uint64_t begin = run.begin; begin < run.end; begin += kChunkBlocks) {
+    format::Query query;
+    query.kind = format::QueryKind::kBlocks;
+    query.at = refill->point.at;
+    query.volume = volume;
+    query.blocks = BlockRange{begin, std::min(run.end, begin + kChunkBlocks)};
+    const std::uint64_t offset = begin * kBlockSizeBytes;
+    TM_CO_TRY_ASSIGN(PeerQuery::Reply reply, co_await refill->query->ask(std::move(query)));
+    const std::uint64_t bytes = reply.blocks.size();
+    if (all_zero(reply.blocks)) {
+      TM_CO_TRY(co_await refill->group->data().zero(volume, offset, bytes, true, false));
+    } else {
+      TM_CO_TRY(co_await refill->group->data().write(volume, offset, std::move(reply.blocks), false));
+    }
+    refill->moved_bytes += bytes;
+  }
+  co_return Result<void>{};
+}
+
+// The secondary must hold everything that is here: what differs is counted from there.
+io::Task<Result<void>> Pairs::drain(Entry* entry) {
+  group::Group* group = entry->group;
+  const MonotonicTime due = environment_.scheduler.now() + kDrainTimeout;
+  TM_CO_TRY(co_await group->journal().wait_durable(group->journal().last_ticket()));
+  while (entry->sender == nullptr || entry->sender->acked() != group->head()) {
+    if (entry->sender == nullptr || !entry->sender->link_up()) {
+      co_return fail(ErrorCode::kClosed, "the link to " + entry->record.peer_name + " was lost");
+    }
+    if (environment_.scheduler.now() >= due) {
+      co_return fail(ErrorCode::kTimeout, entry->record.peer_name + " has not caught up within 30 seconds");
+    }
+    (void)co_await entry->sender->moved().wait_until(due);
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<journal::Appended>> Pairs::refill(std::string name, Refill refill) {
+  const std::shared_ptr<group::Group> group = refill.group;
+  group->set_busy(fail(ErrorCode::kBusy, "group '" + name + "' is being restored from " + refill.peer_name));
+  auto filled = co_await refill_busy(name, std::move(refill));
+  group->set_busy(std::nullopt);
+  co_return filled;
+}
+
+io::Task<Result<journal::Appended>> Pairs::refill_busy(std::string name, Refill refill) {
+  group::Group* group = refill.group.get();
+  // Whoever had come before the group was busy goes; nobody comes after.
+  co_await host_.disconnect_exports(name);
+  co_await group->finish_commands();
+  journal::Appended opened;
+  LogId left;
+  group::PointPin pin;
+  {
+    auto guard = co_await lock(name);
+    Entry* entry = find(name);
+    if (entry == nullptr || entry->group != group || !can_refill(name)) {
+      co_return fail(ErrorCode::kRefused, "the pair of group '" + name + "' has just changed; ask again");
+    }
+    TM_CO_TRY(co_await drain(entry));
+    left = group->head();
+    pin = group->pin(left);
+    TM_CO_TRY_ASSIGN(opened, co_await group->begin_refill());
+    entry->refilling = true;
+  }
+  Result<void> filled;
+  for (const group::VolumeShape& shape : group->volumes()) {
+    if (!filled.ok()) break;
+    const VolumeId volume = shape.id;
+    filled = co_await for_each_differing(&refill, shape, left, [this, &refill, volume](BlockRange run) {
+      return fetch(&refill, volume, run);
+    });
+  }
+  if (filled.ok()) filled = co_await group->finish_refill(refill.point.at);
+  Result<void> undone;
+  if (!filled.ok()) undone = co_await group->undo_refill();
+  if (Entry* entry = find(name)) entry->refilling = false;
+  if (!filled.ok()) {
+    co_return fail(
+        filled.error().code,
+        filled.error().message + (undone.ok() ? "; the group is as it was before"
+                                              : "; restart the node to go back to what was before"));
+  }
+  host_.log(
+      "restored-from-peer", name,
+      log_field("to", refill.point.at.to_string()) + " " + log_field("moved_bytes", refill.moved_bytes));
+  co_return opened;
+}
+
+}  // namespace tidemark::replication
