@@ -14,6 +14,7 @@ std::string outcome_field(const Result<void>& outcome) {
 }
 
 std::uint64_t recent_bytes_max(const NodeConfiguration& configuration) {
+  if (configuration.recent_size_bytes != 0) return configuration.recent_size_bytes;
   return std::clamp<std::uint64_t>(configuration.cache_size_bytes / 8, 2 << 20, 64 << 20);
 }
 
@@ -121,6 +122,7 @@ io::Task<Result<void>> Node::stop() {
 
 group::GroupContext Node::group_context() {
   journal::JournalOptions journal_options;
+  journal_options.segment_size_bytes = configuration_.journal_segment_size_bytes;
   journal_options.recent_bytes_max = recent_bytes_max(configuration_);
   journal_options.recent_memory = &recent_memory_;
   return {.environment = environment_,

@@ -25,6 +25,10 @@ struct NodeConfiguration {
   std::string name{};
   std::string version{};
   std::uint64_t cache_size_bytes = 512ull << 20;
+  // Of a journal that is made; 0: by the size of the journal, 2 to 64 MiB.
+  std::uint64_t journal_segment_size_bytes = 0;
+  // What all journals keep in memory of what was written last; 0: an eighth of the cache, 2 to 64 MiB.
+  std::uint64_t recent_size_bytes = 0;
   // A disk without a label is new. Not so on a node that has had one: there it is a disk that lost its
   // content.
   bool may_format_disk = true;

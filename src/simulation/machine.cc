@@ -37,6 +37,8 @@ io::Task<Result<void>> Machine::start_task() {
   configuration.identity.bytes.fill(options_.identity_byte);
   configuration.name = options_.name;
   configuration.cache_size_bytes = node::kCacheSizeBytesMin;
+  configuration.journal_segment_size_bytes = options_.segment_bytes;
+  configuration.recent_size_bytes = options_.recent_bytes;
   group::IndexFactory make_index = [](GroupIdentity) { return open_memory_index(); };
   node::Log log = [this](const std::string& event, const std::string& text) {
     if (event == "pair-window-given-up") {

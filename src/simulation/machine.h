@@ -20,6 +20,8 @@ struct MachineOptions {
   std::string name{};
   std::uint8_t identity_byte = 0;  // all bytes of the node's identity
   std::uint64_t disk_bytes = 0;
+  std::uint64_t segment_bytes = 0;  // of its journals, as the next one in node::NodeConfiguration
+  std::uint64_t recent_bytes = 0;
   sim::DiskOptions disk{};
   double clock_drift_ppm = 0;
 };

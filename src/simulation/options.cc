@@ -1,9 +1,15 @@
 #include "simulation/options.h"
 
+#include <algorithm>
+
+#include "base/ids.h"
 #include "sim/random.h"
 
 namespace tidemark::simulation {
 namespace {
+
+// Of a log volume, before its first segment (docs/formats/journal.md).
+constexpr std::uint64_t kJournalHeadBytes = 64 << 10;
 
 enum class When : std::uint8_t { kAlways, kSometimes, kPairAlways, kPairSometimes };
 
@@ -56,14 +62,30 @@ Options draw_options(std::uint64_t seed) {
   options.pair = !one_in(4);
   options.steps = 40 + up_to(160);
   options.volume_blocks = 8 + random.below(56);
-  // Eight segments are the least that a journal takes.
-  options.journal_bytes = (17 + random.below(3) * 16) << 20;
+  // Eight segments are the least that a journal takes. Small ones are gone round many times in a run.
+  const bool small_segments = !one_in(4);
+  const std::uint64_t segment_blocks = 16u << random.below(3);
+  const std::uint64_t segments = 8 + random.below(one_in(2) ? 8 : 24);
+  if (small_segments) {
+    options.segment_bytes = segment_blocks * kBlockSizeBytes;
+    options.journal_bytes = kJournalHeadBytes + segments * options.segment_bytes;
+    if (!one_in(3)) options.recent_bytes = random.below(8) * 32 * kBlockSizeBytes + kBlockSizeBytes;
+  } else {
+    options.journal_bytes = (17 + random.below(3) * 16) << 20;
+  }
   const Duration retentions[] = {Duration{}, Duration::seconds(10), Duration::seconds(3600),
                                  Duration::seconds(24 * 3600)};
   options.retain = retentions[random.below(4)];
   options.stop_writes_when_full = one_in(4);
   options.request_blocks_max = one_in(3) ? options.volume_blocks : 1 + random.below(8);
   options.requests_at_once_max = one_in(3) ? 1 : 2 + up_to(6);
+  if (small_segments) {
+    // An entry fits in a segment, and what is asked for at once in a quarter of the journal: nothing of it
+    // goes before the model has seen it.
+    const std::uint64_t at_once = segments * segment_blocks / 4 / options.requests_at_once_max;
+    options.request_blocks_max =
+        std::min({options.request_blocks_max, segment_blocks - 4, std::max<std::uint64_t>(at_once, 3) - 2});
+  }
   options.zeroes_percent = one_in(3) ? 0 : up_to(30);
   options.flushes_percent = one_in(3) ? 0 : up_to(20);
   options.marks_percent = 2 + up_to(20);
@@ -91,9 +113,14 @@ std::string describe(const Options& options) {
   std::string text = options.pair ? "pair" : "alone";
   text.append(", ").append(count(options.steps)).append(" steps, ");
   text.append(count(options.volume_blocks)).append(" blocks a volume, journal ");
-  text.append(count(options.journal_bytes >> 20))
-      .append(" MiB, retain ")
-      .append(format_duration(options.retain));
+  text.append(count(options.journal_bytes >> 10)).append(" KiB");
+  if (options.segment_bytes != 0) {
+    text.append(" in segments of ").append(count(options.segment_bytes >> 10)).append(" KiB");
+  }
+  if (options.recent_bytes != 0) {
+    text.append(" with ").append(count(options.recent_bytes >> 10)).append(" KiB of it in memory");
+  }
+  text.append(", retain ").append(format_duration(options.retain));
   if (options.stop_writes_when_full) text.append(", stops writes when full");
   text.append(", up to ").append(count(options.requests_at_once_max)).append(" requests of up to ");
   text.append(count(options.request_blocks_max)).append(" blocks, disk up to ");

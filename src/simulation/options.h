@@ -54,6 +54,8 @@ struct Options {
   std::uint32_t steps = 0;
   std::uint64_t volume_blocks = 0;  // of each of the two volumes
   std::uint64_t journal_bytes = 0;
+  std::uint64_t segment_bytes = 0;  // of the journal; 0: as a node chooses it
+  std::uint64_t recent_bytes = 0;   // batches kept in memory; 0: as a node chooses it
   Duration retain{};
   bool stop_writes_when_full = false;
   std::uint64_t request_blocks_max = 0;

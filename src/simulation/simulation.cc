@@ -72,7 +72,7 @@ class Simulation {
   std::string point_name(LogId id) { return "log:" + id.to_string(); }
   // Asks and tells; an error is part of the run.
   template <typename T>
-  bool tell(Machine& machine, const std::string& what, io::Task<Result<T>> task);
+  bool tell(Machine& machine, const std::string& what, io::Task<Result<T>> task, Error* why = nullptr);
 
   Stage stage_;
   Chronicle chronicle_;
@@ -110,7 +110,7 @@ PairState Simulation::state(Machine& machine) {
 }
 
 template <typename T>
-bool Simulation::tell(Machine& machine, const std::string& what, io::Task<Result<T>> task) {
+bool Simulation::tell(Machine& machine, const std::string& what, io::Task<Result<T>> task, Error* why) {
   // Any command may be cut off by a crash of either node.
   CrashPlan crash;
   const bool may_crash = stage_.options.weight(Step::kCrashInside) > 0 && !faults_are_over_;
@@ -124,6 +124,7 @@ bool Simulation::tell(Machine& machine, const std::string& what, io::Task<Result
     line.append("done");
   } else {
     line.append(error_code_name(done->error().code)).append(", ").append(done->error().message);
+    if (why != nullptr) *why = done->error();
   }
   stage_.say(line);
   return done.has_value() && done->ok();
@@ -362,7 +363,15 @@ void Simulation::settings() {
                                  Duration::seconds(86'400)};
   request.retain = retentions[draw(4)];
   request.on_full = draw(2) == 0 ? control::OnFull::kDropHistory : control::OnFull::kStopWrites;
-  tell(*at, "group set --retain " + format_duration(*request.retain), at->node()->group_set(request));
+  const group::GroupSettings wanted{.retain = *request.retain,
+                                    .on_full = *request.on_full == control::OnFull::kDropHistory
+                                                   ? group::OnFull::kDropHistory
+                                                   : group::OnFull::kStopWrites};
+  if (at == &a()) watcher_.settings_are(std::nullopt);
+  if (tell(*at, "group set --retain " + format_duration(wanted.retain), at->node()->group_set(request)) &&
+      at == &a()) {
+    watcher_.settings_are(wanted);
+  }
 }
 
 void Simulation::destage() {
@@ -380,8 +389,18 @@ void Simulation::resync() {
   request.give_up_window = draw(4) == 0;
   // What the secondary wrote alone gives way only when somebody says so.
   if (draw(2) == 0) request.from = control::ResyncFrom::kPrimary;
+  // As long as the journal is held for the peer, no copy is needed.
+  const bool is_held = !a().group()->local().peer_has.is_none();
+  Error why;
   tell(a(), request.give_up_window ? "pair resync --give-up-window" : "pair resync",
-       a().node()->pair_resync(request));
+       a().node()->pair_resync(request), &why);
+  if (is_held && !request.give_up_window && why.code == ErrorCode::kExpired && !watcher_.has_replayed()) {
+    return stage_.broken(Rule::kNeededIsKept,
+                         "kyoto cannot resync, though it held its journal: " + why.message);
+  }
+  if (stage_.failed() || !request.give_up_window) return;
+  // Chunks are on their way now.
+  stage_.world.run_for(Duration::microseconds(static_cast<std::int64_t>(draw(5000))));
 }
 
 void Simulation::go_alone() {
@@ -397,7 +416,9 @@ void Simulation::go_alone() {
   Request request;
   request.kind = Request::Kind::kRestore;
   request.text = "head";
-  carry_out_all(b(), {request}, nullptr);
+  CrashPlan crash;
+  if (stage_.options.weight(Step::kCrashInside) > 0 && draw(3) == 0) crash = draw_crash();
+  carry_out_all(b(), {request}, &crash);
 }
 
 void Simulation::lose_secondary() {
@@ -490,6 +511,8 @@ void Simulation::start(Machine& machine) {
                          machine.name() + " does not start: " + started->error().message);
   }
   stage_.say(machine.name() + " is up");
+  // A fault that is still to come would be nobody's fault but the disk's.
+  machine.disk().forget_planned_faults();
   machine.disk_may_fail = false;
   if (machine.group() == nullptr) {
     if (machine.gave_up_window) chronicle_.forget_writer(machine);
@@ -524,7 +547,14 @@ void Simulation::disk_error() {
   machine.disk_may_fail = true;
   ++stage_.outcome.counts.disk_faults;
   stage_.say(machine.name() + ": its disk will fail, " + sim::disk_fault_name(fault));
-  requests(false);
+  if (stage_.options.weight(Step::kSettings) > 0 && draw(3) == 0) {
+    settings();
+  } else {
+    requests(false);
+  }
+  if (!stage_.failed() && draw(2) == 0 && machine.group() != nullptr) {
+    tell(machine, "destages", holding(machine.hold_group(), machine.group()->destage_now(false)));
+  }
   if (!stage_.failed() && draw(2) == 0) requests(false);
   if (!stage_.failed()) mend();
 }

@@ -12,6 +12,8 @@ MachineOptions machine_options(const Options& options, const char* name, std::ui
   machine.name = name;
   machine.identity_byte = identity_byte;
   machine.disk_bytes = kDiskBytes;
+  machine.segment_bytes = options.segment_bytes;
+  machine.recent_bytes = options.recent_bytes;
   machine.disk = options.disk;
   if (identity_byte == 2) machine.clock_drift_ppm = options.clock_drift_ppm;
   return machine;

@@ -21,6 +21,7 @@ void Watcher::look() {
   if (stage_.failed()) return;
   learn_when();
   look_at_held_marks();
+  look_at_settings();
   look_at_shortening();
   look_at_floor(stage_.a, seen_[0]);
   if (!stage_.options.pair) return;
@@ -51,6 +52,17 @@ void Watcher::learn_when() {
     }
   }
   if (complete) complete_until_ = stage_.world.now();
+}
+
+// What was acknowledged survives whatever came since.
+void Watcher::look_at_settings() {
+  const group::Group* group = stage_.a.group();
+  if (group == nullptr || !settings_.has_value()) return;
+  const group::GroupSettings& now = group->local().settings;
+  if (now.retain == settings_->retain && now.on_full == settings_->on_full) return;
+  stage_.broken(Rule::kFlushedSurvives, stage_.a.name() + ": acknowledged settings are lost: it retains " +
+                                            format_duration(now.retain) + " instead of " +
+                                            format_duration(settings_->retain));
 }
 
 void Watcher::look_at_held_marks() {

@@ -25,12 +25,15 @@ class Watcher {
   // Asked for, whatever became of it.
   void mark_may_go(const std::string& id) { held_.erase(id); }
   void branch_may_go(Epoch epoch) { released_.insert(epoch); }
+  // Of the first machine: acknowledged, or asked for with an unknown outcome.
+  void settings_are(std::optional<group::GroupSettings> settings) { settings_ = settings; }
   void clock_jumps(Duration by) {
     clock_jumped_ = true;
     clock_went_back_ = clock_went_back_ || by < Duration{};
   }
   // A stranger's old hello may have made the second machine begin anew, unknown to the first.
   void session_was_replayed() { replayed_ = true; }
+  bool has_replayed() const { return replayed_; }
   // The second machine is a new one.
   void forget_second();
 
@@ -43,6 +46,7 @@ class Watcher {
     std::uint64_t windows_given_up = 0;
     MonotonicTime settings_since{};
   };
+  void look_at_settings();
   void look_at_held_marks();
   void look_at_shortening();
   void look_at_tails();
@@ -61,6 +65,7 @@ class Watcher {
   std::vector<LogId> tails_;  // the ends of what the second machine wrote alone, since it follows again
   std::uint64_t tails_windows_given_up_ = 0;
   Seen seen_[2];
+  std::optional<group::GroupSettings> settings_;
   // Of each entry a moment before which it was not there, and the latest such moment for what is to come.
   std::map<std::uint64_t, MonotonicTime> not_before_;
   MonotonicTime complete_until_{};
