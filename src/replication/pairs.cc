@@ -187,12 +187,30 @@ io::Task<void> Pairs::watch_space() {
     for (const auto& [name, entry] : entries_) {
       if (entry->record.side == Side::kPrimary && !entry->record.needs_copy) names.push_back(name);
     }
-    for (const std::string& name : names) co_await suspend_for_space(name);
+    for (const std::string& name : names) {
+      Entry* entry = find(name);
+      if (entry == nullptr) continue;
+      if (entry->restoring) {
+        // It has the lock, changes nothing of the pair, and may wait for the very space that this is to free.
+        entry->gives_way = true;
+        co_await give_way_for_space(name);
+        entry->gives_way = false;
+        entry->gave_way.wake_all();
+      } else if (!entry->looked_at) {
+        entry->looked_at = true;
+        tasks_.spawn(suspend_for_space(name));
+      }
+    }
   }
 }
 
 io::Task<void> Pairs::suspend_for_space(std::string name) {
   auto guard = co_await lock(name);
+  if (Entry* entry = find(name)) entry->looked_at = false;
+  co_await give_way_for_space(name);
+}
+
+io::Task<void> Pairs::give_way_for_space(std::string name) {
   Entry* entry = find(name);
   if (entry == nullptr || entry->record.side != Side::kPrimary || entry->record.needs_copy || stopping_)
     co_return;
@@ -219,6 +237,9 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   entry->link_since = environment_.clock.now();
   entry->durable = record.state == PairState::kSsws ? record.fork : entry->held();
   entry->waiting = record.side == Side::kPrimary && record.state == PairState::kPair && !record.alone;
+  // Of a copy that was asked for and whose outcome no record tells: nothing is held for a peer that needs
+  // one.
+  if (record.needs_copy) group->set_peer_has(LogId());
   group->set_peer_gives_way(record.side == Side::kPrimary);
   hold(entry.get());
   Entry* adopted = entry.get();
@@ -417,8 +438,13 @@ io::Task<Result<journal::Appended>> Pairs::restore(std::string name, group::Rest
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
   TM_CO_TRY(check_restore(*group, plan.target.at));
   Entry* entry = find(name);
-  if (entry == nullptr || entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
-    co_return co_await group->restore(std::move(plan), format::EpochReason::kRestore);
+  if (entry == nullptr) co_return co_await group->restore(std::move(plan), format::EpochReason::kRestore);
+  if (entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
+    entry->restoring = true;
+    auto done = co_await group->restore(std::move(plan), format::EpochReason::kRestore);
+    entry->restoring = false;
+    while (entry->gives_way) co_await entry->gave_way.wait();
+    co_return done;
   }
   co_return co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kRestore, "restored here");
 }

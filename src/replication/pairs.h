@@ -155,6 +155,7 @@ class Pairs {
   io::Task<void> look_up_owed(std::string group);
   PairLag lag_of(const Entry& entry) const;
   io::Task<void> suspend_for_space(std::string group);
+  io::Task<void> give_way_for_space(std::string name);
   io::Task<void> receive(std::unique_ptr<io::Stream> stream);
   io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<void>> give_way(Entry* entry);

@@ -9,7 +9,11 @@ namespace tidemark::replication {
 // One pair of the node.
 struct Pairs::Entry {
   Entry(io::Scheduler& scheduler, std::string group_name, group::Group* paired_group)
-      : name(std::move(group_name)), group(paired_group), sender_task(scheduler), receiver_moved(scheduler) {}
+      : name(std::move(group_name)),
+        group(paired_group),
+        sender_task(scheduler),
+        gave_way(scheduler),
+        receiver_moved(scheduler) {}
   std::string name;
   group::Group* group;
   PairRecord record{};
@@ -34,6 +38,12 @@ struct Pairs::Entry {
   io::TaskScope sender_task;
   // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.
   std::vector<format::UnitOfVolume> peer_units;
+
+  // Primary side: who looks whether a full journal needs the peer to give way (see watch_space()).
+  bool restoring = false;  // under the lock
+  bool gives_way = false;  // beside a restore, which stays until it has ended
+  bool looked_at = false;  // or about to be, when the lock is free
+  io::WaitQueue gave_way;
 
   // Primary side: what the peer lacks, as it was looked up last (see lag.cc).
   struct Owed {

@@ -51,7 +51,6 @@ io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent, bo
   TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream,
                    co_await environment_.network.connect(address, kConnectTimeout));
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
-  // A copy begins at the head: it is pinned from there. One that does not come about pins what was pinned.
   const LogId had = group_.local().peer_has;
   auto welcome = co_await say_hello(std::move(link), intent, overrules);
   if (!welcome.ok() || !welcome->accepted) group_.set_peer_has(had);
@@ -64,7 +63,9 @@ io::Task<Result<void>> Sender::prepare_copy(format::Hello* hello) {
   hello->start = group_.head();
   hello->state = group_.encode_state();
   const std::uint64_t ticket = group_.journal().last_ticket();
-  group_.set_peer_has(hello->start);
+  // What the peer has goes on to be held until it agrees to begin anew; when it has nothing, what follows the
+  // point at which the copy begins.
+  if (group_.local().peer_has.is_none()) group_.set_peer_has(hello->start);
   hello->parity = group_.local().parity + 1;
   hello->journal_size_bytes = group_.log_volume_size_bytes();
   hello->retain_ns = group_.local().settings.retain.ns;

@@ -255,6 +255,41 @@ TEST(PairFaults, AFullJournalWhileThePeerIsAwaySuspendsThePairAndTheHostGoesOn) 
   EXPECT_FALSE(bench.read(bench.b, "data", "kept").ok());
 }
 
+// What the peer has is a promise until the peer itself agrees to begin anew.
+TEST(PairFaults, ACopyAnewThatDoesNotComeAboutHoldsWhatThePeerLacksMeanwhile) {
+  PairBench bench(31);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  ASSERT_TRUE(bench.suspend(bench.a).ok());
+  const LogId had = bench.a.group().local().peer_has;
+  ASSERT_TRUE(bench.write(bench.a, "data", 2, 22, true).ok());
+  std::optional<bool> resynced;
+  const auto resync = [](io::Task<Result<control::PairStatus>> task,
+                         std::optional<bool>* done) -> io::Task<void> {
+    auto reply = co_await std::move(task);
+    done->emplace(reply.ok());
+  };
+  control::PairResyncRequest request;
+  request.group = kGroup;
+  request.give_up_window = true;
+  // The connection comes about, the hello does not arrive.
+  bench.world.network().set_options(
+      {.latency_min = Duration::milliseconds(5), .latency_max = Duration::milliseconds(5)});
+  bench.a.process->tasks().spawn(resync(bench.a.node->pair_resync(request), &resynced));
+  for (int ms = 0; !resynced.has_value(); ++ms) {
+    ASSERT_EQ(bench.a.group().local().peer_has, had) << ms;
+    bench.world.run_for(Duration::milliseconds(1));
+    if (ms == 6) bench.world.network().reset_all();
+  }
+  EXPECT_FALSE(*resynced);
+  const auto again = bench.resync(bench.a);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data"});
+}
+
 TEST(PairFaults, AFullJournalOfAPeerThatIsSlowMakesTheHostWaitAndNoMore) {
   PairBench bench(28);
   bench.make_group(bench.a, {"data"});

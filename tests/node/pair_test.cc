@@ -252,6 +252,41 @@ TEST(Pair, WhatASuspendedSecondaryWroteAloneStaysReadableAfterAResync) {
   bench.expect_same({"data"});
 }
 
+// A restore there begins while what came last is not durable yet, and the power goes at any moment of it.
+TEST(Pair, ASecondaryThatIsCutOffWhileItIsRestoredHasItsOwnEpochOrFollows) {
+  bool done = false;
+  for (std::uint64_t steps = 0; !done; ++steps) {
+    PairBench bench(32);
+    bench.make_group(bench.a, {"data"});
+    ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+    ASSERT_TRUE(bench.write(bench.a, "data", 1, 11, true).ok());
+    ASSERT_TRUE(bench.wait_caught_up());
+    const LogId before = bench.b.group().head();
+    bench.b.disk.slow_down(Duration::milliseconds(2));
+    ASSERT_TRUE(bench.write(bench.a, "data", 2, 22, true).ok());
+    ASSERT_TRUE(bench.wait_for([&] { return bench.b.group().head() != before; }));
+    bench.b.disk.slow_down(Duration{});
+    const auto alone = [](Node* node, bool* ended) -> io::Task<void> {
+      control::PairSuspendRequest suspend;
+      suspend.group = kGroup;
+      (void)co_await node->pair_suspend(suspend);
+      control::RestoreRequest restore;
+      restore.group = kGroup;
+      restore.point = "head";
+      (void)co_await node->restore(restore);
+      *ended = true;
+    };
+    bench.b.process->tasks().spawn(alone(bench.b.node, &done));
+    for (std::uint64_t i = 0; i < steps && !done; ++i) bench.world.run_steps(1);
+    bench.b.power_cut();
+    bench.b.start();
+    const bool own_epoch = bench.b.group().head().epoch().value % 2 == 0;
+    EXPECT_EQ(bench.b.group().check_accepting().ok(), own_epoch) << "after " << steps << " steps";
+    EXPECT_EQ(bench.state(bench.b) == PairState::kSsws, own_epoch) << "after " << steps << " steps";
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(Pair, ASecondaryThatWritesAloneDoesSoAfterARestartToo) {
   PairBench bench(11);
   bench.make_group(bench.a, {"data"});
