@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint64_t kKeysPerPersist = 4096;
 // A sweep costs as much as it may free: it waits for this many inserts and for half as many as there are
 // keys.
-constexpr std::uint64_t kInsertsPerSweepMin = 1024;
+constexpr std::uint64_t kInsertsPerSweepMin = 16;
 
 // The table alone. Runs exist only as the place given to persist(): what was inserted stays in memory, and a
 // crash, which takes the object, takes all of it. Reactor thread only; no operation fails until close().

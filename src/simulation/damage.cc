@@ -1,7 +1,9 @@
 #include "simulation/damage.h"
 
+#include <map>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "simulation/atlas.h"
 
 namespace tidemark::simulation {
@@ -18,6 +20,11 @@ class Damager {
   std::uint64_t draw(std::uint64_t bound) { return stage_.draw(bound); }
   void write_under(sim::DiskFault fault);
   void damage_at_rest();
+  void damage_newest();
+  bool write_durably();
+  void damage_page(std::uint64_t at, const std::vector<std::uint64_t>& pages);
+  void start_damaged(LogId head);
+  std::map<std::uint64_t, std::uint32_t> checksums();
   void restart(bool in_order, bool lossy);
   void look();
 
@@ -47,7 +54,11 @@ void Damager::run() {
     look();
   } else if (kind == 1) {
     (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
-    damage_at_rest();
+    if (victim_ == &stage_.a && draw(2) == 0) {
+      damage_newest();
+    } else {
+      damage_at_rest();
+    }
     look();
   } else if (victim_ == &stage_.a) {
     const sim::DiskFault faults[] = {sim::DiskFault::kLostWrite, sim::DiskFault::kMisdirectedWrite,
@@ -67,28 +78,92 @@ void Damager::damage_at_rest() {
   sim::Disk& disk = victim_->disk();
   const std::vector<std::uint64_t> pages = disk.stored_pages();
   for (std::uint32_t i = 0; i < stage_.options.damages; ++i) {
-    const std::uint64_t at = pages[draw(pages.size())];
-    switch (draw(3)) {
-      case 0:
-        stage_.say(victim_->name() + ": a bit turns in the page at byte " + std::to_string(at));
-        disk.flip_bit(at + draw(4096), static_cast<unsigned>(draw(8)));
-        break;
-      case 1: {
-        stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " turns to zeroes");
-        disk.poke(at, std::vector<std::byte>(4096));
-        break;
-      }
-      default: {
-        const std::uint64_t from = pages[draw(pages.size())];
-        stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " gets what lies at byte " +
-                   std::to_string(from));
-        std::vector<std::byte> bytes(4096);
-        disk.peek(from, bytes);
-        disk.poke(at, bytes);
-        break;
-      }
+    damage_page(pages[draw(pages.size())], pages);
+  }
+  start_damaged(head);
+}
+
+void Damager::damage_page(std::uint64_t at, const std::vector<std::uint64_t>& pages) {
+  sim::Disk& disk = victim_->disk();
+  switch (draw(3)) {
+    case 0:
+      stage_.say(victim_->name() + ": a bit turns in the page at byte " + std::to_string(at));
+      disk.flip_bit(at + draw(4096), static_cast<unsigned>(draw(8)));
+      break;
+    case 1: {
+      stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " turns to zeroes");
+      disk.poke(at, std::vector<std::byte>(4096));
+      break;
+    }
+    default: {
+      const std::uint64_t from = pages[draw(pages.size())];
+      stage_.say(victim_->name() + ": the page at byte " + std::to_string(at) + " gets what lies at byte " +
+                 std::to_string(from));
+      std::vector<std::byte> bytes(4096);
+      disk.peek(from, bytes);
+      disk.poke(at, bytes);
+      break;
     }
   }
+}
+
+std::map<std::uint64_t, std::uint32_t> Damager::checksums() {
+  std::map<std::uint64_t, std::uint32_t> out;
+  std::vector<std::byte> bytes(4096);
+  for (const std::uint64_t at : victim_->disk().stored_pages()) {
+    victim_->disk().peek(at, bytes);
+    out[at] = crc32c(bytes);
+  }
+  return out;
+}
+
+// A write that is acknowledged as durable; false when none can be had.
+bool Damager::write_durably() {
+  Request request;
+  request.blocks = {0, 1};
+  request.first_value = 0x5000'0000;
+  request.fua = true;
+  auto issued = std::make_shared<Issued>();
+  issued->request = request;
+  issued->issued_at = stage_.next_moment();
+  const auto done = stage_.ask(*victim_, carry_out(victim_->node(), request));
+  if (!done.has_value()) return false;
+  issued->result = *done;
+  issued->ended_at = stage_.next_moment();
+  chronicle_.add(*victim_, {issued});
+  chronicle_.account(*victim_, false, false);
+  return done->ok() && !stage_.failed();
+}
+
+// One page of those that the last durable write and what came after it changed, behind a kill. A seal or the
+// superblock tells that the write had been durable, so it is no torn tail.
+void Damager::damage_newest() {
+  victim_->end_clients();
+  const std::map<std::uint64_t, std::uint32_t> before = checksums();
+  if (!write_durably()) return;
+  if (draw(2) == 0) {
+    // The superblock tells instead, and no seal has come yet, or just now.
+    (void)stage_.ask(*victim_, holding(victim_->hold_group(),
+                                       victim_->group()->set_settings(victim_->group()->local().settings)));
+  } else {
+    const std::map<std::uint64_t, std::uint32_t> written = checksums();
+    stage_.world.run_for(Duration::milliseconds(500));
+    // Where it ended with its segment there is no seal, and nothing tells.
+    if (checksums() == written) return;
+  }
+  if (victim_->group() == nullptr || stage_.failed()) return;
+  const LogId head = victim_->group()->head();
+  stage_.crash(*victim_, false);
+  std::vector<std::uint64_t> newest;
+  for (const auto& [at, checksum] : checksums()) {
+    const auto was = before.find(at);
+    if (was == before.end() || was->second != checksum) newest.push_back(at);
+  }
+  if (!newest.empty()) damage_page(newest[draw(newest.size())], newest);
+  start_damaged(head);
+}
+
+void Damager::start_damaged(LogId head) {
   victim_->power_on();
   const auto started = stage_.ask(*victim_, victim_->start_task());
   if (!started.has_value()) return;
@@ -99,7 +174,7 @@ void Damager::damage_at_rest() {
   }
   if (victim_->group()->head() < head && victim_->group()->head().epoch() == head.epoch()) {
     stage_.broken(Rule::kDamageIsRefused,
-                  victim_->name() + " stopped in order at log:" + head.to_string() +
+                  victim_->name() + " had log:" + head.to_string() +
                       " and after damage shows log:" + victim_->group()->head().to_string() + " as its head");
   }
 }

@@ -97,6 +97,7 @@ Options draw_options(std::uint64_t seed) {
   if (one_in(3)) options.link.latency_max = Duration::milliseconds(50);
   if (one_in(4)) options.link.window_bytes = 4 << 10;
   if (one_in(3)) options.clock_drift_ppm = static_cast<double>(random.below(1000)) - 500;
+  options.clock_goes_back = one_in(2);
   if (one_in(3)) options.damages = 1 + up_to(5);
   for (const UsualWeight& usual : kUsual) {
     const bool of_pairs = usual.when == When::kPairAlways || usual.when == When::kPairSometimes;

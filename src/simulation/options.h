@@ -67,8 +67,9 @@ struct Options {
   std::uint32_t partial_percent = 0;  // of the writes: they begin or end in the middle of a block
   sim::DiskOptions disk{};
   sim::LinkOptions link{};
-  double clock_drift_ppm = 0;  // of the second node
-  std::uint32_t damages = 0;   // faults that damage one of the disks, at the end
+  bool clock_goes_back = false;  // when the wall clocks jump
+  double clock_drift_ppm = 0;    // of the second node
+  std::uint32_t damages = 0;     // faults that damage one of the disks, at the end
   std::array<std::uint32_t, kStepCount> weights{};
 
   std::uint32_t weight(Step step) const { return weights[static_cast<std::size_t>(step)]; }

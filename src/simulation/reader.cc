@@ -37,7 +37,11 @@ bool is_in_window(const group::Group& group, LogId at) {
 }
 
 io::Task<void> look_again_and_again(Stage* stage, Machine* machine, std::string name, std::size_t volume,
-                                    std::shared_ptr<const Image> expected, std::uint64_t reads) {
+                                    LogId at, std::shared_ptr<const Image> expected, std::uint64_t reads,
+                                    Duration after) {
+  co_await stage->world.sleep_for(after);
+  if (!machine->is_running()) co_return;
+  const std::uint64_t windows_before = machine->windows_given_up;
   auto target = co_await machine->node()->open(name, "viewer");
   if (!target.ok()) co_return;
   for (; reads > 0; --reads) {
@@ -46,9 +50,14 @@ io::Task<void> look_again_and_again(Stage* stage, Machine* machine, std::string 
       // A view yields when space runs out, and says so.
       stage->say(machine->name() + " view " + name + ": " + image.error().message);
       const ErrorCode code = image.error().code;
-      const bool never_yields = stage->options.weight(Step::kSettings) == 0 && machine->group() != nullptr &&
-                                machine->group()->local().settings.on_full == group::OnFull::kStopWrites;
-      if ((code == ErrorCode::kExpired && never_yields) ||
+      const group::Group* group = machine->group();
+      const bool is_same = group != nullptr && machine->windows_given_up == windows_before;
+      const bool never_yields = stage->options.weight(Step::kSettings) == 0 && is_same &&
+                                group->local().settings.on_full == group::OnFull::kStopWrites;
+      // It yields when the floor has passed it, and at no other time.
+      const bool is_held = is_same && group->local().window_open &&
+                           group->state().epochs().is_ancestor(group->local().floor, at);
+      if ((code == ErrorCode::kExpired && (never_yields || is_held)) ||
           (code != ErrorCode::kExpired && code != ErrorCode::kIo && code != ErrorCode::kShutdown &&
            code != ErrorCode::kClosed)) {
         stage->broken(Rule::kNeededIsKept,
@@ -143,9 +152,12 @@ void Reader::read_some_point(Machine* machine) {
   }
   const auto& marks = chronicle_.model.marks;
   if (stage_.draw(3) == 0 && machine->group()->local().window_open) {
-    // The live volumes.
+    // The live volumes; by a view where entries may arrive meanwhile.
     const LogId head = machine->group()->head();
-    return check(*machine, "log:" + head.to_string(), head, Damage::kNone);
+    const bool is_primary = machine == &stage_.a;
+    const bool still = !chronicle_.has_pending(stage_.a) && !chronicle_.has_pending(*machine) &&
+                       (is_primary || (stage_.a.group() != nullptr && stage_.a.group()->head() == head));
+    return check(*machine, still ? "head" : "log:" + head.to_string(), head, Damage::kNone);
   }
   if (stage_.draw(2) == 0 && !marks.empty()) {
     auto found = marks.begin();
@@ -201,8 +213,10 @@ void Reader::open_view(Machine* machine) {
   const std::size_t volume = stage_.draw(kVolumeCount);
   const std::string name = std::string(kGroup) + "/" + kVolumes[volume] + "@log:" + at.to_string();
   const std::uint64_t reads = 1 + stage_.draw(6);
+  const Duration after =
+      Duration::microseconds(static_cast<std::int64_t>(stage_.draw(2) * stage_.draw(2000)));
   machine->clients().spawn(
-      look_again_and_again(&stage_, machine, name, volume, chronicle_.model.find(at), reads));
+      look_again_and_again(&stage_, machine, name, volume, at, chronicle_.model.find(at), reads, after));
 }
 
 void Reader::compare_all() {

@@ -55,7 +55,11 @@ class Simulation {
   void disk_error();
   void clock_jump();
   void replay_session();
+  bool replay_first_session();
+  void send_to_secondary(std::vector<std::byte> bytes);
   void resync();
+  void turn_bit_perhaps();
+  void destage_beside(Machine& machine);
   void go_alone();
   void lose_secondary();
   void check_follower();
@@ -81,6 +85,9 @@ class Simulation {
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
   bool faults_are_over_ = false;
+  // What the primary sent when the pair was made, and of which group.
+  std::vector<std::byte> first_session_;
+  GroupIdentity first_identity_{};
 };
 
 Machine* Simulation::writer() {
@@ -157,6 +164,8 @@ Request Simulation::draw_request() {
     request.kind = Request::Kind::kFlush;
   } else if (stage_.percent(stage_.options.zeroes_percent)) {
     request.kind = draw(2) == 0 ? Request::Kind::kTrim : Request::Kind::kWriteZeroes;
+    // Now and then all of the volume: the base gives its extent back.
+    if (draw(3) == 0) request.blocks = {0, blocks};
   } else {
     value_ += static_cast<std::uint32_t>(count);
     if (stage_.percent(stage_.options.partial_percent)) {
@@ -197,6 +206,11 @@ void Simulation::carry_out_all(Machine& writer, std::vector<Request> wanted, Cra
     if (stage_.world.run_steps(1) == 0 || stage_.world.now() > due) {
       stage_.broken(Rule::kEndsInTime, writer.name() + ": requests have not ended within 600 s");
     }
+  }
+  // The answer was given, and that very moment the power goes.
+  if (crash != nullptr && crash->victim == &writer && writer.is_on() && draw(4) == 0) {
+    crash->after_steps = 0;
+    (void)stage_.crash_if_due(crash);
   }
   for (const auto& one : issued) {
     if (one->ended_at != 0 && !one->result.ok()) explain(writer, *one);
@@ -264,6 +278,7 @@ void Simulation::requests(bool with_crash) {
   }
   CrashPlan crash;
   if (with_crash) crash = draw_crash();
+  turn_bit_perhaps();
   carry_out_all(*at, std::move(wanted), &crash);
   if (!with_crash && !stage_.failed() && at == &a()) reader_.note_moment();
   if (with_crash && draw(2) == 0) mend();
@@ -377,6 +392,10 @@ void Simulation::settings() {
 void Simulation::destage() {
   Machine* at = running();
   if (at == nullptr) return;
+  const std::uint64_t how = draw(3);
+  if (how == 0) return destage_beside(*at);
+  // What is opened and read meanwhile holds the floor, and its segments, or comes too late.
+  for (std::uint64_t views = how == 1 ? draw(4) : 0; views > 0; --views) reader_.open_view(at);
   const bool short_of_space = draw(3) == 0;
   tell(*at, short_of_space ? "destages for space" : "destages",
        holding(at->hold_group(), at->group()->destage_now(short_of_space)));
@@ -392,15 +411,41 @@ void Simulation::resync() {
   // As long as the journal is held for the peer, no copy is needed.
   const bool is_held = !a().group()->local().peer_has.is_none();
   Error why;
+  // The copy's beginning holds the floor.
+  if (request.give_up_window && draw(2) == 0) destage_beside(a());
   tell(a(), request.give_up_window ? "pair resync --give-up-window" : "pair resync",
        a().node()->pair_resync(request), &why);
   if (is_held && !request.give_up_window && why.code == ErrorCode::kExpired && !watcher_.has_replayed()) {
     return stage_.broken(Rule::kNeededIsKept,
                          "kyoto cannot resync, though it held its journal: " + why.message);
   }
-  if (stage_.failed() || !request.give_up_window) return;
+  if (stage_.failed()) return;
+  if (!request.give_up_window) {
+    // What the secondary wrote alone stays, however short its journal is of space.
+    for (std::uint64_t times = draw(3); times > 0 && b().group() != nullptr; --times) {
+      stage_.world.run_for(Duration::milliseconds(static_cast<std::int64_t>(draw(50))));
+      if (b().group() != nullptr) destage_beside(b());
+    }
+    return;
+  }
   // Chunks are on their way now.
   stage_.world.run_for(Duration::microseconds(static_cast<std::int64_t>(draw(5000))));
+  turn_bit_perhaps();
+}
+
+// Of what comes over the link next.
+void Simulation::turn_bit_perhaps() {
+  if (stage_.options.weight(Step::kLinkBit) == 0 || draw(8) != 0) return;
+  stage_.say("a bit will turn on the link");
+  stage_.world.network().flip_next_bit();
+}
+
+// While all goes on.
+void Simulation::destage_beside(Machine& machine) {
+  stage_.say(machine.name() + " begins to destage");
+  machine.tasks().spawn([](io::Task<Result<bool>> step) -> io::Task<void> {
+    (void)co_await step;
+  }(holding(machine.hold_group(), machine.group()->destage_now(draw(2) == 0))));
 }
 
 void Simulation::go_alone() {
@@ -560,20 +605,49 @@ void Simulation::disk_error() {
 }
 
 void Simulation::clock_jump() {
-  const auto seconds = static_cast<std::int64_t>(draw(7200)) - 3600;
+  const std::int64_t back_max = stage_.options.clock_goes_back ? 3600 : 0;
+  const auto seconds = static_cast<std::int64_t>(draw(7200)) - back_max;
   stage_.say("the wall clocks jump by " + std::to_string(seconds) + " s");
   watcher_.clock_jumps(Duration::seconds(seconds));
   stage_.world.jump_wall_clock(Duration::seconds(seconds));
+}
+
+// The hello that once asked for the first copy takes nothing from a secondary that follows. False when it is
+// not the time for it.
+bool Simulation::replay_first_session() {
+  const auto follows = [this] {
+    const control::PairStatus now = status(a());
+    return now.state == PairState::kPair && now.link_up && b().group() != nullptr &&
+           b().group()->local().window_open && b().group()->identity() == first_identity_;
+  };
+  // Nothing older is on its way any more.
+  if (!follows()) return false;
+  stage_.world.run_for(Duration::seconds(2));
+  if (!follows()) return false;
+  watcher_.session_was_replayed();
+  stage_.say("somebody replays the first session to osaka");
+  const std::uint64_t before = b().windows_given_up;
+  send_to_secondary(first_session_);
+  stage_.world.run_for(Duration::seconds(2));
+  if (b().windows_given_up != before) {
+    stage_.broken(Rule::kNeededIsKept, "osaka gave up its window to whoever sent the first hello again");
+  }
+  return true;
 }
 
 // Somebody sends again what the primary sent.
 void Simulation::replay_session() {
   if (!b().is_running()) return;
   std::vector<std::byte> bytes = stage_.world.network().last_session();
+  if (draw(2) == 0 && !first_session_.empty() && replay_first_session()) return;
   if (bytes.empty()) return;
   bytes.resize(1 + draw(bytes.size()));
   watcher_.session_was_replayed();
   stage_.say("somebody replays " + std::to_string(bytes.size()) + " bytes of a session to osaka");
+  send_to_secondary(std::move(bytes));
+}
+
+void Simulation::send_to_secondary(std::vector<std::byte> bytes) {
   const auto address = io::Address::parse(b().address());
   b().tasks().spawn([](Stage* stage, io::Address to, std::vector<std::byte> sent) -> io::Task<void> {
     auto stream = co_await stage->world.network().connect(to, Duration::seconds(5));
@@ -594,7 +668,11 @@ void Simulation::check_follower() {
   if (!stage_.options.pair || b().group() == nullptr || stage_.failed()) return;
   if (!chronicle_.has_pending(b())) chronicle_.learn_own(b());
   group::Group& group = *b().group();
-  if (!group.local().window_open || group.local().role != group::Role::kSecondary) return;
+  if (!group.local().window_open && state(b()) == PairState::kPair) {
+    return stage_.broken(Rule::kPairAgrees, "osaka counts as a copy, and its copy was not finished");
+  }
+  if (b().group() == nullptr || !group.local().window_open || group.local().role != group::Role::kSecondary)
+    return;
   if (group.head().epoch().value % 2 != 1) return;
   if (chronicle_.model.find(group.head()) == nullptr && !chronicle_.has_pending(a()) &&
       a().group() != nullptr) {
@@ -716,9 +794,11 @@ void Simulation::set_up() {
   pair.peer_address = b().address();
   const auto paired = stage_.ask(a(), a().node()->pair_create(pair));
   if (!paired.has_value() || !paired->ok()) {
-    stage_.broken(Rule::kRefusalsAreExpected,
-                  "pair create: " + (paired.has_value() ? paired->error().message : ""));
+    return stage_.broken(Rule::kRefusalsAreExpected,
+                         "pair create: " + (paired.has_value() ? paired->error().message : ""));
   }
+  first_session_ = stage_.world.network().last_session();
+  first_identity_ = a().group()->identity();
 }
 
 // The faults stop: both nodes run, the pair is whole again, and both show the same.
