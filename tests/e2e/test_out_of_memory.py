@@ -11,22 +11,21 @@ from test_crash_rounds import BLOCKS, Order, Writer, numbers_in
 from tidemark_testing import MIB, Connection, TidemarkTest, main, wait_until
 
 ROUNDS = 3
-MORE_MEMORY_MIB = (4, 40)  # than what it has, for a while
+MORE_MEMORY_MIB = (1, 24)  # than what it has
 OUT_OF_MEMORY = 71  # the exit status
 
 
 class OutOfMemory(TidemarkTest):
     def fill(self, node):
         """Large writes and reads until the node has gone: payloads, journal and cache all want memory."""
-        try:
-            with Connection(node, "app/load") as handle:
-                while True:
-                    for offset in range(0, 64 * MIB, 16 * MIB):
-                        handle.pwrite(bytes([offset // MIB + 1]) * (16 * MIB), offset)
-                    for offset in range(0, 64 * MIB, 16 * MIB):
-                        handle.pread(16 * MIB, offset)
-        except nbd.Error:
-            pass
+        while node.running():
+            try:
+                with Connection(node, "app/load") as handle:
+                    for offset in range(0, 64 * MIB, 32 * MIB):
+                        handle.pwrite(bytes([offset // MIB + 1]) * (32 * MIB), offset)
+                        handle.pread(32 * MIB, offset)
+            except nbd.Error:
+                pass  # it has gone, or the kernel had no memory for that one
 
     def test_the_process_ends_with_a_reason_and_nothing_durable_is_lost(self):
         dice = random.Random()
