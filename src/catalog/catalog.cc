@@ -345,6 +345,22 @@ class SqliteCatalog final : public Catalog {
 
 }  // namespace
 
+namespace {
+
+// How our tables and their indexes were made, as one text; what else somebody keeps in the file is left
+// alone.
+std::string schema_question() {
+  std::string names;
+  for (const std::string& name : Catalog::table_names()) {
+    names += (names.empty() ? "'" : ", '") + name + "'";
+  }
+  return "SELECT group_concat(type || ' ' || name || ' ' || tbl_name || ' ' || ifnull(sql, ''), ';') FROM "
+         "(SELECT * FROM sqlite_schema WHERE tbl_name IN (" +
+         names + ") ORDER BY type, name)";
+}
+
+}  // namespace
+
 const std::vector<std::string>& Catalog::table_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> list;
@@ -363,6 +379,22 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
     return fail(ErrorCode::kDamaged, "the catalogue " + printable(path, 200) + " is damaged (" +
                                          printable(verdict) + "); it can be built again");
   }
+  // SQLite's check looks at pages and rows, not at the names in the text by which the tables were made.
+  TM_TRY_ASSIGN(Database fresh, Database::open(":memory:"));
+  TM_TRY(migrate(fresh, kApplicationId, schema_versions()));
+  TM_TRY_ASSIGN(const std::string expected, fresh.query_text(schema_question()));
+  TM_TRY_ASSIGN(const std::string found, database.query_text(schema_question()));
+  if (found != expected) {
+    return fail(ErrorCode::kDamaged, "the catalogue " + printable(path, 200) +
+                                         " is damaged (its tables are not what they should be); it can be "
+                                         "built again");
+  }
+  // One byte of the file says that nobody may write to it.
+  const auto writable = database.execute("BEGIN IMMEDIATE; ROLLBACK");
+  if (!writable.ok() && writable.error().code == ErrorCode::kReadOnly) {
+    return fail(ErrorCode::kDamaged, writable.error().message + "; it can be built again");
+  }
+  TM_TRY(writable);
   // Readers do not stop the node, nor it them; and a commit does not wait for the disk.
   TM_TRY_ASSIGN(const std::string mode, database.query_text("PRAGMA journal_mode = WAL"));
   if (mode != "wal" && mode != "memory") {

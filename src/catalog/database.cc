@@ -15,6 +15,7 @@ ErrorCode code_for(int result_code) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_FORMAT:
+    case SQLITE_ERROR:  // our own statements are right: the tables are not what they should be
       return ErrorCode::kDamaged;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:

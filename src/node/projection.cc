@@ -132,7 +132,10 @@ catalog::Changes Node::collect_rows() {
 io::Task<Result<void>> Node::write_rows() {
   auto guard = co_await catalog_mutex_.lock();
   auto rows = std::make_shared<catalog::Changes>(collect_rows());
-  // A row for each batch that has become durable since the last round.
+  // A row for each batch that has become durable since the last round; all of them in the first, so that
+  // nothing stays of what damage may have made of the rows that are there.
+  const std::map<std::string, Place> before = projected_;
+  if (before.empty()) rows->push_back(catalog::ClearTable{catalog::TableName::kLogId});
   std::vector<std::string> names;
   for (const auto& [name, group] : groups_) names.push_back(name);
   for (const std::string& name : names) {
@@ -159,6 +162,10 @@ io::Task<Result<void>> Node::write_rows() {
   const std::shared_ptr<catalog::Catalog> catalog = catalog_;
   std::function<void()> work = [catalog, rows, outcome] { *outcome = catalog->apply(*rows); };
   co_await environment_.offload.run(std::move(work));
+  if (!outcome->ok()) {  // nothing of it is there
+    std::erase_if(projected_, [&before](const auto& entry) { return !before.contains(entry.first); });
+    for (auto& [name, place] : projected_) place = before.at(name);
+  }
   co_return *outcome;
 }
 

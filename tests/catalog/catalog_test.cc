@@ -335,6 +335,23 @@ TEST_F(CatalogTest, DamagedFilesAreReportedAndMadeAgain) {
   EXPECT_TRUE(ask(**again, of("mark_id")).rows.empty());
 }
 
+TEST_F(CatalogTest, AnotherNameInTheTextOfATableIsDamage) {
+  ASSERT_TRUE(Catalog::open(path_).ok());
+  std::string content;
+  {
+    std::ifstream file(path_, std::ios::binary);
+    content.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  const std::size_t at = content.find("capacity_bytes");
+  ASSERT_NE(at, std::string::npos);
+  content[at] = 'k';
+  std::ofstream(path_, std::ios::binary) << content;
+  const auto opened = Catalog::open(path_);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code, ErrorCode::kDamaged) << opened.error().message;
+  EXPECT_TRUE(Catalog::recreate(path_).ok());
+}
+
 TEST_F(CatalogTest, AFileThatIsNoDatabaseIsDamaged) {
   std::ofstream(path_) << std::string(5000, 'x');
   const auto opened = Catalog::open(path_);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -32,7 +33,8 @@ class RealNode {
   RealNode& operator=(const RealNode&) = delete;
   ~RealNode() { kill(); }
 
-  static std::string catalogue_in(const std::string& folder) { return folder + "/catalogue.sqlite"; }
+  // Puts something around the catalogue.
+  std::function<std::unique_ptr<catalog::Catalog>(std::unique_ptr<catalog::Catalog>)> wrap_catalogue;
 
   Result<void> start() {
     auto reactor = os::Reactor::create();
@@ -60,9 +62,12 @@ class RealNode {
     group::IndexFactory make_index = [environment, index_folder, index_options](GroupIdentity group) {
       return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);
     };
-    node::OpenCatalog open_catalog = [path = catalogue_in(folder_)] {
+    node::OpenCatalog open_catalog = [this] {
+      const std::string path = folder_ + "/catalogue.sqlite";
       auto opened = catalog::Catalog::open(path);
-      if (!opened.ok() && opened.error().code == ErrorCode::kDamaged) return catalog::Catalog::recreate(path);
+      if (!opened.ok() && opened.error().code == ErrorCode::kDamaged)
+        opened = catalog::Catalog::recreate(path);
+      if (opened.ok() && wrap_catalogue) opened = wrap_catalogue(std::move(opened).value());
       return opened;
     };
     node::NodeConfiguration configuration;
