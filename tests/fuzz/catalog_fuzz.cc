@@ -50,10 +50,42 @@ Changes some_rows() {
     volume.volume = "db" + std::to_string(number);
     volume.volume_number = VolumeId{number};
     volume.size_bytes = 1 << 20;
+    volume.kind = number == 4 ? VolumeKind::kLog : VolumeKind::kData;
     volume.state = "open";
     rows.push_back(volume);
+    rows.push_back(
+        RaidAddressRow{volume.lu_number, 0, 1 << 20, "default", number << 20, "disk0", number << 20});
+  }
+  rows.push_back(DeviceAddressRow{"app/db1", 0, 1 << 20, "app", "db1", LuNumber{1}, 0});
+  rows.push_back(PairRow{"app", "db1", "tokyo", LuNumber{1}, "osaka", LuNumber{7}, "primary", "PAIR", "async",
+                         "osaka:1"});
+  rows.push_back(
+      LogVolumeGroupRow{"app", LuNumber{4}, 1 << 20, 1 << 19, LogId(Epoch{1}, 1), LogId(), "open"});
+  for (std::uint64_t n = 1; n <= 9; n += 3) {
+    const LogId first(Epoch{1}, n);
+    const LogId last(Epoch{1}, n + 2);
+    const WallTime time{1'770'000'000'000'000'000 + static_cast<std::int64_t>(n)};
+    rows.push_back(LogIdRow{"app", first, last, time, time});
+    MarkIdRow mark{"app", "m" + std::to_string(n), last, time, {}, "host", "note", "live"};
+    if (n == 1) mark.host_time = time;
+    rows.push_back(mark);
   }
   return rows;
+}
+
+// Each kind of change that takes rows away, alone: one that fails leaves the others to be tried.
+void take_away(Catalog& catalog) {
+  (void)catalog.apply({});
+  (void)catalog.apply(
+      {LogIdRow{"app", LogId(Epoch{1}, 2), LogId(Epoch{1}, 1), {}, {}}});  // ends before it begins
+  (void)catalog.apply({RemovePair{"app"}});
+  (void)catalog.apply({RemoveMark{"app", "m1"}});
+  (void)catalog.apply({TrimLogIds{"app", LogId(Epoch{1}, 3)}});
+  (void)catalog.apply({RemoveLogIds{"app", Epoch{1}}});
+  (void)catalog.apply({RemoveRaidAddresses{LuNumber{1}}});
+  (void)catalog.apply({RemoveUnit{LuNumber{2}}});
+  (void)catalog.apply({ClearTable{TableName::kVolume}});
+  (void)catalog.apply({RemoveGroup{"app"}});
 }
 
 std::vector<std::byte> good_file() {
@@ -86,20 +118,33 @@ std::vector<std::byte> changed(std::vector<std::byte> bytes, Bytes input) {
 }
 
 void use(Catalog& catalog) {
-  for (const std::string& table : Catalog::table_names()) {
+  for (std::string table : Catalog::table_names()) {
+    if (table == "node") table = "no such table";
     Query query;
     query.table = table;
     (void)catalog.query(query);
+    query.time = WallTime{1'770'000'000'000'000'000};
+    (void)catalog.query(query);  // of one group only
+    query.time.reset();
     query.group = "app";
+    query.limit = 1;
     (void)catalog.query(query);
+    query.after = 1;
+    (void)catalog.query(query);
+    query.after = 0;
     query.log_id = LogId(Epoch{1}, 1);
     (void)catalog.query(query);
     query.log_id.reset();
-    query.time = WallTime{1'770'000'000'000'000'000};
+    query.mark_id = "m4";
+    (void)catalog.query(query);
+    query.mark_id.clear();
+    query.time = WallTime{1'770'000'000'000'000'005};
+    (void)catalog.query(query);
+    query.limit = 0;
     (void)catalog.query(query);
   }
   (void)catalog.apply(some_rows());
-  (void)catalog.apply({ClearTable{TableName::kVolume}});
+  take_away(catalog);
 }
 
 }  // namespace

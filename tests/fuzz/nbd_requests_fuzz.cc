@@ -53,7 +53,18 @@ void run_conversation(Bytes input) {
   disk.takes_writes_at_once = (mode & 1) != 0;
   disk.info.read_only = (mode & 6) == 6;
   Script script(world);
-  script.say_handshake("disk");
+  if ((mode & 6) == 2) {  // without structured replies and contexts
+    WireEncoder client_flags;
+    client_flags.u32(kClientFlagFixedNewstyle);
+    script.say(client_flags);
+    script.say_option(kOptionGo, RawClient::info_data("disk"));
+  } else {
+    script.say_handshake("disk");
+  }
+  // What the export cannot do, each kind of it.
+  static constexpr ErrorCode kErrors[] = {ErrorCode::kNoSpace, ErrorCode::kReadOnly,    ErrorCode::kShutdown,
+                                          ErrorCode::kInvalid, ErrorCode::kUnsupported, ErrorCode::kIo};
+  if ((mode & 6) == 4) disk.failure = fail(kErrors[(mode >> 4) % std::size(kErrors)], "not now");
   if ((mode & 8) != 0) script.piece_bytes_max = 1 + (mode >> 4) * 100;
   std::uint64_t cookie = 0;
   for (; input.size() >= kRecordBytes && cookie < kRequestsMax; input = input.subspan(kRecordBytes)) {
