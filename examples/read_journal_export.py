@@ -26,31 +26,58 @@ class BadFile(Exception):
     """What is wrong with an export, for a person."""
 
 
-def _tables():
-    """CRC32C (Castagnoli) by the byte, and by two bytes at once: plain Python takes about 25 MB/s with it."""
-    one = []
+POLYNOMIAL = 0x82F63B78  # CRC32C (Castagnoli); the lowest bit is the highest power of x
+
+
+def _constants():
+    """The CRC32C of each byte, and x**(2**j + 32) modulo the polynomial for each j."""
+    table = []
     for value in range(256):
         for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        one.append(value)
-    two = [one[(one[value & 255] ^ value >> 8) & 255] ^ one[value & 255] >> 8 for value in range(1 << 16)]
-    return one, two
+            value = value >> 1 ^ (POLYNOMIAL if value & 1 else 0)
+        table.append(value)
+
+    def times(a, b):
+        product = 0
+        for bit in range(32):
+            if a >> (31 - bit) & 1:
+                product ^= b
+            b = b >> 1 ^ (POLYNOMIAL if b & 1 else 0)
+        return product
+
+    square, powers = 1 << 30, []  # x
+    for _ in range(40):
+        powers.append(times(square, POLYNOMIAL))  # x**32 is the polynomial without its highest power
+        square = times(square, square)
+    return table, [[bit for bit in range(32) if power >> bit & 1] for power in powers]
 
 
-_ONE, _TWO = _tables()
+_TABLE, _POWERS = _constants()
 
 
 def crc32c(data, crc=0):
-    """The CRC32C of `data` behind bytes that have `crc`."""
-    crc ^= 0xFFFFFFFF
-    view = memoryview(data)
-    even = len(view) // 2 * 2
-    two = _TWO
-    for pair in struct.unpack(f"<{even // 2}H", view[:even]):
-        crc = two[(crc ^ pair) & 0xFFFF] ^ crc >> 16
-    if even < len(view):
-        crc = _ONE[(crc ^ view[even]) & 255] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
+    """The CRC32C of `data` behind bytes that have `crc`.
+
+    Python knows CRC-32 only, and takes bytes one by one slowly. So the data are one large number, a polynomial over
+    GF(2), whose upper half is folded onto the lower one again and again: some 100 MB/s.
+    """
+    bits = 8 * len(data) + 32
+    number = int.from_bytes(data, "little") ^ crc ^ 0xFFFFFFFF
+    for j in range(bits.bit_length(), 5, -1):
+        left = (1 << j) + 32
+        if bits <= left:
+            continue
+        upper = number & (1 << bits - left) - 1
+        number >>= bits - left
+        product = 0
+        for bit in _POWERS[j]:
+            product ^= upper << bit
+        number ^= product << 2 * left - bits - 31
+        bits = left
+    crc = 0
+    for byte in (number & (1 << bits - 32) - 1).to_bytes(bits // 8 - 4, "little"):
+        crc = _TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ number >> bits - 32 ^ 0xFFFFFFFF
 
 
 class Entry:

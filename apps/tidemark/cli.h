@@ -77,6 +77,9 @@ class Cli {
   }
   bool usage_failed() const { return usage_failed_; }
 
+  // For a command that did its work and found what it looked for to be bad: main() ends with it.
+  int exit_code = kExitDone;
+
   // The work of the chosen command, set by read_command_line().
   std::function<Result<void>()> work;
 

@@ -45,7 +45,7 @@ void add_status(CLI::App& family, Cli& cli) {
   CLI::App* command =
       add_command(family, "status", "Show a journal's extent and use",
                   "Shows the window of readable points (floor to head), how full the journal is, its log "
-                  "volumes, and what keeps the floor from rising.",
+                  "volumes, what keeps the floor from rising, and when it was verified last.",
                   "tidemark journal status app");
   add_group(command, request->group);
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
@@ -233,6 +233,125 @@ void add_export(CLI::App& family, Cli& cli) {
   });
 }
 
+// "shown by the points log:1.7 to log:1.9 (marks a, b)"
+std::string affected_text(const control::DamageInfo& damage) {
+  if (!damage.affected_from || !damage.affected_to) return "no readable point is known to show it";
+  const std::string from = damage.affected_from->to_string();
+  const std::string to = damage.affected_to->to_string();
+  std::string text = from == to ? "affected is the point log:" + from
+                                : "affected are the points log:" + from + " to log:" + to;
+  std::string marks;
+  for (const std::string& mark : damage.marks) marks += (marks.empty() ? "" : ", ") + mark;
+  if (!marks.empty()) text += " (" + std::string(damage.marks.size() == 1 ? "mark " : "marks ") + marks + ")";
+  if (damage.live) text += " and the live volume";
+  return text;
+}
+
+void show_verification(const control::Verification& info) {
+  if (info.state == control::VerifyState::kNever) {
+    std::printf("%s was not verified since the node started\n", info.group.c_str());
+    return;
+  }
+  for (const control::DamageInfo& damage : info.damage) {
+    std::printf("damaged: %s\n         %s\n", printable(damage.text, 600).c_str(),
+                printable(affected_text(damage), 3000).c_str());
+  }
+  if (info.damages > info.damage.size())
+    std::printf("damaged: %llu more\n", static_cast<unsigned long long>(info.damages - info.damage.size()));
+  std::string text = info.group + ": " + std::string(control::word(info.state));
+  if (!info.reason.empty()) text += " (" + info.reason + ")";
+  if (info.damages > 0)
+    text += ", " + std::to_string(info.damages) + (info.damages == 1 ? " damage" : " damages");
+  text += "; looked at " + std::to_string(info.entries) + " entries in " + std::to_string(info.batches) +
+          " batches";
+  if (info.first && info.last)
+    text += ", log:" + info.first->to_string() + " to log:" + info.last->to_string();
+  if (info.base) text += ", and " + format_size(info.base_bytes) + " of the base";
+  if (info.begun && info.ended) {
+    const double seconds = (*info.ended - *info.begun).to_seconds();
+    char rate[64];
+    std::snprintf(rate, sizeof rate, " (%s in %.1f s, %.0f MiB/s)",
+                  format_size(info.done_bytes >> 20 << 20).c_str(), seconds,
+                  seconds <= 0 ? 0.0 : static_cast<double>(info.done_bytes) / seconds / (1 << 20));
+    text += rate;
+  }
+  std::printf("%s\n", printable(text, 2000).c_str());
+}
+
+Result<control::Verification> wait_for_verification(Cli& cli, control::Verification info) {
+  const InterruptsNoted interrupts;
+  Progress progress("verifying");
+  while (info.state == control::VerifyState::kRunning) {
+    progress.show(info.done_bytes, info.total_bytes, info.done_bytes,
+                  info.damages == 0 ? "" : std::to_string(info.damages) + " damages");
+    ::usleep(200'000);
+    if (InterruptsNoted::interrupted()) {
+      return fail(ErrorCode::kClosed,
+                  "no longer waited for: the verification goes on in the node; `tidemark "
+                  "journal verify " +
+                      info.group + " --status` shows it, --stop ends it");
+    }
+    TM_TRY_ASSIGN(info, cli.call(control::JournalVerifyStatusRequest{info.group}));
+  }
+  return info;
+}
+
+void add_verify(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::JournalVerifyRequest request;
+    std::optional<std::uint64_t> rate;
+    bool no_base = false;
+    bool status = false;
+    bool stop = false;
+    bool no_wait = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      family, "verify", "Prove what a group has on its disk",
+      "Reads the journal from the oldest entry kept to the newest, and the base, from the disk, and holds "
+      "them "
+      "against their checksums: every frame, every block, the chain of batches along each branch, log ids "
+      "that "
+      "follow one another, timer values that do not go back, marks against the table. The group serves "
+      "meanwhile; "
+      "--rate leaves more of the disk to it. Damage is told with its place and the points and marks that it "
+      "affects: reads of those fail, and are never answered with other data. Exit code 1 when there is any. "
+      "`journal status` shows when it was done last.",
+      "tidemark journal verify app --rate 100M");
+  add_group(command, options->request.group);
+  add_flag(command, "--no-base", options->no_base, "The journal alone");
+  add_size(command, "--rate", options->rate, "Read at most so much in a second");
+  add_flag(command, "--no-wait", options->no_wait, "Begin it, and leave it to the node");
+  add_flag(command, "--status", options->status,
+           "Show the one that runs, or the last since the node started");
+  add_flag(command, "--stop", options->stop, "Stop the one that runs");
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    const std::string& group = options->request.group;
+    if (options->stop) return cli.ask(control::JournalVerifyStopRequest{group}, show_done("stopped"));
+    control::Verification info;
+    if (options->status) {
+      TM_TRY_ASSIGN(info, cli.call(control::JournalVerifyStatusRequest{group}));
+    } else {
+      options->request.base = !options->no_base;
+      options->request.rate_bytes = options->rate.value_or(0);
+      TM_TRY_ASSIGN(info, cli.call(options->request));
+      if (!options->no_wait) {
+        TM_TRY_ASSIGN(info, wait_for_verification(cli, info));
+      }
+    }
+    const bool good = info.state == control::VerifyState::kGood ||
+                      info.state == control::VerifyState::kRunning ||
+                      info.state == control::VerifyState::kNever;
+    if (!good || info.damages > 0) cli.exit_code = kExitFailed;
+    if (cli.json()) {
+      cli.print_json(info);
+    } else {
+      show_verification(info);
+    }
+    return {};
+  });
+}
+
 }  // namespace
 
 void add_journal_commands(CLI::App& app, Cli& cli) {
@@ -243,6 +362,7 @@ void add_journal_commands(CLI::App& app, Cli& cli) {
   add_status(*family, cli);
   add_show(*family, cli);
   add_export(*family, cli);
+  add_verify(*family, cli);
 }
 
 }  // namespace tidemark::cli

@@ -31,6 +31,16 @@ std::string seconds_text(double seconds) {
   return text;
 }
 
+// "2026-05-01 12:00:00, log:1.1 to log:1.9 and the base: good"
+std::string verified_text(const control::VerifiedInfo& verified) {
+  std::string text = short_time(verified.time);
+  if (verified.first && verified.last)
+    text += ", log:" + verified.first->to_string() + " to log:" + verified.last->to_string();
+  text += verified.base ? ", with the base: " : ", without the base: ";
+  if (verified.damages == 0) return text + "good";
+  return text + std::to_string(verified.damages) + (verified.damages == 1 ? " damage" : " damages");
+}
+
 void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
   facts.add("floor", point_text(journal.floor));
   facts.add("head", point_text(journal.head));
@@ -44,6 +54,7 @@ void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
     facts.add("log", "acquired since " + journal.log_started->to_string() +
                          (journal.log_kept_here ? ", kept here" : ", kept on the secondary"));
   }
+  if (journal.verified) facts.add("last verified", verified_text(*journal.verified));
   for (const control::PinInfo& pin : journal.pins) {
     facts.add("pinned",
               pin.kind + " at " + pin.log_id.to_string() + (pin.text.empty() ? "" : ": " + pin.text));

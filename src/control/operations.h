@@ -50,6 +50,9 @@ class NodeOperations {
   virtual io::Task<Result<JournalExportInfo>> journal_export_begin(JournalExportBeginRequest request) = 0;
   virtual io::Task<Result<JournalExportPage>> journal_export_read(JournalExportReadRequest request) = 0;
   virtual io::Task<Result<Done>> journal_export_end(JournalExportEndRequest request) = 0;
+  virtual io::Task<Result<Verification>> journal_verify(JournalVerifyRequest request) = 0;
+  virtual io::Task<Result<Verification>> journal_verify_status(JournalVerifyStatusRequest request) = 0;
+  virtual io::Task<Result<Done>> journal_verify_stop(JournalVerifyStopRequest request) = 0;
 
   virtual io::Task<Result<MarkInfo>> mark_create(MarkCreateRequest request) = 0;
   virtual io::Task<Result<MarkListReply>> mark_list(MarkListRequest request) = 0;

@@ -64,6 +64,12 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "/v1/groups/{group}/journal/exports/{id}", "The next log entries of an export, with their data")         \
   X(journal_export_end, JournalExportEndRequest, Done, "DELETE", "/v1/groups/{group}/journal/exports/{id}",  \
     "End an export: its points need not stay readable any longer")                                           \
+  X(journal_verify, JournalVerifyRequest, Verification, "POST", "/v1/groups/{group}/journal/verify",         \
+    "Begin to prove what a group has on its disk")                                                           \
+  X(journal_verify_status, JournalVerifyStatusRequest, Verification, "GET",                                  \
+    "/v1/groups/{group}/journal/verify", "How far a verification is, and what it found")                     \
+  X(journal_verify_stop, JournalVerifyStopRequest, Done, "DELETE", "/v1/groups/{group}/journal/verify",      \
+    "Stop a verification")                                                                                   \
   X(mark_create, MarkCreateRequest, MarkInfo, "POST", "/v1/groups/{group}/marks", "Take a mark")             \
   X(mark_list, MarkListRequest, MarkListReply, "GET", "/v1/groups/{group}/marks", "Marks, page by page")     \
   X(mark_show, MarkShowRequest, MarkInfo, "GET", "/v1/groups/{group}/marks/{id}", "One mark")                \

@@ -54,6 +54,14 @@ enum class MarkKind { kMark, kName };  // made at its moment, or given to a past
 enum class WaitFor { kLocal, kPeer };  // durable here, or received by the peer
 enum class DataSide { kBefore, kAfter };
 enum class ExportedData { kBefore, kAfter, kBoth };
+enum class VerifyState {
+  kNever,  // since the node started
+  kRunning,
+  kGood,
+  kDamaged,
+  kStopped,  // before its end; what was found until then counts
+  kFailed,   // something else was in the way
+};
 enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kOther };
 enum class SessionKind { kNbd, kApi, kReplication };
 
@@ -136,6 +144,15 @@ struct PinInfo {
   LogId log_id;
 };
 
+// The last verification that came to its end, whether or not the node was restarted since.
+struct VerifiedInfo {
+  WallTime time;
+  std::optional<LogId> first;  // over the entries from this one
+  std::optional<LogId> last;   // to this one, in the order in which they were written here
+  bool base = false;           // the base too
+  std::uint64_t damages = 0;
+};
+
 struct JournalStatus {
   std::string group;
   std::uint64_t capacity_bytes = 0;
@@ -150,6 +167,7 @@ struct JournalStatus {
   std::vector<PinInfo> pins;
   std::optional<LogId> log_started;  // by `journal start`, until `journal stop`
   bool log_kept_here = false;        // everything since then is kept on this node
+  std::optional<VerifiedInfo> verified;  // absent: never
 };
 
 struct PairStatus {
@@ -471,6 +489,51 @@ struct ExportFileEnd {
   std::uint64_t entries = 0;
   std::uint64_t data_bytes = 0;
   std::optional<LogId> last;  // the last entry in the file
+};
+
+// Begins to prove what lies on the disk, in the background; answers how far one that runs already is.
+struct JournalVerifyRequest {
+  std::string group;
+  bool base = true;              // the allocated blocks of the base too
+  std::uint64_t rate_bytes = 0;  // read in a second at most; 0: no limit
+};
+struct JournalVerifyStatusRequest {
+  std::string group;
+};
+struct JournalVerifyStopRequest {
+  std::string group;
+};
+// Something that is not as it was written.
+struct DamageInfo {
+  std::string text;
+  std::string volume;              // empty: it is no block of a volume
+  std::uint64_t offset_bytes = 0;  // in the volume
+  std::uint64_t length_bytes = 0;
+  std::optional<LogId> first;  // the entries concerned
+  std::optional<LogId> last;
+  std::optional<LogId>
+      affected_from;  // the readable points that would show it, for which reads fail; absent: none
+  std::optional<LogId> affected_to;
+  bool live = false;               // the live volume too
+  std::vector<std::string> marks;  // that name such points, the first ones
+};
+struct Verification {
+  std::string group;
+  VerifyState state = VerifyState::kNever;
+  std::string reason;  // why it was stopped, or failed
+  std::optional<WallTime> begun;
+  std::optional<WallTime> ended;
+  bool base = true;
+  std::uint64_t rate_bytes = 0;
+  std::optional<LogId> first;  // of the entries proved
+  std::optional<LogId> last;
+  std::uint64_t batches = 0;
+  std::uint64_t entries = 0;
+  std::uint64_t base_bytes = 0;
+  std::uint64_t done_bytes = 0;
+  std::uint64_t total_bytes = 0;  // an estimate; what is written meanwhile is proved too
+  std::uint64_t damages = 0;
+  std::vector<DamageInfo> damage;  // the first 1000
 };
 
 // ---- marks

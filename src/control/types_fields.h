@@ -127,6 +127,14 @@ TM_WORDS(ExportedData, 3) {
   return {
       {{ExportedData::kBefore, "before"}, {ExportedData::kAfter, "after"}, {ExportedData::kBoth, "both"}}};
 }
+TM_WORDS(VerifyState, 6) {
+  return {{{VerifyState::kNever, "never"},
+           {VerifyState::kRunning, "running"},
+           {VerifyState::kGood, "good"},
+           {VerifyState::kDamaged, "damaged"},
+           {VerifyState::kStopped, "stopped"},
+           {VerifyState::kFailed, "failed"}}};
+}
 TM_WORDS(BranchOrigin, 5) {
   return {{{BranchOrigin::kFirst, "first"},
            {BranchOrigin::kRestore, "restore"},
@@ -219,6 +227,13 @@ TM_FIELDS(PinInfo) {
   v.field("text", r.text);
   v.field("log_id", r.log_id);
 }
+TM_FIELDS(VerifiedInfo) {
+  v.field("time", r.time);
+  v.field("first", r.first);
+  v.field("last", r.last);
+  v.field("base", r.base);
+  v.field("damages", r.damages);
+}
 TM_FIELDS(JournalStatus) {
   v.field("group", r.group);
   v.field("capacity_bytes", r.capacity_bytes);
@@ -233,6 +248,7 @@ TM_FIELDS(JournalStatus) {
   v.field("pins", r.pins);
   v.field("log_started", r.log_started);
   v.field("log_kept_here", r.log_kept_here);
+  v.field("verified", r.verified);
 }
 TM_FIELDS(PairStatus) {
   v.field("group", r.group);
@@ -515,6 +531,47 @@ TM_FIELDS(ExportFileEnd) {
   v.field("entries", r.entries);
   v.field("data_bytes", r.data_bytes);
   v.field("last", r.last);
+}
+TM_FIELDS(JournalVerifyRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("base", r.base);
+  v.field("rate_bytes", r.rate_bytes);
+}
+TM_FIELDS(JournalVerifyStatusRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(JournalVerifyStopRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(DamageInfo) {
+  v.field("text", r.text);
+  v.field("volume", r.volume);
+  v.field("offset_bytes", r.offset_bytes);
+  v.field("length_bytes", r.length_bytes);
+  v.field("first", r.first);
+  v.field("last", r.last);
+  v.field("affected_from", r.affected_from);
+  v.field("affected_to", r.affected_to);
+  v.field("live", r.live);
+  v.field("marks", r.marks);
+}
+TM_FIELDS(Verification) {
+  v.field("group", r.group);
+  v.field("state", r.state);
+  v.field("reason", r.reason);
+  v.field("begun", r.begun);
+  v.field("ended", r.ended);
+  v.field("base", r.base);
+  v.field("rate_bytes", r.rate_bytes);
+  v.field("first", r.first);
+  v.field("last", r.last);
+  v.field("batches", r.batches);
+  v.field("entries", r.entries);
+  v.field("base_bytes", r.base_bytes);
+  v.field("done_bytes", r.done_bytes);
+  v.field("total_bytes", r.total_bytes);
+  v.field("damages", r.damages);
+  v.field("damage", r.damage);
 }
 
 TM_FIELDS(MarkCreateRequest) {

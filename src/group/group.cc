@@ -44,6 +44,7 @@ Group::Group(GroupContext context, std::unique_ptr<journal::Journal> journal, Lu
       data_(core_),
       points_(core_),
       destager_(core_, data_),
+      verifier_(core_),
       tasks_(core_.scheduler()) {}
 
 Group::~Group() {
@@ -69,6 +70,14 @@ io::Task<Result<void>> Group::close() {
   auto closed = co_await core_.journal->close();
   co_await core_.index->close();
   co_return closed;
+}
+
+Result<void> Group::verify(VerifyOptions options) {
+  if (verifier_.running()) return fail(ErrorCode::kBusy, "group '" + name() + "' is being verified already");
+  if (core_.closing) return fail(ErrorCode::kShutdown, "group '" + name() + "' is closing");
+  TM_TRY(verifier_.begin(options));
+  tasks_.spawn(verifier_.run());
+  return {};
 }
 
 io::Task<Result<void>> Group::mark_dropped() {

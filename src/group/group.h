@@ -10,6 +10,7 @@
 #include "group/destager.h"
 #include "group/journal_export.h"
 #include "group/points.h"
+#include "group/verifier.h"
 #include "group/view.h"
 
 namespace tidemark::group {
@@ -180,6 +181,15 @@ class Group {
   // Upper bound of the blocks that differ, from the index alone.
   io::Task<Result<std::uint64_t>> count_differing(VolumeId volume, LogId from, LogId to, BlockRange blocks);
 
+  // ---- Proving what is on the disk ----
+  // Begins in the background. kBusy while one runs, or while the first copy does.
+  Result<void> verify(VerifyOptions options);
+  bool verifying() const { return verifier_.running(); }
+  // It ends at its next piece.
+  void stop_verifying() { verifier_.stop(); }
+  // Of the run under way, else of the last one since the group was opened.
+  const VerifyProgress& verification() const { return verifier_.progress(); }
+
   // ---- For the pair ----
   io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
@@ -247,6 +257,7 @@ class Group {
   DataPath data_;
   Points points_;
   Destager destager_;
+  Verifier verifier_;
   std::uint64_t appended_since_snapshot_bytes_ = 0;
   io::TaskScope tasks_;
 };

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 namespace tidemark::group {
 namespace {
 
-constexpr std::size_t kReadsInFlightMax = 16;
+constexpr std::size_t kReadsInFlightMax = 32;
 // Of a long range, looked at in one page for data that are not zeroes.
 constexpr std::uint64_t kLookedAtBlocksMax = (64 << 20) / kBlockSizeBytes;
 constexpr std::uint64_t kReadBlocksMax = 256;  // 1 MiB
@@ -65,7 +66,24 @@ struct JournalExport::Before {
   VolumeId volume{};
   BlockRange blocks{};
   Buffer bytes{};
+  std::size_t item = 0;  // of the page
   Result<void> outcome{};
+};
+
+// A page on its way.
+struct JournalExport::Reading {
+  explicit Reading(io::Scheduler& scheduler) : scope(scheduler) {}
+  bool full() const { return budget == 0 || page.items.size() >= items_max; }
+  void take(std::uint64_t bytes) { budget -= std::min(budget, bytes); }
+
+  ExportPage page{};
+  std::uint64_t budget = 0;  // bytes
+  std::size_t items_max = 0;
+  std::uint64_t within_blocks = 0;  // of the next entry
+  Place at{};                       // of the next frame
+  journal::CheckWindow window{};
+  std::vector<std::unique_ptr<Before>> jobs{};
+  io::TaskScope scope;  // last: its tasks use the jobs
 };
 
 JournalExport::JournalExport(Core& core, DataPath& data, ResolvedPoint from, ResolvedPoint to,
@@ -151,87 +169,130 @@ io::Task<Result<std::uint64_t>> JournalExport::read_before_range(LogId id, Volum
   co_return at - blocks.begin;
 }
 
-// What lies at and after `*sequence` and `*within_blocks` in the batch, as far as the budget goes; both then
-// say where to go on.
-io::Task<Result<void>> JournalExport::read_batch(journal::StoredBatch batch, index::PathStep step,
-                                                 std::uint64_t* sequence, std::uint64_t* within_blocks,
-                                                 std::uint64_t* budget, std::size_t items_max,
-                                                 ExportPage* page) {
-  const journal::Journal::Pin kept = core_.journal->pin(batch.place);
-  Buffer payload;
-  std::vector<std::unique_ptr<Before>> jobs;
-  std::vector<std::size_t> job_items;
-  io::TaskScope scope(core_.scheduler());
-  Result<void> outcome;
-  for (std::size_t i = 0; i < batch.meta.entries.size(); ++i) {
-    const LogId id = LogId::from_raw(batch.meta.first.raw() + i);
+// One write: its data after come with the batch; those before are read while the walk goes on.
+io::Task<Result<void>> JournalExport::read_write(const journal::CheckedFrame* batch, std::size_t index,
+                                                 Reading* reading) {
+  ExportPage& page = reading->page;
+  const format::Entry& entry = batch->meta.entries[index];
+  const LogId id = page.items.back().id;
+  const std::uint64_t bytes = entry.blocks.count() * kBlockSizeBytes;
+  if (sides_.after) {
+    for (const journal::CheckedFrame::Block& block : batch->damaged) {
+      if (block.entry != index) continue;
+      co_return fail(ErrorCode::kDamaged, "what log:" + id.to_string() +
+                                              " wrote does not match its checksum; `tidemark "
+                                              "journal verify " +
+                                              core_.name() + "` tells what else is damaged");
+    }
+    // A copy: a slice would keep the megabyte that was read with it for as long as the page.
+    const Buffer data =
+        Buffer::copy_of(Bytes(batch->payload).subspan(entry.payload_block * kBlockSizeBytes, bytes));
+    add_pieces(page.items.back(), false, entry.blocks, data);
+    reading->take(bytes);
+  }
+  if (sides_.before) {
+    auto job = std::make_unique<Before>();
+    job->id = id;
+    job->volume = entry.volume;
+    job->blocks = entry.blocks;
+    job->bytes = Buffer::allocate(bytes);
+    job->item = page.items.size() - 1;
+    Before* const started = job.get();
+    reading->jobs.push_back(std::move(job));
+    while (reading->scope.running() >= kReadsInFlightMax) co_await reading->scope.one_ended();
+    reading->scope.spawn(read_before(started));
+    reading->take(bytes);
+  }
+  co_return Result<void>{};
+}
+
+// What lies at and after `*sequence` in the batch, as far as the page has room; it then says where to go on.
+io::Task<Result<void>> JournalExport::read_batch(const journal::CheckedFrame* batch, index::PathStep step,
+                                                 std::uint64_t* sequence, Reading* reading) {
+  for (std::size_t i = 0; i < batch->meta.entries.size(); ++i) {
+    const LogId id = LogId::from_raw(batch->meta.first.raw() + i);
     if (id.sequence() < *sequence) continue;
     if (id.sequence() > step.last_sequence) break;
-    const format::Entry& entry = batch.meta.entries[i];
-    if (!wanted(entry)) {
-      *sequence = id.sequence() + 1;
-      continue;
-    }
-    if (*budget == 0 || page->items.size() >= items_max) break;
-    ExportItem& item = page->items.emplace_back();
-    item.id = id;
-    item.entry = entry;
-    if (entry.kind == format::EntryKind::kWrite) {
-      const std::uint64_t bytes = entry.blocks.count() * kBlockSizeBytes;
-      if (sides_.before) {
-        auto job = std::make_unique<Before>();
-        job->id = id;
-        job->volume = entry.volume;
-        job->blocks = entry.blocks;
-        job->bytes = Buffer::allocate(bytes);
-        while (scope.running() >= kReadsInFlightMax) co_await scope.one_ended();
-        scope.spawn(read_before(job.get()));
-        jobs.push_back(std::move(job));
-        job_items.push_back(page->items.size() - 1);
-        *budget -= std::min(*budget, bytes);
-      }
-      if (sides_.after) {
-        if (payload.empty()) {
-          auto read = co_await core_.journal->read_payload(batch);
-          if (!read.ok()) {
-            outcome = std::move(read).error();
-            break;
-          }
-          payload = std::move(read).value();
+    const format::Entry& entry = batch->meta.entries[i];
+    if (wanted(entry)) {
+      if (reading->full()) break;
+      ExportItem& item = reading->page.items.emplace_back();
+      item.id = id;
+      item.entry = entry;
+      if (entry.kind == format::EntryKind::kWrite) {
+        TM_CO_TRY(co_await read_write(batch, i, reading));
+      } else if (places_data(entry) && sides_.before) {
+        item.continued = reading->within_blocks > 0;
+        const BlockRange rest{std::min(entry.blocks.begin + reading->within_blocks, entry.blocks.end),
+                              entry.blocks.end};
+        TM_CO_TRY_ASSIGN(const std::uint64_t looked_at,
+                         co_await read_before_range(id, entry.volume, rest, &reading->budget, &item));
+        if (looked_at < rest.count()) {
+          reading->within_blocks += looked_at;
+          reading->budget = 0;
+          break;
         }
-        ExportItem& filled = page->items.back();
-        add_pieces(filled, false, filled.entry.blocks,
-                   payload.slice(filled.entry.payload_block * kBlockSizeBytes, bytes));
-        *budget -= std::min(*budget, bytes);
-      }
-    } else if (places_data(entry) && sides_.before) {
-      item.continued = *within_blocks > 0;
-      const BlockRange rest{entry.blocks.begin + *within_blocks, entry.blocks.end};
-      auto looked_at = co_await read_before_range(id, entry.volume, rest, budget, &page->items.back());
-      if (!looked_at.ok()) {
-        outcome = std::move(looked_at).error();
-        break;
-      }
-      if (*looked_at < rest.count()) {
-        *within_blocks += *looked_at;
-        *budget = 0;
-        break;
       }
     }
-    *within_blocks = 0;
+    reading->within_blocks = 0;
     *sequence = id.sequence() + 1;
   }
-  co_await scope.join();
-  TM_CO_TRY(outcome);
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    TM_CO_TRY(jobs[i]->outcome);
-    ExportItem& item = page->items[job_items[i]];
-    std::vector<ExportPiece> after = std::move(item.pieces);
-    item.pieces.clear();
-    add_pieces(item, true, jobs[i]->blocks, jobs[i]->bytes);
-    item.pieces.insert(item.pieces.end(), std::make_move_iterator(after.begin()),
-                       std::make_move_iterator(after.end()));
+  co_return Result<void>{};
+}
+
+// The batch that comes next where the walk is, or that holds `id` where it begins.
+io::Task<Result<journal::CheckedFrame>> JournalExport::next_batch(LogId id, Reading* reading) {
+  while (true) {
+    if (reading->at.is_none()) {
+      auto found = co_await core_.find_batch(id);
+      TM_CO_TRY(check_alive());
+      if (!found.ok()) co_return std::move(found).error();
+      reading->at = found->place;
+    }
+    auto checked = co_await core_.journal->check(reading->at, &reading->window);
+    TM_CO_TRY(check_alive());
+    if (!checked.ok()) co_return std::move(checked).error();
+    if (!checked->has_value()) {
+      // What comes next is not durable yet: it is waited for where it is looked up.
+      reading->at = Place{};
+      continue;
+    }
+    journal::CheckedFrame frame = std::move(**checked);
+    if (frame.unreadable.has_value()) co_return *frame.unreadable;
+    reading->at = frame.next;
+    if (frame.is_batch) co_return frame;
   }
+}
+
+io::Task<Result<void>> JournalExport::read_entries(LogId after, Reading* reading) {
+  const index::EpochTree& epochs = core_.state.epochs();
+  std::vector<index::PathStep> steps = epochs.path(to_.at, after).steps;
+  std::reverse(steps.begin(), steps.end());
+  std::size_t batches = 0;
+  ExportPage& page = reading->page;
+  for (const index::PathStep& step : steps) {
+    std::uint64_t sequence = step.first_sequence;
+    reading->at = Place{};
+    while (sequence <= step.last_sequence) {
+      TM_CO_TRY_ASSIGN(const journal::CheckedFrame batch,
+                       co_await next_batch(LogId(step.epoch, sequence), reading));
+      if (batch.meta.first.epoch() == step.epoch) {
+        if (batch.meta.first.sequence() > sequence) {
+          co_return fail(ErrorCode::kDamaged,
+                         "the journal lacks log:" + LogId(step.epoch, sequence).to_string());
+        }
+        TM_CO_TRY(co_await read_batch(&batch, step, &sequence, reading));
+      }
+      if (reading->full() || ++batches == kBatchesMax) {
+        page.next_after = sequence == 1 ? epochs.find(step.epoch)->parent : LogId(step.epoch, sequence - 1);
+        page.next_within_blocks = reading->within_blocks;
+        page.done = page.next_after == to_.at;
+        co_return Result<void>{};
+      }
+    }
+  }
+  page.done = true;
+  page.next_after = to_.at;
   co_return Result<void>{};
 }
 
@@ -242,52 +303,24 @@ io::Task<Result<ExportPage>> JournalExport::read(LogId after, std::uint64_t with
   if (epochs.find(after.epoch()) == nullptr || !epochs.is_ancestor(from_.at, after) ||
       !epochs.is_ancestor(after, to_.at)) {
     co_return fail(ErrorCode::kInvalid, "log:" + after.to_string() +
-                                            " does not lie between the points of the "
-                                            "export, log:" +
+                                            " does not lie between the points of the export, log:" +
                                             from_.at.to_string() + " and log:" + to_.at.to_string());
   }
-  ExportPage page;
-  std::uint64_t budget = bytes_max;
-  std::size_t batches = 0;
-  std::vector<index::PathStep> steps = epochs.path(to_.at, after).steps;
-  std::reverse(steps.begin(), steps.end());
-  for (const index::PathStep& step : steps) {
-    std::uint64_t sequence = step.first_sequence;
-    Place at;
-    while (sequence <= step.last_sequence) {
-      journal::StoredBatch batch;
-      if (at.is_none()) {
-        auto found = co_await core_.find_batch(LogId(step.epoch, sequence));
-        TM_CO_TRY(check_alive());
-        if (!found.ok()) co_return std::move(found).error();
-        batch = std::move(found).value();
-      } else {
-        auto scanned = co_await core_.journal->scan(at);
-        TM_CO_TRY(check_alive());
-        if (!scanned.ok()) co_return std::move(scanned).error();
-        if (!scanned->has_value()) {
-          // What comes next is not durable yet: it is waited for where it is looked up.
-          at = Place{};
-          continue;
-        }
-        batch = std::move(**scanned);
-      }
-      at = batch.next;
-      if (batch.meta.first.epoch() != step.epoch) continue;
-      auto read =
-          co_await read_batch(std::move(batch), step, &sequence, &within_blocks, &budget, items_max, &page);
-      if (!read.ok()) co_return std::move(read).error();
-      if (budget == 0 || page.items.size() >= items_max || ++batches == kBatchesMax) {
-        page.next_after = sequence == 1 ? epochs.find(step.epoch)->parent : LogId(step.epoch, sequence - 1);
-        page.next_within_blocks = within_blocks;
-        page.done = page.next_after == to_.at;
-        co_return page;
-      }
-    }
+  Reading reading(core_.scheduler());
+  reading.within_blocks = within_blocks;
+  reading.budget = bytes_max;
+  reading.items_max = items_max;
+  auto walked = co_await read_entries(after, &reading);
+  co_await reading.scope.join();
+  TM_CO_TRY(walked);
+  for (const std::unique_ptr<Before>& job : reading.jobs) {
+    TM_CO_TRY(job->outcome);
+    ExportItem& item = reading.page.items[job->item];
+    std::vector<ExportPiece> after_pieces = std::exchange(item.pieces, {});
+    add_pieces(item, true, job->blocks, job->bytes);
+    for (ExportPiece& piece : after_pieces) item.pieces.push_back(std::move(piece));
   }
-  page.done = true;
-  page.next_after = to_.at;
-  co_return page;
+  co_return std::move(reading.page);
 }
 
 }  // namespace tidemark::group

@@ -64,16 +64,19 @@ class JournalExport {
 
  private:
   struct Before;
+  struct Reading;
   Result<void> check_alive() const;
   bool wanted(const format::Entry& entry) const;
   LogId point_before(LogId id) const;
-  io::Task<Result<void>> read_batch(journal::StoredBatch batch, index::PathStep step, std::uint64_t* sequence,
-                                    std::uint64_t* within_blocks, std::uint64_t* budget,
-                                    std::size_t items_max, ExportPage* page);
+  io::Task<Result<void>> read_entries(LogId after, Reading* reading);
+  io::Task<Result<journal::CheckedFrame>> next_batch(LogId id, Reading* reading);
+  io::Task<Result<void>> read_batch(const journal::CheckedFrame* batch, index::PathStep step,
+                                    std::uint64_t* sequence, Reading* reading);
   // How many of its blocks were looked at, from `begin` on.
   io::Task<Result<std::uint64_t>> read_before_range(LogId id, VolumeId volume, BlockRange blocks,
                                                     std::uint64_t* budget, ExportItem* item);
   io::Task<void> read_before(Before* job);
+  io::Task<Result<void>> read_write(const journal::CheckedFrame* batch, std::size_t index, Reading* reading);
 
   Core& core_;
   DataPath& data_;

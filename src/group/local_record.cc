@@ -7,8 +7,8 @@ namespace tidemark::group {
 namespace {
 
 constexpr std::uint32_t kLocalRecordVersion = 3;
-constexpr std::uint32_t kWithoutLog = 2;
 constexpr std::uint32_t kWithoutWindowStart = 1;
+constexpr std::uint32_t kWithoutLogAndVerification = 2;
 
 }  // namespace
 
@@ -34,6 +34,11 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(window_start.raw());
   out.i64(window_start_timer.ns);
   out.u64(log_kept_from.raw());
+  out.i64(verified_at.ns);
+  out.u64(verified_first.raw());
+  out.u64(verified_last.raw());
+  out.u8(verified_base ? 1 : 0);
+  out.u32(verified_damages);
   return out.take();
 }
 
@@ -72,8 +77,18 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.window_start = LogId::from_raw(in.u64());
     record.window_start_timer.ns = in.i64();
   }
-  if (version > kWithoutLog) record.log_kept_from = LogId::from_raw(in.u64());
-  if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2) {
+  std::uint8_t verified_base = 0;
+  if (version > kWithoutLogAndVerification) {
+    record.log_kept_from = LogId::from_raw(in.u64());
+    record.verified_at.ns = in.i64();
+    record.verified_first = LogId::from_raw(in.u64());
+    record.verified_last = LogId::from_raw(in.u64());
+    verified_base = in.u8();
+    record.verified_damages = in.u32();
+  }
+  record.verified_base = verified_base == 1;
+  if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
+      verified_base > 1) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");
   }
   TM_TRY(validate_name("group name", record.name));

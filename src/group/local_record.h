@@ -42,6 +42,13 @@ struct LocalRecord {
   bool exports_closed = false;    // after a forced restore, until `group open`
   bool dropped = false;           // it is being deleted: a start finishes that
   LogId log_kept_from{};          // the log is acquired here since this entry; none where it is not
+  // The last verification that came to its end: when, over which entries, with the base or without, and how
+  // many damages it found.
+  WallTime verified_at{};  // 0: never
+  LogId verified_first{};
+  LogId verified_last{};
+  bool verified_base = false;
+  std::uint32_t verified_damages = 0;
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

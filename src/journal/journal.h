@@ -64,6 +64,30 @@ struct StoredBatch {
   Place payload_place{};                  // of payload block 0
 };
 
+// One frame read back from the disk, whatever is in memory, and held against all checksums that it has.
+struct CheckedFrame {
+  Place place{};
+  Place next{};  // where to go on
+  std::uint64_t bytes = 0;
+  std::optional<Error>
+      unreadable{};  // no whole frame lies here; `next` is where one does, or the segment ends
+  bool is_batch = false;
+  format::BatchMeta meta{};
+  std::uint32_t checksum = 0;  // of the batch
+  struct Block {
+    std::uint32_t entry = 0;  // by its index in the batch
+    std::uint32_t block = 0;  // of the entry
+  };
+  std::vector<Block> damaged{};  // of the payload: they do not match
+  Buffer payload{};              // of a batch
+};
+
+// What a walk of check() has read ahead.
+struct CheckWindow {
+  Place begin{};
+  Buffer bytes{};
+};
+
 struct SegmentInfo {
   std::uint64_t generation = 0;
   std::uint32_t index = 0;  // position on the log volume
@@ -218,6 +242,16 @@ class Journal {
   // `epoch` with sequences in [first, last]; nothing when all are later.
   io::Task<Result<std::optional<StoredBatch>>> find_time(Epoch epoch, std::uint64_t first, std::uint64_t last,
                                                          WallTime time);
+
+  // ---- Proving what lies on the disk ----
+
+  // The frame at or after `from` (none: the oldest), of whatever kind; nothing at the durable end. Only a
+  // disk read is waited for, of a megabyte at most. kExpired when `from` has been freed.
+  io::Task<Result<std::optional<CheckedFrame>>> check(Place from, CheckWindow* window);
+  // What is wrong with the superblock in force; "" for nothing.
+  io::Task<std::string> check_superblock();
+  // Of the journal, before `place`.
+  std::uint64_t bytes_before(Place place) const;
 
   // ---- Space ----
 

@@ -201,6 +201,12 @@ struct State {
   std::optional<Place> next_segment(Place place) const;
   io::Task<Result<void>> verify_payload(const Frame& frame, const format::BatchMeta& meta);
 
+  // ---- checker.cc
+  io::Task<Result<Buffer>> check_read(Place place, std::uint32_t blocks, std::uint32_t end,
+                                      CheckWindow* held);
+  io::Task<Result<void>> check_frame(Place place, std::uint32_t end, CheckWindow* held, CheckedFrame* frame);
+  io::Task<Result<std::optional<CheckedFrame>>> check(Place from, CheckWindow* held);
+
   // ---- recovery.cc
   io::Task<Result<void>> recover();
   io::Task<Result<void>> read_superblocks();

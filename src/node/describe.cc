@@ -159,8 +159,18 @@ control::JournalStatus Node::journal_info(const group::Group& group) const {
                               .log_volumes = {},
                               .pins = {},
                               .log_started = {},
-                              .log_kept_here = !group.local().log_kept_from.is_none()};
+                              .log_kept_here = !group.local().log_kept_from.is_none(),
+                              .verified = {}};
   if (const LogId started = group.state().log_started(); !started.is_none()) info.log_started = started;
+  const group::LocalRecord& local = group.local();
+  if (local.verified_at.ns != 0) {
+    info.verified = {
+        .time = local.verified_at,
+        .first = local.verified_first.is_none() ? std::nullopt : std::optional(local.verified_first),
+        .last = local.verified_last.is_none() ? std::nullopt : std::optional(local.verified_last),
+        .base = local.verified_base,
+        .damages = local.verified_damages};
+  }
   info.log_volumes.push_back({.lu_number = group.log_volume().value,
                               .capacity_bytes = status.size_bytes,
                               .used_bytes = status.used_bytes});
@@ -406,6 +416,12 @@ std::vector<control::Problem> Node::problems() const {
     }
     if (group->alarm().has_value())
       out.push_back({name, *group->alarm(), std::nullopt, "tidemark journal status " + name});
+    if (group->local().verified_damages > 0) {
+      out.push_back({name,
+                     "its last verification found " + std::to_string(group->local().verified_damages) +
+                         " damages; reads of what is damaged fail, and are not answered with other data",
+                     group->local().verified_at, "tidemark journal verify " + name});
+    }
     const std::optional<control::PairStatus> pair = pair_info(*group);
     if (!pair.has_value()) continue;
     const bool primary = pair->role == control::GroupRole::kPrimary;

@@ -132,6 +132,10 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::JournalExportPage>> journal_export_read(
       control::JournalExportReadRequest request) override;
   io::Task<Result<control::Done>> journal_export_end(control::JournalExportEndRequest request) override;
+  io::Task<Result<control::Verification>> journal_verify(control::JournalVerifyRequest request) override;
+  io::Task<Result<control::Verification>> journal_verify_status(
+      control::JournalVerifyStatusRequest request) override;
+  io::Task<Result<control::Done>> journal_verify_stop(control::JournalVerifyStopRequest request) override;
   io::Task<Result<control::MarkInfo>> mark_create(control::MarkCreateRequest request) override;
   io::Task<Result<control::MarkListReply>> mark_list(control::MarkListRequest request) override;
   io::Task<Result<control::MarkInfo>> mark_show(control::MarkShowRequest request) override;
@@ -181,6 +185,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<std::shared_ptr<JournalExport>> require_journal_export(const std::string& group,
                                                                 const std::string& id) const;
   io::Task<void> end_idle_journal_export(std::string id);
+  io::Task<void> log_verification(std::string name);
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
   Result<void> check_disposable(const group::Group& group) const;
@@ -200,6 +205,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
                                          const group::JournalExport& entries) const;
   control::JournalExportPage export_page(const group::Group& group, const group::JournalExport& entries,
                                          const group::ExportPage& page) const;
+  control::Verification verification_info(const group::Group& group) const;
   std::vector<control::Problem> problems() const;
   control::NodeStatus node_info() const;
   control::SessionsReply sessions_info() const;

@@ -2,12 +2,14 @@
 """Log entries: what each says, and the data before and after it."""
 
 import base64
+import json
 import os
 import signal
 import subprocess
 import sys
 
-from tidemark_testing import BLOCK, MIB, PROGRAMS, ROOT, Connection, Model, TidemarkTest, first_difference, main
+from tidemark_testing import (BLOCK, MIB, PROGRAMS, ROOT, Connection, Model, TidemarkTest, first_difference, main, nbd,
+                              wait_until)
 
 READER = os.path.join(ROOT, "examples/read_journal_export.py")
 
@@ -169,6 +171,118 @@ class Journal(TidemarkTest):
         _, said = client.communicate()
         self.assertNotEqual(client.returncode, 0, said)
         self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("y")], [])
+
+    # ---- verify
+
+    def damage(self, node, pattern):
+        """Flips a bit of the first block on the node's disk that begins with `pattern`."""
+        with open(os.path.join(node.folder, "disk"), "r+b", buffering=0) as disk:
+            at = 0
+            while True:
+                at = os.lseek(disk.fileno(), at, os.SEEK_DATA)  # ENXIO: it is not there
+                end = os.lseek(disk.fileno(), at, os.SEEK_HOLE)
+                for begin in range(at // BLOCK * BLOCK, end, MIB):
+                    data = os.pread(disk.fileno(), MIB, begin)
+                    found = data.find(pattern)
+                    if found >= 0:
+                        os.pwrite(disk.fileno(), bytes([pattern[0] ^ 1]), begin + found)
+                        os.fsync(disk.fileno())
+                        return
+                at = end
+
+    def test_a_sound_group_verifies_and_its_status_says_when(self):
+        tokyo = self.node()
+        self.scribbled(tokyo)
+        self.assertNotIn("verified", tokyo.cli("journal", "status", "app"))
+        found = tokyo.cli("journal", "verify", "app")
+        self.assertEqual((found["state"], found["damages"]), ("good", 0))
+        self.assertGreater(found["entries"], 200)
+        self.assertEqual(found["done_bytes"], found["total_bytes"])
+        tokyo.stop()
+        tokyo.start()
+        self.assertEqual(tokyo.cli("journal", "verify", "app", "--status")["state"], "never")
+        verified = tokyo.cli("journal", "status", "app")["verified"]
+        self.assertEqual((verified["damages"], verified["base"], verified["last"]), (0, True, found["last"]))
+        self.assertRefused(tokyo.refused("journal", "verify", "app", "--stop"), "refused", "is not being verified")
+
+    def test_damage_is_told_exactly_and_never_served(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", size="8M")
+        tokyo.write("app/db", 4 * BLOCK, b"here lies the damage" + b"x" * (BLOCK - 20))
+        bad = tokyo.head("app")
+        tokyo.mark("app", "shows-it")
+        tokyo.write("app/db", 4 * BLOCK, b"y" * BLOCK)
+        tokyo.mark("app", "does-not")
+        self.damage(tokyo, b"here lies the damage")
+        status, out, _ = tokyo.try_cli("journal", "verify", "app", "--rate", "50M")
+        found = json.loads(out)
+        self.assertEqual((status, found["state"], found["damages"]), (1, "damaged", 1), out)
+        damage = found["damage"][0]
+        self.assertEqual((damage["volume"], damage["offset_bytes"], damage["length_bytes"], damage["live"]),
+                         ("db", 4 * BLOCK, BLOCK, False))
+        self.assertEqual((damage["first"], damage["last"], damage["affected_from"], damage["marks"]),
+                         (bad, bad, bad, ["shows-it"]))
+        said = subprocess.run([f"{PROGRAMS}/tidemark", "--node", tokyo.folder, "journal", "verify", "app"],
+                              stdout=subprocess.PIPE, check=False, text=True)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn(f"app/db {4 * BLOCK}+{BLOCK}: what log:{bad} wrote does not match its checksum", said.stdout)
+        self.assertIn("(mark shows-it)", said.stdout)
+        tokyo.stop()
+        tokyo.start()
+        self.assertEqual(tokyo.cli("journal", "status", "app")["verified"]["damages"], 1)
+        self.assertTrue(any("verification" in problem["text"] for problem in tokyo.cli("status")["problems"]))
+        with self.assertRaises(nbd.Error):
+            tokyo.read("app/db@shows-it")
+        self.assertEqual(tokyo.read("app/db@does-not", 4 * BLOCK, BLOCK), b"y" * BLOCK)
+        self.assertEqual(tokyo.read("app/db", 4 * BLOCK, BLOCK), b"y" * BLOCK)
+        # An export does not pass it on either.
+        self.assertRefused(tokyo.refused("journal", "export", "app", self.path("x")), "damaged", "checksum")
+        self.assertFalse(os.path.exists(self.path("x")))
+        tokyo.cli("journal", "export", "app", "--from", "does-not", self.path("x"))
+
+    def test_both_nodes_of_a_pair_verify_whatever_became_of_it(self):
+        tokyo, osaka = self.pair("db", size="8M")
+        model = Model(8 * MIB, seed=11)
+
+        def scribble(node, count):
+            with Connection(node, "app/db") as handle:
+                model.scribble(handle, count)
+                handle.flush()
+
+        scribble(tokyo, 40)
+        tokyo.mark("app", "one", "--wait", "peer")
+        scribble(tokyo, 40)
+        tokyo.cli("restore", "app", "--to", "one", "--force")
+        tokyo.cli("group", "open", "app")
+        scribble(tokyo, 20)
+        tokyo.mark("app", "two", "--wait", "peer")
+        for node in (tokyo, osaka):
+            self.assertEqual(node.cli("journal", "verify", "app")["state"], "good")
+        # Both go on by themselves, and one of them is chosen.
+        tokyo.cli("pair", "suspend", "app")
+        scribble(tokyo, 20)
+        osaka.cli("restore", "app", "--to", "one")
+        osaka.write("app/db", 0, b"o" * BLOCK)
+        tokyo.cli("pair", "resync", "app")
+        self.wait_for_state(tokyo, "PAIR")
+        tokyo.mark("app", "three", "--wait", "peer")
+        osaka.kill()
+        osaka.start()
+        for node in (tokyo, osaka):
+            found = node.cli("journal", "verify", "app")
+            self.assertEqual((found["state"], found["damage"]), ("good", []))
+
+    def test_a_verification_goes_on_under_writes_and_can_be_stopped(self):
+        tokyo = self.node()
+        self.scribbled(tokyo)
+        begun = tokyo.cli("journal", "verify", "app", "--no-wait", "--rate", "64K")
+        self.assertEqual(begun["state"], "running")
+        tokyo.write("app/db", 0, b"w" * BLOCK)
+        self.assertEqual(tokyo.read("app/db", 0, BLOCK), b"w" * BLOCK)
+        tokyo.cli("journal", "verify", "app", "--stop")
+        wait_until(lambda: json.loads(tokyo.try_cli("journal", "verify", "app", "--status")[1])["state"] == "stopped",
+                   "the verification has stopped")
+        self.assertEqual(tokyo.cli("journal", "verify", "app")["state"], "good")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ LocalRecord sample() {
   record.window_start = LogId(Epoch{2}, 5);
   record.window_start_timer = WallTime{1234};
   record.pair.resize(9);
+  record.verified_at = WallTime{99};
+  record.verified_first = LogId(Epoch{2}, 8);
+  record.verified_last = LogId(Epoch{4}, 9);
+  record.verified_base = true;
+  record.verified_damages = 3;
   return record;
 }
 
@@ -25,10 +30,32 @@ TEST(LocalRecord, KeepsWhereTheWindowOpened) {
   EXPECT_EQ(decoded->encode(), sample().encode());
 }
 
+TEST(LocalRecord, KeepsTheLastVerification) {
+  const auto decoded = LocalRecord::decode(sample().encode());
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->verified_at.ns, 99);
+  EXPECT_EQ(decoded->verified_first, LogId(Epoch{2}, 8));
+  EXPECT_EQ(decoded->verified_last, LogId(Epoch{4}, 9));
+  EXPECT_TRUE(decoded->verified_base);
+  EXPECT_EQ(decoded->verified_damages, 3u);
+}
+
+constexpr std::size_t kAddedInVersion3Bytes = 8 + 29;  // the log and the last verification
+
+TEST(LocalRecord, OfVersion2HasNoVerification) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{2};
+  bytes.resize(bytes.size() - kAddedInVersion3Bytes);
+  const auto decoded = LocalRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->verified_at.ns, 0);
+  EXPECT_EQ(decoded->window_start, LogId(Epoch{2}, 5));
+}
+
 TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - 24);
+  bytes.resize(bytes.size() - kAddedInVersion3Bytes - 16);
   const auto decoded = LocalRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->window_start.is_none());
@@ -42,7 +69,7 @@ TEST(LocalRecord, OfVersion2KeepsNoLog) {
   std::vector<std::byte> bytes = record.encode();
   EXPECT_EQ(LocalRecord::decode(bytes)->log_kept_from, LogId(Epoch{2}, 9));
   bytes[0] = std::byte{2};
-  bytes.resize(bytes.size() - 8);
+  bytes.resize(bytes.size() - kAddedInVersion3Bytes);
   const auto decoded = LocalRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->log_kept_from.is_none());

@@ -1,0 +1,126 @@
+// Operations of the control API that prove what a journal and the base hold.
+
+#include <algorithm>
+
+#include "base/log_field.h"
+#include "control/types_fields.h"
+#include "node/node.h"
+
+namespace tidemark::node {
+namespace {
+
+control::VerifyState to_api(group::VerifyState state) {
+  switch (state) {
+    case group::VerifyState::kNever:
+      return control::VerifyState::kNever;
+    case group::VerifyState::kRunning:
+      return control::VerifyState::kRunning;
+    case group::VerifyState::kGood:
+      return control::VerifyState::kGood;
+    case group::VerifyState::kDamaged:
+      return control::VerifyState::kDamaged;
+    case group::VerifyState::kStopped:
+      return control::VerifyState::kStopped;
+    case group::VerifyState::kFailed:
+      return control::VerifyState::kFailed;
+  }
+  return control::VerifyState::kFailed;
+}
+
+std::optional<LogId> unless_none(LogId id) {
+  return id.is_none() ? std::nullopt : std::optional<LogId>(id);
+}
+
+control::DamageInfo to_api(const group::Damage& damage) {
+  control::DamageInfo info;
+  info.text = damage.text;
+  info.volume = damage.volume_name;
+  info.offset_bytes = damage.blocks.begin * kBlockSizeBytes;
+  info.length_bytes = damage.blocks.count() * kBlockSizeBytes;
+  info.first = unless_none(damage.first);
+  info.last = unless_none(damage.last);
+  info.affected_from = unless_none(damage.affected_from);
+  info.affected_to = unless_none(damage.affected_to);
+  info.live = damage.live;
+  info.marks = damage.marks;
+  return info;
+}
+
+}  // namespace
+
+control::Verification Node::verification_info(const group::Group& group) const {
+  const group::VerifyProgress& progress = group.verification();
+  control::Verification info;
+  info.group = group.name();
+  info.state = to_api(progress.state);
+  info.reason = progress.reason;
+  if (progress.begun.ns != 0) info.begun = progress.begun;
+  if (progress.ended.ns != 0) info.ended = progress.ended;
+  info.base = progress.options.base;
+  info.rate_bytes = progress.options.bytes_per_second_max;
+  info.first = unless_none(progress.first);
+  info.last = unless_none(progress.last);
+  info.batches = progress.batches;
+  info.entries = progress.entries;
+  info.base_bytes = progress.base_blocks * kBlockSizeBytes;
+  info.done_bytes = progress.bytes_done;
+  info.total_bytes = progress.bytes_total;
+  info.damages = progress.damages;
+  for (const group::Damage& damage : progress.damage) info.damage.push_back(to_api(damage));
+  return info;
+}
+
+io::Task<Result<control::Verification>> Node::journal_verify(control::JournalVerifyRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  group::VerifyOptions options;
+  options.base = request.base;
+  options.bytes_per_second_max = request.rate_bytes;
+  if (!group->verifying()) {
+    TM_CO_TRY(group->verify(options));
+    tasks_.spawn(log_verification(request.group));
+  }
+  co_return verification_info(*group);
+}
+
+// Says in the log what came of it.
+io::Task<void> Node::log_verification(std::string name) {
+  constexpr Duration kLookInterval = Duration::milliseconds(500);
+  log_("verify-begin", log_field("group", name));
+  while (!stopping_) {
+    GroupHandle group = hold_group(name);
+    if (group == nullptr) co_return;
+    if (!group->verifying()) {
+      const control::Verification info = verification_info(*group);
+      log_("verify-end", log_field("group", name) + " " +
+                             log_field("state", std::string(control::word(info.state))) + " " +
+                             log_field("damages", info.damages) +
+                             (info.reason.empty() ? "" : " " + log_field("reason", info.reason)));
+      for (const control::DamageInfo& damage : info.damage) {
+        log_("damage", log_field("group", name) + " " + log_field("text", damage.text));
+      }
+      co_return;
+    }
+    group = nullptr;
+    (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kLookInterval);
+  }
+}
+
+io::Task<Result<control::Verification>> Node::journal_verify_status(
+    control::JournalVerifyStatusRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  co_return verification_info(*group);
+}
+
+io::Task<Result<control::Done>> Node::journal_verify_stop(control::JournalVerifyStopRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  if (!group->verifying()) {
+    co_return fail(ErrorCode::kRefused, "the journal of group '" + request.group +
+                                            "' is not being verified; `tidemark journal verify " +
+                                            request.group + "` does it");
+  }
+  group->stop_verifying();
+  co_return control::Done();
+}
+
+}  // namespace tidemark::node
