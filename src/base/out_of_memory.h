@@ -4,7 +4,7 @@ namespace tidemark {
 
 // Lack of memory ends the process at once, with one line on standard error and this exit status: to the disk
 // and to every peer it is a crash, and what a crash leaves is what all the rest is built for
-// (docs/decisions/0009-lack-of-memory-ends-the-process.md).
+// (docs/decisions/0011-lack-of-memory-ends-the-process.md).
 inline constexpr int kOutOfMemoryStatus = 71;  // EX_OSERR of sysexits.h
 
 // Says so and ends the process. Nothing is destroyed, flushed or written. Any thread; allocates nothing.

@@ -219,15 +219,18 @@ bool Core::peer_is_behind() const {
 io::Task<Result<void>> Core::wait_for_space() {
   // Two passes of the destager that freed nothing mean that nothing can be.
   const std::uint64_t pass = destage_passes;
+  const auto count = [](std::uint32_t* waiting) { --*waiting; };
   ++waiting_for_space;
+  // Also when whoever waits is given up.
+  const std::unique_ptr<std::uint32_t, decltype(count)> counted(&waiting_for_space, count);
   floor_wanted.wake_all();
   while ((destage_passes < pass + 2 || peer_is_behind()) && !(destage_passes > pass && last_pass_freed) &&
-         !failure.has_value() && !closing) {
+         !failure.has_value() && !closing && !held_back.has_value()) {
     co_await space_freed.wait();
   }
-  --waiting_for_space;
   if (failure.has_value()) co_return *failure;
   if (closing) co_return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
+  if (held_back.has_value()) co_return *held_back;
   if (last_pass_freed) co_return Result<void>{};
   co_return fail(ErrorCode::kNoSpace,
                  "the journal of group '" + local.name +

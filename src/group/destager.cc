@@ -81,6 +81,9 @@ std::vector<Destager::Pin> Destager::pins() const {
     out.push_back({"log", "the log is kept from log:" + kept.to_string() + " on, until it is stopped",
                    epochs.common_ancestor(from, head)});
   }
+  if (const index::EpochInfo* live = epochs.find(core_.live_epoch); live->complete_from == kSequenceMax) {
+    out.push_back({"refill", "a restore from the other node is not complete", live->parent});
+  }
   for (const std::uint64_t raw : core_.point_pins) {
     const LogId at = LogId::from_raw(raw);
     out.push_back({"command", "a command works on log:" + at.to_string(), epochs.common_ancestor(at, head)});

@@ -364,9 +364,12 @@ io::Task<Result<journal::Appended>> Group::begin_refill() {
   co_return opened;
 }
 
-io::Task<Result<void>> Group::finish_refill(LogId point) {
+io::Task<Result<void>> Group::finish_refill(Epoch epoch, LogId point) {
   auto guard = co_await core_.command_mutex.lock();
   TM_CO_TRY(core_.check_accepting());
+  if (core_.live_epoch != epoch) {
+    co_return fail(ErrorCode::kRefused, "the group went on in another epoch meanwhile");
+  }
   format::ControlRecord record = format::RefillDone{point};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   co_return co_await wait_durable(appended.ticket);

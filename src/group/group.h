@@ -154,7 +154,7 @@ class Group {
   // writes them through data(). What was there stays readable and is gone back to by undo_refill(), which the
   // next start does by itself for one that was cut off.
   io::Task<Result<journal::Appended>> begin_refill();
-  io::Task<Result<void>> finish_refill(LogId point);
+  io::Task<Result<void>> finish_refill(Epoch epoch, LogId point);
   io::Task<Result<void>> undo_refill();
   bool refill_is_unfinished() const;
   // Where a takeover goes on: the head, or what was before an unfinished refill.
@@ -250,6 +250,7 @@ class Group {
   io::Task<Result<void>> release_tail(Epoch epoch);
   io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
   io::Task<Result<Mark>> name_resolved(format::MarkRecord mark, ResolvedPoint target, std::string id);
+  const Mark* find_adopted(const format::MarkRecord& record, LogId at, const std::string& aside) const;
   Result<void> check_mark_id(const std::string& id) const;
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
 

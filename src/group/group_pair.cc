@@ -19,6 +19,7 @@ io::Task<Result<void>> Group::save_pair(std::vector<std::byte> record, Role role
 void Group::hold_back(std::optional<Error> reason) {
   core_.held_back = std::move(reason);
   core_.changed.wake_all();
+  if (core_.held_back.has_value()) core_.space_freed.wake_all();
 }
 
 io::Task<void> Group::finish_commands() {
@@ -27,7 +28,7 @@ io::Task<void> Group::finish_commands() {
 
 io::Task<void> Group::wait_while_busy(Duration limit) {
   const MonotonicTime due = core_.scheduler().now() + limit;
-  while (core_.held_back.has_value() && core_.held_back->code == ErrorCode::kBusy && !core_.closing &&
+  while (held_back().has_value() && held_back()->code == ErrorCode::kBusy && !core_.closing &&
          core_.scheduler().now() < due) {
     (void)co_await core_.changed.wait_until(due);
   }
@@ -212,16 +213,22 @@ std::vector<Mark> Group::provisional_marks() const {
   return out;
 }
 
+// The mark that an earlier answer to the same question made, under its id or the one set aside.
+const Mark* Group::find_adopted(const format::MarkRecord& record, LogId at, const std::string& aside) const {
+  for (const std::string* id : {&record.id, &aside}) {
+    const Mark* known = core_.state.find_mark(*id);
+    const bool same = known != nullptr && known->at == at && known->host_time == record.host_time;
+    if (same && !known->provisional) return known;
+  }
+  return nullptr;
+}
+
 io::Task<Result<Mark>> Group::adopt_mark(format::MarkRecord record, LogId at) {
   auto guard = co_await core_.command_mutex.lock();
   TM_CO_TRY(core_.check_accepting());
   TM_CO_TRY(core_.check_readable(at));
   const std::string aside = record.id + "~" + std::to_string(at.epoch().value);
-  for (const std::string& id : {record.id, aside}) {
-    const Mark* known = core_.state.find_mark(id);
-    const bool same = known != nullptr && known->at == at && known->host_time == record.host_time;
-    if (same && !known->provisional) co_return *known;
-  }
+  if (const Mark* adopted = find_adopted(record, at, aside)) co_return *adopted;
   const Mark* known = core_.state.find_mark(record.id);
   if (known != nullptr && !known->provisional) record.id = aside;
   TM_CO_TRY(format::validate_known_mark_id(record.id));
@@ -249,13 +256,22 @@ io::Task<Result<void>> Group::leave_tail(LogId point) {
                                             "' no longer holds log:" + point.to_string() +
                                             "; its floor is log:" + core_.local.floor.to_string());
   }
+  std::vector<index::EpochInfo> before;
   for (const index::PathStep& step : core_.live_path->steps) {
     index::EpochInfo* left = core_.state.epochs().find(step.epoch);
     if (epochs.is_ancestor(left->last, point)) continue;
+    before.push_back(*left);
     left->unreplicated = true;
     left->abandoned = !epochs.is_ancestor(LogId(step.epoch, 1), point);
   }
   auto saved = co_await core_.save_snapshot();
+  if (!saved.ok()) {
+    for (const index::EpochInfo& was : before) {
+      index::EpochInfo* left = core_.state.epochs().find(was.number);
+      left->unreplicated = was.unreplicated;
+      left->abandoned = was.abandoned;
+    }
+  }
   core_.changed.wake_all();
   co_return saved;
 }

@@ -61,15 +61,18 @@ std::vector<std::string> in_order(const group::GroupState& state, std::vector<st
 }  // namespace
 
 io::Task<Result<control::MarkInfo>> Node::mark_create(control::MarkCreateRequest request) {
-  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   format::MarkRecord record;
   record.id = request.id.value_or(generate_mark_id(environment_.clock.now(), environment_.random.next()));
   record.host_time = request.host_time.value_or(WallTime{});
   record.host = request.host;
   record.note = request.note;
   if (group->local().role == group::Role::kSecondary) {
+    // Not at hand while this waits for its turn, as with the commands of a pair.
+    group = nullptr;
     auto asked = co_await pairs_->mark_at_secondary(request.group, std::move(record));
     if (!asked.ok()) co_return std::move(asked).error();
+    TM_CO_TRY_ASSIGN(group, require_group(request.group));
     co_return mark_info(*group, *asked);
   }
   TM_CO_TRY(co_await wait_for_changes(*group));
@@ -164,9 +167,9 @@ io::Task<Result<void>> Node::clear_writers(group::Group& group, bool force, cont
 
 // To a point that only the other node can show.
 io::Task<Result<control::RestoreReply>> Node::restore_from_peer(control::RestoreRequest request) {
-  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   TM_CO_TRY_ASSIGN(replication::Refill refill,
                    co_await pairs_->plan_refill(request.group, request.point, request.before));
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   control::RestoreReply reply;
   reply.from_peer = true;
   reply.dry_run = request.dry_run;

@@ -328,7 +328,8 @@ io::Task<Result<void>> DataVolumeImpl::clear_part(Part part, bool gives_back) {
     } else {
       TM_CO_TRY_ASSIGN(page, co_await core_.cache.get(header, half));
     }
-    if (!range.empty() && !page->blank()) {
+    // Also where it is blank already: that may be what a failed flush left, see ExtentTable::load().
+    if (!range.empty()) {
       core_.cache.mark_dirty(page);
       page->set_unwritten(static_cast<std::uint32_t>(range.begin), static_cast<std::uint32_t>(range.end));
     }

@@ -42,13 +42,34 @@ Result<std::optional<ExtentRecord>> merge(Bytes first, Bytes second, const DiskI
 }  // namespace
 
 io::Task<Result<void>> ExtentTable::load(std::function<void(std::uint64_t, const ExtentRecord&)> found) {
+  std::uint64_t written_from = 0;
   for (std::uint64_t slot = 0; slot < layout_.slot_count; slot += kChunkSlots) {
-    TM_CO_TRY(co_await load_chunk(slot, found));
+    TM_CO_TRY_ASSIGN(const bool used, co_await load_chunk(slot, found));
+    if (!used) continue;
+    // Slots are taken from the lowest on, so what was cleared lies below one that is in use, or little above
+    // it.
+    const std::uint64_t behind = std::min(layout_.slot_count, slot + 2 * kChunkSlots);
+    for (; written_from < behind; written_from += kChunkSlots) TM_CO_TRY(co_await write_again(written_from));
   }
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> ExtentTable::load_chunk(
+// What is read may be what a flush that failed left in a cache above the disk: shown until the power goes,
+// and no later flush makes it durable. Written again it is.
+io::Task<Result<void>> ExtentTable::write_again(std::uint64_t first_slot) {
+  const std::uint64_t slots = std::min(kChunkSlots, layout_.slot_count - first_slot);
+  const std::uint64_t bytes = (slots + kBlockSlots - 1) / kBlockSlots * kBlockSizeBytes;
+  for (const std::uint64_t table : layout_.extent_table_offset) {
+    const DiskOffset offset{table + first_slot * kExtentRecordSizeBytes};
+    Buffer chunk = Buffer::allocate(bytes);
+    TM_CO_TRY(co_await disk_.read(offset, chunk));
+    std::vector<Buffer> pieces{std::move(chunk)};
+    TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<bool>> ExtentTable::load_chunk(
     std::uint64_t first_slot, const std::function<void(std::uint64_t, const ExtentRecord&)>& found) {
   const std::uint64_t slots = std::min(kChunkSlots, layout_.slot_count - first_slot);
   const std::uint64_t bytes = (slots + kBlockSlots - 1) / kBlockSlots * kBlockSizeBytes;
@@ -59,12 +80,14 @@ io::Task<Result<void>> ExtentTable::load_chunk(
     TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
   }
   std::array<bool, 2> repaired = {false, false};
+  bool used = false;
   for (std::uint64_t i = 0; i < slots; ++i) {
     const std::uint64_t slot = first_slot + i;
     const MutableBytes first = record_in(copies[0], i);
     const MutableBytes second = record_in(copies[1], i);
     const bool equal = std::ranges::equal(first, second);
     if (equal && all_zero(first)) continue;
+    used = true;
     TM_CO_TRY_ASSIGN(const auto record, merge(first, second, identity_, slot));
     std::array<std::byte, kExtentRecordSizeBytes> right{};
     if (record.has_value()) {
@@ -84,7 +107,7 @@ io::Task<Result<void>> ExtentTable::load_chunk(
     std::vector<Buffer> pieces{copies[copy]};
     TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));
   }
-  co_return Result<void>{};
+  co_return used;
 }
 
 io::Task<Result<void>> ExtentTable::update(std::vector<ExtentChange> changes) {

@@ -25,7 +25,8 @@ class ExtentTable {
       : disk_(disk), layout_(layout), identity_(identity) {}
 
   // Reads both copies from end to end, `found` being called for each slot that is not free, in order. Copies
-  // that differ are made equal (volatile: the caller flushes). kDamaged when both copies of a record are bad.
+  // that differ are made equal, and what is in use is written again (volatile: the caller flushes). kDamaged
+  // when both copies of a record are bad.
   io::Task<Result<void>> load(std::function<void(std::uint64_t, const format::ExtentRecord&)> found);
 
   // Writes the changes to both copies, volatile: they count after a flush() of the disk.
@@ -37,7 +38,9 @@ class ExtentTable {
   static constexpr std::uint64_t kChunkSlots = kChunkBytes / format::kExtentRecordSizeBytes;
   static constexpr std::uint64_t kBlockSlots = kBlockSizeBytes / format::kExtentRecordSizeBytes;
 
-  io::Task<Result<void>> load_chunk(
+  io::Task<Result<void>> write_again(std::uint64_t first_slot);
+  // True when a slot of the chunk was not free.
+  io::Task<Result<bool>> load_chunk(
       std::uint64_t first_slot, const std::function<void(std::uint64_t, const format::ExtentRecord&)>& found);
   io::Task<Result<void>> update_chunk(std::uint32_t copy, const std::vector<ExtentChange>& changes,
                                       std::size_t begin, std::size_t end);

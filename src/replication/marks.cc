@@ -31,7 +31,8 @@ io::Task<Result<group::Mark>> Pairs::mark_at_secondary(std::string name, format:
   if (entry == nullptr || entry->record.side != Side::kSecondary || entry->record.state == PairState::kSsws) {
     co_return fail(ErrorCode::kRefused, "the pair of group '" + name + "' has just changed; ask again");
   }
-  group::Group* group = entry->group;
+  const std::shared_ptr<group::Group> group = host_.hold_group(name);
+  if (group == nullptr) co_return fail(ErrorCode::kNotFound, "group '" + name + "' is gone");
   const LogId at = entry->held();
   auto taken = co_await group->add_provisional_mark(std::move(mark), at);
   if (taken.ok()) {
@@ -48,7 +49,9 @@ io::Task<Result<group::Mark>> Pairs::ask_for_mark(std::string name, format::Mark
   const std::uint64_t number = ++marks_asked_;
   const std::shared_ptr<Link> link = entry->link;
   // It outlives the entry.
-  io::WaitQueue& moved = entry->group->changed();
+  const std::shared_ptr<group::Group> group = host_.hold_group(name);
+  if (group == nullptr) co_return fail(ErrorCode::kNotFound, "group '" + name + "' is gone");
+  io::WaitQueue& moved = group->changed();
   format::MarkRequest request;
   request.number = number;
   request.mark = std::move(mark);

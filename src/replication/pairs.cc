@@ -7,6 +7,7 @@
 namespace tidemark::replication {
 namespace {
 
+constexpr std::size_t kMarksAskedMax = 64;  // by the peers of all groups, at once
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
 // Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
@@ -18,12 +19,17 @@ void need_copy(PairRecord& record, LogId peer_had) {
 }  // namespace
 
 Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
-    : environment_(environment), self_(std::move(self)), host_(host), tasks_(environment.scheduler) {
+    : environment_(environment),
+      self_(std::move(self)),
+      host_(host),
+      tasks_(environment.scheduler),
+      mark_tasks_(environment.scheduler) {
   tasks_.spawn(watch_space());
   tasks_.spawn(watch_lag());
 }
 
 Pairs::~Pairs() {
+  mark_tasks_.cancel_all();
   tasks_.cancel_all();
 }
 
@@ -98,7 +104,9 @@ std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord
     tasks_.spawn(handle(name, number, outcome, std::move(reason)));
   };
   Sender::MarkAsked mark_asked = [this, name, number](format::MarkRequest request) {
-    tasks_.spawn(make_asked_mark(name, number, std::move(request)));
+    // One that asks for more at once is not answered.
+    if (mark_tasks_.running() >= kMarksAskedMax) return;
+    mark_tasks_.spawn(make_asked_mark(name, number, std::move(request)));
   };
   return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(report),
                                   std::move(mark_asked));
@@ -113,6 +121,7 @@ void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
 io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessage> message) {
   if (entry->sender == nullptr) co_return;
   if (message.has_value()) co_await entry->sender->say_goodbye(*message);
+  if (entry->sender == nullptr) co_return;  // the node stops
   // The task waits for the network, the journal or a timer; none of them is left half done by ending it here.
   entry->sender_task.cancel_all();
   if (!entry->sender->peer_units().empty()) entry->peer_units = entry->sender->peer_units();
@@ -215,6 +224,8 @@ io::Task<void> Pairs::give_way_for_space(std::string name) {
   if (entry == nullptr || entry->record.side != Side::kPrimary || entry->record.needs_copy || stopping_)
     co_return;
   if (entry->group->local().settings.on_full == group::OnFull::kStopWrites) co_return;
+  // It takes no writes that would need the room, and must not begin to.
+  if (entry->waiting || entry->record.state == PairState::kSsws) co_return;
   // A peer that is there is waited for: the hosts go at its pace until it has caught up.
   if (entry->sender != nullptr && entry->sender->link_up()) co_return;
   const journal::JournalStatus status = entry->group->journal().status();
@@ -282,6 +293,7 @@ io::Task<void> Pairs::stop() {
     auto guard = co_await lock(name);
     if (Entry* entry = find(name)) co_await end_receiver(entry);
   }
+  mark_tasks_.cancel_all();
   // Those left wait for a timer or for a stranger's first message.
   tasks_.cancel_all();
 }
@@ -438,6 +450,7 @@ io::Task<Result<journal::Appended>> Pairs::restore(std::string name, group::Rest
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
   TM_CO_TRY(check_restore(*group, plan.target.at));
   Entry* entry = find(name);
+  if (entry != nullptr) TM_CO_TRY(check_not_refilling(*entry));
   if (entry == nullptr) co_return co_await group->restore(std::move(plan), format::EpochReason::kRestore);
   if (entry->record.side == Side::kPrimary || entry->record.state == PairState::kSsws) {
     entry->restoring = true;

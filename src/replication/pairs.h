@@ -119,7 +119,7 @@ class Pairs {
   io::Task<Result<journal::Appended>> restore(std::string group, group::RestorePlan plan);
   // A mark that is asked for at the secondary. With the link up it is the primary's next mark, and this
   // answers when it is durable here; else it names the newest entry held here, and is provisional until the
-  // primary knows it. The caller holds the group.
+  // primary knows it.
   io::Task<Result<group::Mark>> mark_at_secondary(std::string group, format::MarkRecord mark);
   // True on a primary in PAIR: points that it can no longer show may be restored from the other node.
   bool can_refill(const std::string& group) const;
@@ -159,6 +159,7 @@ class Pairs {
   io::Task<void> receive(std::unique_ptr<io::Stream> stream);
   io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<void>> give_way(Entry* entry);
+  io::Task<Result<void>> turn_to(Entry* entry, LogId fork);
   io::Task<Result<Entry*>> welcome_new(format::Hello hello);
   io::Task<Result<Entry*>> welcome_back(format::Hello hello);
   io::Task<Result<Entry*>> welcome_follow(format::Hello hello, std::string peer_address);
@@ -201,6 +202,7 @@ class Pairs {
   std::uint64_t marks_asked_ = 0;
   bool stopping_ = false;
   io::TaskScope tasks_;
+  io::TaskScope mark_tasks_;  // marks that peers asked for
 };
 
 }  // namespace tidemark::replication

@@ -245,15 +245,33 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
 
 // What was written here since the fork becomes a dead branch, and the group follows its primary again.
 io::Task<Result<void>> Pairs::give_way(Entry* entry) {
-  group::Group* group = entry->group;
   const LogId fork = entry->record.fork;
+  const std::string reason = entry->record.reason;
   // No more writes first; a stop before the end leaves the group taking them again.
   TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "gives way", fork, group::Role::kSecondary));
   co_await host_.disconnect_exports(entry->name);
+  auto turned = co_await turn_to(entry, fork);
+  if (!turned.ok()) {
+    // It goes on as it did; the reason is the peer's to hear.
+    (void)co_await save(entry, PairState::kSsws, reason, fork);
+    co_return turned;
+  }
+  co_return co_await save(entry, PairState::kPair, std::string(), fork);
+}
+
+io::Task<Result<void>> Pairs::turn_to(Entry* entry, LogId fork) {
+  group::Group* group = entry->group;
+  const index::EpochInfo* common = group->state().epochs().find(fork.epoch());
+  if (common != nullptr && common->last != fork) {
+    // It was turned before, with a tail of its own behind the fork: what comes next opens an epoch.
+    TM_CO_TRY(co_await group->leave_tail(fork));
+    entry->record.epoch_left = group->live_epoch();
+    co_return Result<void>{};
+  }
   TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await group->checksum_at(fork));
   TM_CO_TRY(co_await group->continue_epoch(fork, checksum, true));
   entry->record.fork = LogId();
-  co_return co_await save(entry, PairState::kPair, std::string(), fork);
+  co_return Result<void>{};
 }
 
 io::Task<void> Pairs::end_receiver(Entry* entry) {
@@ -391,7 +409,10 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
     case format::LinkMessage::kMarkReply: {
       TM_CO_TRY_ASSIGN(format::MarkReply reply, format::decode_mark_reply(message.body));
       const std::uint64_t number = reply.number;
-      entry->mark_replies.insert_or_assign(number, std::move(reply));
+      constexpr std::size_t kRepliesMax = 1024;  // more than can be waited for; a peer could make them up
+      if (entry->mark_replies.size() < kRepliesMax) {
+        entry->mark_replies.insert_or_assign(number, std::move(reply));
+      }
       entry->receiver_moved.wake_all();
       group->changed().wake_all();
       co_return Result<void>{};

@@ -43,6 +43,7 @@ io::Task<Result<Refill>> Pairs::plan_refill(std::string name, std::string point,
     Entry* entry = find(name);
     if (entry == nullptr) co_return no_pair(name);
     TM_CO_TRY(check_pair_command(PairCommand::kRestore, entry->record, name));
+    TM_CO_TRY(check_not_refilling(*entry));
     if (!can_refill(name)) {
       co_return fail(ErrorCode::kRefused,
                      "group '" + name + "' is " + pair_state_name(entry->record.state) +
@@ -141,9 +142,20 @@ io::Task<Result<void>> Pairs::drain(Entry* entry) {
 
 io::Task<Result<journal::Appended>> Pairs::refill(std::string name, Refill refill) {
   const std::shared_ptr<group::Group> group = refill.group;
+  {
+    auto guard = co_await lock(name);
+    Entry* entry = find(name);
+    if (entry == nullptr || entry->group != group.get() || !can_refill(name)) {
+      co_return fail(ErrorCode::kRefused, "the pair of group '" + name + "' has just changed; ask again");
+    }
+    TM_CO_TRY(check_not_refilling(*entry));
+    entry->refilling = true;
+  }
   group->set_busy(fail(ErrorCode::kBusy, "group '" + name + "' is being restored from " + refill.peer_name));
   auto filled = co_await refill_busy(name, std::move(refill));
-  group->set_busy(std::nullopt);
+  // What could not be gone back from is nobody's to read or write; the next start goes back.
+  if (!group->refill_is_unfinished()) group->set_busy(std::nullopt);
+  if (Entry* entry = find(name)) entry->refilling = false;
   co_return filled;
 }
 
@@ -165,7 +177,6 @@ io::Task<Result<journal::Appended>> Pairs::refill_busy(std::string name, Refill 
     left = group->head();
     pin = group->pin(left);
     TM_CO_TRY_ASSIGN(opened, co_await group->begin_refill());
-    entry->refilling = true;
   }
   Result<void> filled;
   for (const group::VolumeShape& shape : group->volumes()) {
@@ -175,10 +186,9 @@ io::Task<Result<journal::Appended>> Pairs::refill_busy(std::string name, Refill 
       return fetch(&refill, volume, run);
     });
   }
-  if (filled.ok()) filled = co_await group->finish_refill(refill.point.at);
+  if (filled.ok()) filled = co_await group->finish_refill(opened.id.epoch(), refill.point.at);
   Result<void> undone;
   if (!filled.ok()) undone = co_await group->undo_refill();
-  if (Entry* entry = find(name)) entry->refilling = false;
   if (!filled.ok()) {
     co_return fail(
         filled.error().code,

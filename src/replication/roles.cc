@@ -92,9 +92,10 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
   }
   co_await end_receiver(entry);
-  // The name outlives the plan's making.
-  std::string point = "log:" + entry->group->takeover_point().to_string();
-  TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await entry->group->plan_restore(std::move(point), false));
+  // What a node that was turned has beyond the fork had been given up; what a refill began does not count.
+  const LogId at = entry->held() == entry->group->head() ? entry->group->takeover_point() : entry->held();
+  TM_CO_TRY_ASSIGN(group::RestorePlan plan,
+                   co_await entry->group->plan_restore("log:" + at.to_string(), false));
   taken.point = plan.target;
   auto opened = co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kTakeover, "taken over");
   if (!opened.ok()) co_return std::move(opened).error();
@@ -130,7 +131,9 @@ io::Task<Result<void>> Pairs::swap(std::string name) {
     if (entry->record.state == PairState::kPair) {
       TM_CO_TRY(co_await hand_over(entry));
     } else {
-      TM_CO_TRY(co_await ask_to_take_over(entry, LogId()));
+      // One that was handing over goes on with it: it has taken no write since.
+      const bool hands_over = entry->record.state == PairState::kSsws;
+      TM_CO_TRY(co_await ask_to_take_over(entry, hands_over ? entry->group->head() : LogId()));
     }
   }
   // The peer turns this node around over a connection of its own.
@@ -191,6 +194,10 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::H
                                               answered.error().message + "; say it again");
   }
   TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answered->body));
+  if (welcome.node != entry->record.peer_node) {
+    co_return fail(ErrorCode::kClosed, "another node, " + welcome.node_name + ", answers at " + address_text +
+                                           " than the peer " + entry->record.peer_name);
+  }
   if (!welcome.accepted) {
     co_return fail(static_cast<ErrorCode>(welcome.error_code), "the peer refuses: " + welcome.error_message);
   }
@@ -210,7 +217,10 @@ io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
     Entry* entry = find(name);
     if (entry == nullptr)
       co_return fail(ErrorCode::kClosed, "the pair of group '" + name + "' was dissolved");
-    if (entry->record.side == Side::kSecondary) co_return Result<void>{};
+    // Shown with the link up, which it is in a moment.
+    const bool follows = entry->record.side == Side::kSecondary;
+    if (follows && entry->link != nullptr) co_return Result<void>{};
+    if (environment_.scheduler.now() >= due && follows) co_return Result<void>{};
     if (environment_.scheduler.now() >= due) {
       co_return fail(ErrorCode::kTimeout,
                      entry->record.peer_name +
@@ -323,9 +333,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
   group::Group* group = entry->group;
   if (entry->record.side == Side::kSecondary) {
     if (entry->record.state == PairState::kPair) co_return co_await welcome_back(std::move(hello));
-    co_return fail(ErrorCode::kRefused, "group '" + entry->name + "' on " + self_.name +
-                                            " is the secondary already, in state " +
-                                            pair_state_name(entry->record.state));
+    co_await end_receiver(entry);
   }
   if (entry->record.state == PairState::kCopy) {
     co_return fail(ErrorCode::kRefused, "the first copy of the pair was not finished");
@@ -350,6 +358,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
   auto left = co_await group->leave_tail(fork);
   if (!left.ok()) {
     hold(entry);
+    const bool streams = entry->record.side == Side::kPrimary && entry->record.state == PairState::kPair;
+    if (streams && !stopping_) start_sender(entry, make_sender(*group, entry->record));
     co_return left.error();
   }
   PairRecord& record = entry->record;

@@ -106,6 +106,10 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
     co_return no_service(fail(ErrorCode::kInvalid, "the answer is not a welcome"));
   }
   TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answer.body));
+  if (record_.peer_node != NodeIdentity() && welcome.node != record_.peer_node) {
+    co_return fail(ErrorCode::kClosed, "another node, " + welcome.node_name + ", answers at " +
+                                           record_.peer_address + " than the peer " + record_.peer_name);
+  }
   if (!welcome.accepted) co_return welcome;
   unacked_.clear();
   unacked_bytes_ = 0;

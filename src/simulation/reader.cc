@@ -126,6 +126,10 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
       // The floor may have risen meanwhile, or a restore may have come.
       if (!in_window || machine.group() == nullptr || !is_in_window(*machine.group(), at)) return;
       break;
+    case ErrorCode::kBusy:
+      // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
+      if (stage_.options.pair && &machine == &stage_.a && by_mark) return;
+      break;
     default:
       break;
   }

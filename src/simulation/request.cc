@@ -102,7 +102,8 @@ io::Task<Result<void>> carry_out(node::Node* node, Request request) {
     control::RestoreRequest restore;
     restore.group = kGroup;
     restore.point = request.text;
-    // The model does not know blocks that come from elsewhere; tests/node/pair_refill_test.cc has its crashes.
+    // The model does not know blocks that come from elsewhere; tests/node/pair_refill_test.cc has its
+    // crashes.
     restore.from_peer = false;
     auto restored = co_await node->restore(restore);
     if (!restored.ok()) co_return std::move(restored).error();

@@ -576,12 +576,7 @@ void Simulation::mend() {
     if (machine == &b() && !stage_.options.pair) continue;
     if (machine->is_on() && machine->disk_may_fail) {
       machine->disk().forget_planned_faults();
-      // What a flush that failed should have covered is still read after a kill, and lost later; see
-      // docs/testing.md.
-      const auto& hits = machine->disk().fault_hits();
-      const bool flush_failed = !hits.empty() && hits.back().fault == sim::DiskFault::kFlushFails;
-      const bool power = draw(2) == 0;
-      stage_.crash(*machine, power || flush_failed);
+      stage_.crash(*machine, draw(2) == 0);
     }
     if (!machine->is_on()) bring_back(*machine);
     if (stage_.failed()) return;
