@@ -85,6 +85,7 @@ class Simulation {
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
   bool faults_are_over_ = false;
+  MonotonicTime hangs_until_[2] = {};
   // What the primary sent when the pair was made, and of which group.
   std::vector<std::byte> first_session_;
   GroupIdentity first_identity_{};
@@ -719,6 +720,11 @@ void Simulation::step(Step step) {
     case Step::kDiskHangs: {
       const Duration time = Duration::milliseconds(static_cast<std::int64_t>(draw(30'000)));
       Machine& machine = any_machine();
+      // A shorter one would let what comes overtake what was there before, also what a killed node had
+      // written.
+      MonotonicTime& due = hangs_until_[&machine == &a() ? 0 : 1];
+      if (stage_.world.now() < due) return;
+      due = stage_.world.now() + time;
       stage_.say(machine.name() + ": its disk hangs for " + format_duration(time));
       return machine.disk().hang_until(stage_.world.now() + time);
     }
