@@ -157,13 +157,6 @@ void Watcher::look_at_shortening() {
 void Watcher::look_at_pair() {
   const group::Group* primary = stage_.a.group();
   const group::Group* secondary = stage_.b.group();
-  if (primary != nullptr && !primary->local().peer_has.is_none() &&
-      !primary->state().epochs().is_ancestor(primary->local().floor, primary->local().peer_has)) {
-    return stage_.broken(Rule::kNeededIsKept, stage_.a.name() +
-                                                  ": the floor, log:" + primary->local().floor.to_string() +
-                                                  ", has passed what " + stage_.b.name() +
-                                                  " has, log:" + primary->local().peer_has.to_string());
-  }
   if (primary == nullptr || secondary == nullptr || primary->identity() != secondary->identity() ||
       !secondary->local().window_open || primary->local().peer_has.is_none() || replayed_) {
     return;
