@@ -96,6 +96,10 @@ io::Task<Result<void>> carry_out(node::Node* node, Request request) {
     mark.id = request.text;
     auto made = co_await node->mark_create(mark);
     if (!made.ok()) co_return std::move(made).error();
+    if (made->provisional) {
+      // Taken by a secondary that cannot ask: it has no place in the order yet.
+      co_return fail(ErrorCode::kReadOnly, "mark '" + request.text + "' is provisional");
+    }
     co_return Result<void>{};
   }
   if (request.kind == Request::Kind::kRestore) {
