@@ -165,8 +165,8 @@ struct JournalStatus {
   OnFull on_full = OnFull::kDropHistory;
   std::vector<LogVolumeInfo> log_volumes;
   std::vector<PinInfo> pins;
-  std::optional<LogId> log_started;  // by `journal start`, until `journal stop`
-  bool log_kept_here = false;        // everything since then is kept on this node
+  std::optional<LogId> log_started;      // by `journal start`, until `journal stop`
+  bool log_kept_here = false;            // everything since then is kept on this node
   std::optional<VerifiedInfo> verified;  // absent: never
 };
 
@@ -586,8 +586,8 @@ struct RestoreRequest {
   bool before = false;   // the state just before that entry
   bool dry_run = false;  // only say what would happen
   bool force = false;    // disconnect writers; exports stay closed until `group open`
-  // True: with the blocks of the other node, though this one could show the point. False: never so. Absent: where
-  // this node cannot show it.
+  // True: with the blocks of the other node, though this one could show the point. False: never so. Absent:
+  // where this node cannot show it.
   std::optional<bool> from_peer;
 };
 struct VolumeChange {

@@ -17,9 +17,9 @@ struct EpochInfo {
   EpochIdentity identity{};
   LogId parent{};  // the entry it continues after
   format::EpochReason reason = format::EpochReason::kCreate;
-  WallTime opened{};          // timer value of its first entry
-  LogId last{};               // its newest entry that this node has appended
-  WallTime last_timer{};      // of that entry
+  WallTime opened{};      // timer value of its first entry
+  LogId last{};           // its newest entry that this node has appended
+  WallTime last_timer{};  // of that entry
   // Its points before this sequence mix two states and cannot be read: those of a refill before its end.
   std::uint64_t complete_from = 0;
   bool released = false;      // its readers gave it up: it holds no space any more

@@ -51,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try_bodies(input);
   try_bodies(tidemark::fuzz::laid_over(encode_hello(example_hello()), input));
   try_bodies(tidemark::fuzz::laid_over(encode_welcome(example_welcome()), input));
-  try_bodies(tidemark::fuzz::laid_over(encode_suspend({.cause = SuspendCause::kError, .reason = "full"}), input));
+  try_bodies(
+      tidemark::fuzz::laid_over(encode_suspend({.cause = SuspendCause::kError, .reason = "full"}), input));
   const std::vector<UnitOfVolume> units = {{{1}, {7}}, {{2}, {8}}};
   try_bodies(tidemark::fuzz::laid_over(encode_units(units), input));
   return 0;
