@@ -74,7 +74,7 @@ void print_hex(std::uint64_t offset, const std::string& bytes) {
       hex += digits;
       text.push_back(byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.');
     }
-    std::printf("%010llx  %-48s |%s|\n", static_cast<unsigned long long>(offset + at), hex.c_str(),
+    std::printf("%010llx  %-48s |%s|\n", static_cast<unsigned long long>(offset) + at, hex.c_str(),
                 text.c_str());
   }
 }

@@ -128,6 +128,7 @@ io::Task<Result<std::vector<std::unique_ptr<io::Listener>>>> listen_all(io::Netw
 
 std::vector<std::string> addresses_of(const std::vector<std::unique_ptr<io::Listener>>& listeners) {
   std::vector<std::string> out;
+  out.reserve(listeners.size());
   for (const auto& listener : listeners) out.push_back(listener->address().to_string());
   return out;
 }

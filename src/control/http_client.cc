@@ -65,7 +65,7 @@ Result<ApiClient::Answer> ApiClient::exchange(HttpRequest request, std::chrono::
   if (result->status != 200) return parse_error(result->body);
   Answer answer;
   answer.octets = result->get_header_value("Content-Type") == kOctets;
-  answer.text = std::move(result->body);
+  answer.text = result->body;
   return answer;
 }
 

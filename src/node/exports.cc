@@ -58,6 +58,7 @@ Result<ExportName> parse_export_name(const std::string& text) {
 
 std::vector<nbd::AllocationExtent> to_extents(const std::vector<group::AllocationRun>& runs) {
   std::vector<nbd::AllocationExtent> out;
+  out.reserve(runs.size());
   for (const group::AllocationRun& run : runs) out.push_back({run.length_bytes, run.hole, run.zero});
   return out;
 }

@@ -263,7 +263,7 @@ class Journal(TidemarkTest):
         scribble(tokyo, 20)
         osaka.cli("restore", "app", "--to", "one")
         osaka.write("app/db", 0, b"o" * BLOCK)
-        tokyo.cli("pair", "resync", "app")
+        tokyo.cli("pair", "resync", "app", "--from", "primary")
         self.wait_for_state(tokyo, "PAIR")
         tokyo.mark("app", "three", "--wait", "peer")
         osaka.kill()
