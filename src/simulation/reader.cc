@@ -57,6 +57,8 @@ io::Task<void> look_again_and_again(Stage* stage, Machine* machine, std::string 
       // It yields when the floor has passed it, and at no other time.
       const bool is_held = is_same && group->local().window_open &&
                            group->state().epochs().is_ancestor(group->local().floor, at);
+      // Damage that was done to the disk is told.
+      if (code == ErrorCode::kDamaged && stage->options.damages > 0) co_return;
       if ((code == ErrorCode::kExpired && (never_yields || is_held)) ||
           (code != ErrorCode::kExpired && code != ErrorCode::kIo && code != ErrorCode::kShutdown &&
            code != ErrorCode::kClosed)) {

@@ -213,7 +213,13 @@ class CrashRounds(TidemarkTest):
         for node in nodes:
             marks = self.restorable(kept, node)
             for mark in dice.sample(marks, min(compared, len(marks))):
-                self.assertSame(f"app/db@{mark} on {node.name}", kept[mark], node.read(f"app/db@{mark}"))
+                try:
+                    found = node.read(f"app/db@{mark}")
+                except nbd.Error:
+                    # A small journal may have let it go since it was listed, and then says so.
+                    self.assertEqual(self.restorable([mark], node), [], f"{mark} on {node.name} cannot be read")
+                    continue
+                self.assertSame(f"app/db@{mark} on {node.name}", kept[mark], found)
 
     def test_killed_under_load_and_back_with_an_exact_prefix(self):
         tokyo, kept = self.run_rounds(ROUNDS)
