@@ -1,0 +1,112 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "simulation/chronicle.h"
+#include "simulation/reader.h"
+#include "simulation/simulation.h"
+#include "simulation/stage.h"
+#include "simulation/watcher.h"
+
+namespace tidemark::simulation {
+
+using control::PairState;
+
+// One run: its stage, its model, and what is done on it. play_requests.cc has what hosts ask,
+// play_commands.cc what an operator does, play_faults.cc what goes wrong, simulation.cc the order of it all.
+class Play {
+ public:
+  explicit Play(const Options& options, const TraceLine& trace)
+      : stage_(options, trace),
+        chronicle_(stage_),
+        reader_(stage_, chronicle_),
+        watcher_(stage_, chronicle_) {}
+
+  Outcome run();
+
+ private:
+  Machine& a() { return stage_.a; }
+  Machine& b() { return stage_.b; }
+  std::uint64_t draw(std::uint64_t bound) { return stage_.draw(bound); }
+  // Both, or the only one.
+  Machine& any_machine() { return stage_.options.pair && draw(2) == 0 ? b() : a(); }
+  // Some machine that runs, the second when it is the one that is alone; null when none does.
+  Machine* writer();
+  Machine* running();
+  PairState state(Machine& machine);
+  control::PairStatus status(Machine& machine);
+
+  void set_up();
+  void step(Step step);
+  void requests(bool with_crash);
+  Request draw_request();
+  void restore();
+  void change_mark();
+  void name_point();
+  void release_branch();
+  void settings();
+  void destage();
+  void restart();
+  void disk_error();
+  void clock_jump();
+  void replay_session();
+  bool replay_first_session();
+  void send_to_secondary(std::vector<std::byte> bytes);
+  void resync();
+  void turn_bit_perhaps();
+  void destage_beside(Machine& machine);
+  void go_alone();
+  void lose_secondary();
+  void check_follower();
+  void settle();
+  bool pair_again();
+
+  void carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan* crash);
+  void explain(Machine& machine, const Issued& issued);
+  void start(Machine& machine);
+  void bring_back(Machine& machine);
+  void mend();
+  CrashPlan draw_crash();
+  std::string draw_mark(const Machine& machine);
+  std::string point_name(LogId id) { return "log:" + id.to_string(); }
+  // Asks and tells; an error is part of the run.
+  template <typename T>
+  bool tell(Machine& machine, const std::string& what, io::Task<Result<T>> task, Error* why = nullptr);
+
+  Stage stage_;
+  Chronicle chronicle_;
+  Reader reader_;
+  Watcher watcher_;
+  std::uint32_t value_ = 0;
+  std::uint32_t names_ = 0;
+  bool faults_are_over_ = false;
+  MonotonicTime hangs_until_[2] = {};
+  // What the primary sent when the pair was made, and of which group.
+  std::vector<std::byte> first_session_;
+  GroupIdentity first_identity_{};
+};
+
+template <typename T>
+bool Play::tell(Machine& machine, const std::string& what, io::Task<Result<T>> task, Error* why) {
+  // Any command may be cut off by a crash of either node.
+  CrashPlan crash;
+  const bool may_crash = stage_.options.weight(Step::kCrashInside) > 0 && !faults_are_over_;
+  if (may_crash && draw(8) == 0) crash = draw_crash();
+  const auto done = stage_.ask(machine, std::move(task), &crash);
+  std::string line = machine.name();
+  line.append(" ").append(what).append(": ");
+  if (!done.has_value()) {
+    line.append("cut off");
+  } else if (done->ok()) {
+    line.append("done");
+  } else {
+    line.append(error_code_name(done->error().code)).append(", ").append(done->error().message);
+    if (why != nullptr) *why = done->error();
+  }
+  stage_.say(line);
+  return done.has_value() && done->ok();
+}
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,173 @@
+// What an operator does.
+
+#include "simulation/play.h"
+
+#include <algorithm>
+
+namespace tidemark::simulation {
+
+std::string Play::draw_mark(const Machine&) {
+  const auto& marks = chronicle_.model.marks;
+  if (marks.empty()) return {};
+  auto found = marks.begin();
+  std::advance(found, static_cast<std::ptrdiff_t>(draw(marks.size())));
+  return found->first;
+}
+
+void Play::change_mark() {
+  Machine* at = writer();
+  const std::string id = at == nullptr ? "" : draw_mark(*at);
+  if (id.empty()) return;
+  node::Node* node = at->node();
+  switch (draw(4)) {
+    case 0: {
+      control::MarkHoldRequest request;
+      request.group = kGroup;
+      request.id = id;
+      const LogId point = chronicle_.model.marks[id];
+      if (tell(*at, "mark hold " + id, node->mark_hold(request)) && at == &a()) {
+        watcher_.mark_is_held(id, point);
+      }
+      break;
+    }
+    case 1: {
+      control::MarkDeleteRequest request;
+      request.group = kGroup;
+      request.id = id;
+      tell(*at, "mark delete " + id, node->mark_delete(request));
+      break;
+    }
+    default: {
+      control::MarkReleaseRequest request;
+      request.group = kGroup;
+      request.id = id;
+      watcher_.mark_may_go(id);
+      tell(*at, "mark release " + id, node->mark_release(request));
+      break;
+    }
+  }
+}
+
+void Play::name_point() {
+  Machine* at = writer();
+  if (at == nullptr) return;
+  const LogId point = reader_.draw_known_point();
+  control::MarkNameRequest request;
+  request.group = kGroup;
+  request.id = "n" + std::to_string(++names_);
+  request.point = point_name(point);
+  if (tell(*at, "mark name " + request.id + " at " + request.point, at->node()->mark_name(request))) {
+    chronicle_.model.marks[request.id] = point;
+  }
+}
+
+void Play::release_branch() {
+  Machine* at = running();
+  if (at == nullptr) return;
+  const auto branches = at->group()->state().epochs().branches(at->group()->head());
+  if (branches.empty()) return;
+  control::BranchReleaseRequest request;
+  request.group = kGroup;
+  request.epoch = branches[draw(branches.size())].epoch.value;
+  watcher_.branch_may_go(Epoch{request.epoch});
+  tell(*at, "branch release " + std::to_string(request.epoch), at->node()->branch_release(request));
+}
+
+void Play::settings() {
+  Machine* at = running();
+  if (at == nullptr) return;
+  control::GroupSetRequest request;
+  request.group = kGroup;
+  const Duration retentions[] = {Duration{}, Duration::seconds(1), Duration::seconds(60),
+                                 Duration::seconds(86'400)};
+  request.retain = retentions[draw(4)];
+  request.on_full = draw(2) == 0 ? control::OnFull::kDropHistory : control::OnFull::kStopWrites;
+  const group::GroupSettings wanted{.retain = *request.retain,
+                                    .on_full = *request.on_full == control::OnFull::kDropHistory
+                                                   ? group::OnFull::kDropHistory
+                                                   : group::OnFull::kStopWrites};
+  if (at == &a()) watcher_.settings_are(std::nullopt);
+  if (tell(*at, "group set --retain " + format_duration(wanted.retain), at->node()->group_set(request)) &&
+      at == &a()) {
+    watcher_.settings_are(wanted);
+  }
+}
+
+void Play::destage() {
+  Machine* at = running();
+  if (at == nullptr) return;
+  const std::uint64_t how = draw(3);
+  if (how == 0) return destage_beside(*at);
+  // What is opened and read meanwhile holds the floor, and its segments, or comes too late.
+  for (std::uint64_t views = how == 1 ? draw(4) : 0; views > 0; --views) reader_.open_view(at);
+  const bool short_of_space = draw(3) == 0;
+  tell(*at, short_of_space ? "destages for space" : "destages",
+       holding(at->hold_group(), at->group()->destage_now(short_of_space)));
+}
+
+void Play::resync() {
+  if (a().group() == nullptr) return;
+  control::PairResyncRequest request;
+  request.group = kGroup;
+  request.give_up_window = draw(4) == 0;
+  // What the secondary wrote alone gives way only when somebody says so.
+  if (draw(2) == 0) request.from = control::ResyncFrom::kPrimary;
+  // As long as the journal is held for the peer, no copy is needed.
+  const bool is_held = !a().group()->local().peer_has.is_none();
+  Error why;
+  // The copy's beginning holds the floor.
+  if (request.give_up_window && draw(2) == 0) destage_beside(a());
+  tell(a(), request.give_up_window ? "pair resync --give-up-window" : "pair resync",
+       a().node()->pair_resync(request), &why);
+  if (is_held && !request.give_up_window && why.code == ErrorCode::kExpired && !watcher_.has_replayed()) {
+    return stage_.broken(Rule::kNeededIsKept,
+                         "kyoto cannot resync, though it held its journal: " + why.message);
+  }
+  if (stage_.failed()) return;
+  if (!request.give_up_window) {
+    // What the secondary wrote alone stays, however short its journal is of space.
+    for (std::uint64_t times = draw(3); times > 0 && b().group() != nullptr; --times) {
+      stage_.world.run_for(Duration::milliseconds(static_cast<std::int64_t>(draw(50))));
+      if (b().group() != nullptr) destage_beside(b());
+    }
+    return;
+  }
+  // Chunks are on their way now.
+  stage_.world.run_for(Duration::microseconds(static_cast<std::int64_t>(draw(5000))));
+  turn_bit_perhaps();
+}
+
+// Of what comes over the link next.
+void Play::turn_bit_perhaps() {
+  if (stage_.options.weight(Step::kLinkBit) == 0 || draw(8) != 0) return;
+  stage_.say("a bit will turn on the link");
+  stage_.world.network().flip_next_bit();
+}
+
+// While all goes on.
+void Play::destage_beside(Machine& machine) {
+  stage_.say(machine.name() + " begins to destage");
+  machine.tasks().spawn([](io::Task<Result<bool>> step) -> io::Task<void> {
+    (void)co_await step;
+  }(holding(machine.hold_group(), machine.group()->destage_now(draw(2) == 0))));
+}
+
+void Play::go_alone() {
+  if (b().group() == nullptr) return;
+  // What the primary was asked for and has not accounted for is learnt from the secondary.
+  control::PairSuspendRequest suspend;
+  suspend.group = kGroup;
+  tell(b(), "pair suspend", b().node()->pair_suspend(suspend));
+  if (b().group() == nullptr || state(b()) == PairState::kPair || state(b()) == PairState::kCopy) return;
+  if (b().group() == nullptr || !b().group()->local().window_open) return;
+  chronicle_.learn(b());
+  if (b().group() == nullptr) return;
+  Request request;
+  request.kind = Request::Kind::kRestore;
+  request.text = "head";
+  CrashPlan crash;
+  if (stage_.options.weight(Step::kCrashInside) > 0 && draw(3) == 0) crash = draw_crash();
+  carry_out_all(b(), {request}, &crash);
+}
+
+}  // namespace tidemark::simulation

@@ -1,0 +1,202 @@
+// What goes wrong, and how it is mended.
+
+#include "simulation/play.h"
+
+#include <algorithm>
+
+#include "simulation/atlas.h"
+
+namespace tidemark::simulation {
+
+void Play::lose_secondary() {
+  if (a().group() == nullptr) return;
+  if (b().is_on()) stage_.crash(b(), true);
+  stage_.say("osaka loses its disk");
+  b().replace_disk();
+  chronicle_.forget_writer(b());
+  watcher_.forget_second();
+  b().has_crashed = false;
+  b().disk_may_fail = false;
+  start(b());
+  control::PairDeleteRequest request;
+  request.group = kGroup;
+  tell(a(), "pair delete", a().node()->pair_delete(request));
+  if (!a().is_running()) return;
+  control::PairCreateRequest create;
+  create.group = kGroup;
+  create.peer_address = b().address();
+  tell(a(), "pair create", a().node()->pair_create(create));
+}
+
+void Play::restart() {
+  Machine& machine = any_machine();
+  if (!machine.is_on()) return bring_back(machine);
+  const std::uint64_t how = draw(3);
+  if (how == 0 && machine.is_running()) {
+    // A first copy may begin anew at any moment, and its entries with it.
+    const bool has_window = machine.group() != nullptr && machine.group()->local().window_open;
+    const LogId head = has_window ? machine.group()->head() : LogId();
+    machine.end_clients();
+    const auto stopped = stage_.ask(machine, machine.stop_task());
+    if (!stopped.has_value()) return;
+    stage_.say(machine.name() + " stops in order");
+    machine.kill();
+    if (!stopped->ok() && !machine.disk_may_fail) {
+      return stage_.broken(Rule::kRefusalsAreExpected,
+                           machine.name() + ": stop: " + stopped->error().message);
+    }
+    if (draw(2) == 0) stage_.world.run_for(Duration::milliseconds(static_cast<std::int64_t>(draw(300))));
+    start(machine);
+    // An orderly stop loses nothing.
+    if (stopped->ok() && !head.is_none() && machine.group() != nullptr && machine.group()->head() < head &&
+        machine.group()->head().epoch() == head.epoch()) {
+      stage_.broken(Rule::kFlushedSurvives,
+                    machine.name() + " stopped in order at log:" + head.to_string() +
+                        " and came back at log:" + machine.group()->head().to_string());
+    }
+    return;
+  }
+  stage_.crash(machine, how != 1);
+  if (draw(3) == 0) return;  // it stays down for a while
+  stage_.world.run_for(Duration::microseconds(static_cast<std::int64_t>(draw(300'000))));
+  bring_back(machine);
+}
+
+// Once, or after crashes in the middle of its recovery.
+void Play::bring_back(Machine& machine) {
+  const bool nested = stage_.options.weight(Step::kCrashInside) > 0 && !faults_are_over_ && draw(3) == 0;
+  for (std::uint64_t again = nested ? 1 + draw(2) : 0; again > 0; --again) {
+    machine.power_on();
+    CrashPlan crash;
+    crash.victim = &machine;
+    crash.after_steps = draw(200);
+    crash.power = draw(3) != 0;
+    (void)stage_.ask(machine, machine.start_task(), &crash);
+    if (stage_.failed()) return;
+    if (machine.is_on()) stage_.crash(machine, crash.power);
+  }
+  start(machine);
+}
+
+void Play::start(Machine& machine) {
+  machine.power_on();
+  auto started = stage_.ask(machine, machine.start_task());
+  // One failed read of a disk that fails may keep a node from starting; the next start has to succeed.
+  if (started.has_value() && (!started->ok() || machine.group() == nullptr) && machine.disk_may_fail) {
+    stage_.say(machine.name() +
+               " does not start: " + (started->ok() ? "no group" : started->error().message));
+    machine.disk().forget_planned_faults();
+    stage_.crash(machine, false);
+    machine.power_on();
+    started = stage_.ask(machine, machine.start_task());
+  }
+  if (!started.has_value() || stage_.failed()) return;
+  if (!started->ok()) {
+    return stage_.broken(Rule::kRefusalsAreExpected,
+                         machine.name() + " does not start: " + started->error().message);
+  }
+  stage_.say(machine.name() + " is up");
+  // A fault that is still to come would be nobody's fault but the disk's.
+  machine.disk().forget_planned_faults();
+  machine.disk_may_fail = false;
+  if (machine.group() == nullptr) {
+    if (machine.gave_up_window) chronicle_.forget_writer(machine);
+    if (!chronicle_.appended(machine).order.empty()) {
+      stage_.broken(Rule::kFlushedSurvives, machine.name() + " came back without its group");
+    }
+    return;
+  }
+  chronicle_.account(machine, machine.has_crashed, false);
+  machine.has_crashed = false;
+}
+
+// Whoever is down comes back; a disk that may have failed is looked at anew.
+void Play::mend() {
+  for (Machine* machine : {&a(), &b()}) {
+    if (machine == &b() && !stage_.options.pair) continue;
+    if (machine->is_on() && machine->disk_may_fail) {
+      machine->disk().forget_planned_faults();
+      stage_.crash(*machine, draw(2) == 0);
+    }
+    if (!machine->is_on()) bring_back(*machine);
+    if (stage_.failed()) return;
+  }
+}
+
+void Play::disk_error() {
+  Machine& machine = any_machine();
+  if (!machine.is_running()) return;
+  const std::vector<sim::DiskFault> faults = faults_that_are(Meaning::kRepairable);
+  const sim::DiskFault fault = faults[draw(faults.size())];
+  machine.disk().inject(fault, 1 + draw(6));
+  machine.disk_may_fail = true;
+  ++stage_.outcome.counts.disk_faults;
+  stage_.say(machine.name() + ": its disk will fail, " + sim::disk_fault_name(fault));
+  if (stage_.options.weight(Step::kSettings) > 0 && draw(3) == 0) {
+    settings();
+  } else {
+    requests(false);
+  }
+  if (!stage_.failed() && draw(2) == 0 && machine.group() != nullptr) {
+    tell(machine, "destages", holding(machine.hold_group(), machine.group()->destage_now(false)));
+  }
+  if (!stage_.failed() && draw(2) == 0) requests(false);
+  if (!stage_.failed()) mend();
+}
+
+void Play::clock_jump() {
+  const std::int64_t back_max = stage_.options.clock_goes_back ? 3600 : 0;
+  const auto seconds = static_cast<std::int64_t>(draw(7200)) - back_max;
+  stage_.say("the wall clocks jump by " + std::to_string(seconds) + " s");
+  watcher_.clock_jumps(Duration::seconds(seconds));
+  stage_.world.jump_wall_clock(Duration::seconds(seconds));
+}
+
+// The hello that once asked for the first copy takes nothing from a secondary that follows. False when it is
+// not the time for it.
+bool Play::replay_first_session() {
+  const auto follows = [this] {
+    const control::PairStatus now = status(a());
+    return now.state == PairState::kPair && now.link_up && b().group() != nullptr &&
+           b().group()->local().window_open && b().group()->identity() == first_identity_;
+  };
+  // Nothing older is on its way any more.
+  if (!follows()) return false;
+  stage_.world.run_for(Duration::seconds(2));
+  if (!follows()) return false;
+  watcher_.session_was_replayed();
+  stage_.say("somebody replays the first session to osaka");
+  const std::uint64_t before = b().windows_given_up;
+  send_to_secondary(first_session_);
+  stage_.world.run_for(Duration::seconds(2));
+  if (b().windows_given_up != before) {
+    stage_.broken(Rule::kNeededIsKept, "osaka gave up its window to whoever sent the first hello again");
+  }
+  return true;
+}
+
+// Somebody sends again what the primary sent.
+void Play::replay_session() {
+  if (!b().is_running()) return;
+  std::vector<std::byte> bytes = stage_.world.network().last_session();
+  if (draw(2) == 0 && !first_session_.empty() && replay_first_session()) return;
+  if (bytes.empty()) return;
+  bytes.resize(1 + draw(bytes.size()));
+  watcher_.session_was_replayed();
+  stage_.say("somebody replays " + std::to_string(bytes.size()) + " bytes of a session to osaka");
+  send_to_secondary(std::move(bytes));
+}
+
+void Play::send_to_secondary(std::vector<std::byte> bytes) {
+  const auto address = io::Address::parse(b().address());
+  b().tasks().spawn([](Stage* stage, io::Address to, std::vector<std::byte> sent) -> io::Task<void> {
+    auto stream = co_await stage->world.network().connect(to, Duration::seconds(5));
+    if (!stream.ok()) co_return;
+    std::vector<Buffer> pieces;
+    pieces.push_back(Buffer::copy_of(sent));
+    (void)co_await (*stream)->write(std::move(pieces));
+    co_await stage->world.sleep_for(Duration::seconds(1));
+  }(&stage_, *address, std::move(bytes)));
+}
+
+}  // namespace tidemark::simulation

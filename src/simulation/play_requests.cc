@@ -1,0 +1,170 @@
+// What hosts ask, some at once, with a crash at any step of it.
+
+#include "simulation/play.h"
+
+#include <algorithm>
+
+namespace tidemark::simulation {
+
+CrashPlan Play::draw_crash() {
+  CrashPlan crash;
+  crash.victim = &any_machine();
+  // Mostly soon: what is asked takes some tens of steps.
+  crash.after_steps = draw(draw(2) == 0 ? 40 : 400);
+  crash.power = draw(3) != 0;
+  return crash;
+}
+
+Request Play::draw_request() {
+  Request request;
+  request.volume = draw(kVolumeCount);
+  const std::uint64_t blocks = stage_.options.volume_blocks;
+  const std::uint64_t count = 1 + draw(std::min(stage_.options.request_blocks_max, blocks));
+  request.blocks.begin = draw(blocks - count + 1);
+  request.blocks.end = request.blocks.begin + count;
+  request.first_value = value_ + 1;
+  request.fua = stage_.percent(stage_.options.fua_percent);
+  if (stage_.percent(stage_.options.marks_percent)) {
+    request.kind = Request::Kind::kMark;
+    request.text = "m" + std::to_string(++names_);
+  } else if (stage_.percent(stage_.options.flushes_percent)) {
+    request.kind = Request::Kind::kFlush;
+  } else if (stage_.percent(stage_.options.zeroes_percent)) {
+    request.kind = draw(2) == 0 ? Request::Kind::kTrim : Request::Kind::kWriteZeroes;
+    // Now and then all of the volume: the base gives its extent back.
+    if (draw(3) == 0) request.blocks = {0, blocks};
+  } else {
+    value_ += static_cast<std::uint32_t>(count);
+    if (stage_.percent(stage_.options.partial_percent)) {
+      const std::uint64_t which = draw(count > 1 ? 3 : 2);
+      request.skips_first_half = which != 1;
+      request.skips_last_half = which != 0;
+    }
+  }
+  if (!request.has_blocks()) request.fua = false;
+  return request;
+}
+
+io::Task<void> issue(Stage* stage, Machine* machine, std::shared_ptr<Issued> issued, Duration after) {
+  co_await stage->world.sleep_for(after);
+  issued->issued_at = stage->next_moment();
+  issued->result = co_await carry_out(machine->node(), issued->request);
+  issued->ended_at = stage->next_moment();
+}
+
+void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan* crash) {
+  Requests issued;
+  for (Request& request : wanted) {
+    auto one = std::make_shared<Issued>();
+    one->request = std::move(request);
+    issued.push_back(one);
+    const Duration after =
+        Duration::microseconds(static_cast<std::int64_t>(wanted.size() > 1 ? draw(3000) : 0));
+    writer.tasks().spawn(issue(&stage_, &writer, one, after));
+  }
+  stage_.outcome.counts.requests += issued.size();
+  chronicle_.add(writer, issued);
+  const MonotonicTime due = stage_.world.now() + Duration::seconds(600);
+  const auto all_ended = [&issued] {
+    return std::all_of(issued.begin(), issued.end(), [](const auto& one) { return one->ended_at != 0; });
+  };
+  while (!all_ended() && writer.is_on() && !stage_.failed()) {
+    if (stage_.crash_if_due(crash)) continue;
+    if (stage_.world.run_steps(1) == 0 || stage_.world.now() > due) {
+      stage_.broken(Rule::kEndsInTime, writer.name() + ": requests have not ended within 600 s");
+    }
+  }
+  // The answer was given, and that very moment the power goes.
+  if (crash != nullptr && crash->victim == &writer && writer.is_on() && draw(4) == 0) {
+    crash->after_steps = 0;
+    (void)stage_.crash_if_due(crash);
+  }
+  for (const auto& one : issued) {
+    if (one->ended_at != 0 && !one->result.ok()) explain(writer, *one);
+  }
+  if (writer.group() == nullptr) return;
+  chronicle_.account(writer, false, false);
+}
+
+// An error has to follow from the state.
+void Play::explain(Machine& machine, const Issued& issued) {
+  const Error& error = issued.result.error();
+  stage_.say(machine.name() + " " + issued.request.to_string() + ": " + error_code_name(error.code) + ", " +
+             error.message);
+  if (machine.disk_may_fail || !machine.is_running() || machine.group() == nullptr) return;
+  switch (error.code) {
+    case ErrorCode::kNoSpace:
+      return;
+    // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
+    case ErrorCode::kBusy:
+      if (stage_.options.pair && &machine == &a()) return;
+      break;
+    case ErrorCode::kNotFound: {
+      // A restore to before the volumes were made takes them away.
+      const group::Group& group = *machine.group();
+      if (!group.state().find_volume(kVolumes[issued.request.volume], group.head()).has_value()) return;
+      if (issued.request.kind == Request::Kind::kRestore) return;
+      break;
+    }
+    case ErrorCode::kRefused:
+    case ErrorCode::kExpired:
+    case ErrorCode::kInGap:
+    case ErrorCode::kNotReceived:
+    case ErrorCode::kReadOnly:
+    case ErrorCode::kClosed:
+      if (issued.request.kind == Request::Kind::kRestore) return;
+      if (!machine.group()->check_accepting().ok()) return;
+      break;
+    default:
+      break;
+  }
+  stage_.broken(Rule::kRefusalsAreExpected, machine.name() + ": " + issued.request.to_string() + ": " +
+                                                error_code_name(error.code) + ", " + error.message);
+}
+
+void Play::requests(bool with_crash) {
+  Machine* at = writer();
+  if (at == nullptr) return;
+  if (at->group() != nullptr && at->group()->held_back().has_value() && draw(2) == 0) {
+    control::GroupServeRequest alone;
+    alone.group = kGroup;
+    alone.alone = true;
+    tell(*at, "group serve --alone", at->node()->group_serve(alone));
+    if (stage_.failed() || !at->is_running()) return;
+  }
+  std::vector<Request> wanted;
+  const std::uint64_t count = 1 + draw(stage_.options.requests_at_once_max);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Request request = draw_request();
+    // Two over the same blocks at once could not be told apart in the log.
+    const bool twice = std::any_of(wanted.begin(), wanted.end(), [&](const Request& other) {
+      return request.has_blocks() && other.has_blocks() && other.volume == request.volume &&
+             other.blocks == request.blocks;
+    });
+    if (!twice) wanted.push_back(std::move(request));
+  }
+  CrashPlan crash;
+  if (with_crash) crash = draw_crash();
+  turn_bit_perhaps();
+  carry_out_all(*at, std::move(wanted), &crash);
+  if (!with_crash && !stage_.failed() && at == &a()) reader_.note_moment();
+  if (with_crash && draw(2) == 0) mend();
+}
+
+void Play::restore() {
+  Machine* at = writer();
+  if (at == nullptr) return;
+  Request request;
+  request.kind = Request::Kind::kRestore;
+  const std::string mark = draw_mark(*at);
+  if (mark.empty() || draw(4) == 0) {
+    request.text = point_name(reader_.draw_known_point());
+  } else {
+    request.text = mark;
+  }
+  CrashPlan crash;
+  if (stage_.options.weight(Step::kCrashInside) > 0 && draw(4) == 0) crash = draw_crash();
+  carry_out_all(*at, {request}, &crash);
+}
+
+}  // namespace tidemark::simulation
