@@ -2,15 +2,11 @@
 // cut, or has something behind it. Chance seldom spells the magic of an option (nbd_session tries it
 // nevertheless). The session must answer or hang up, in time, also when the server stops meanwhile.
 #include <array>
-#include <memory>
 #include <string>
 
 #include "fuzz/fuzz.h"
+#include "fuzz/nbd_session.h"
 #include "nbd/handshake.h"
-#include "nbd/memory_target.h"
-#include "nbd/scripted_stream.h"
-#include "nbd/session.h"
-#include "sim/world.h"
 
 namespace tidemark::nbd::test {
 namespace {
@@ -18,8 +14,7 @@ namespace {
 constexpr std::uint64_t kSizeBytes = 64 << 10;
 constexpr std::size_t kRecordBytes = 5;  // the option, its name, what is asked (2), what is done to it
 constexpr std::size_t kOptionsMax = 200;
-constexpr std::size_t kSaidBytesMax = 256 << 10;        // read byte by byte that takes a second
-constexpr Duration kPatience = Duration::seconds(120);  // virtual: far more than a session's limits together
+constexpr std::size_t kSaidBytesMax = 256 << 10;  // read byte by byte that takes a second
 constexpr std::array<std::uint32_t, 10> kOptions = {
     kOptionGo,   kOptionInfo,     kOptionSetMetaContext, kOptionListMetaContext, kOptionStructuredReply,
     kOptionList, kOptionStartTls, kOptionExportName,     kOptionAbort,           77};
@@ -100,22 +95,11 @@ void run_handshake(Bytes input) {
        input = input.subspan(kRecordBytes), ++n) {
     say_record(script, input.first(kRecordBytes));
   }
-  {
-    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
-    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
-                    SessionLimits{});
-    io::TaskScope scope(world);
-    scope.spawn(session.run());
-    if ((mode & 64) != 0) {
-      world.run_for(Duration::nanoseconds(100 * static_cast<std::int64_t>(more)));
-      session.begin_stop();
-    }
-    world.run_for(kPatience);
-    TM_ASSERT(scope.running() == 0);
-    TM_ASSERT(session.end() != SessionEnd::kRunning);
-  }
-  TM_ASSERT(disk.opened == disk.closed);
-  TM_ASSERT(disk.running == 0);
+  hear_out(world, directory, disk, script, [&](Session& session) {
+    if ((mode & 64) == 0) return;
+    world.run_for(Duration::nanoseconds(100 * static_cast<std::int64_t>(more)));
+    session.begin_stop();
+  });
 }
 
 }  // namespace

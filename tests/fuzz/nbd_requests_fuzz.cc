@@ -1,13 +1,9 @@
 // A conversation of well-formed NBD requests: each record of the input is one, of any type, flags, place and
 // length, with its payload. Chance seldom spells the magic of a second request, so the session target
 // (nbd_session) stays with the first. The session must end in time.
-#include <memory>
 
 #include "fuzz/fuzz.h"
-#include "nbd/memory_target.h"
-#include "nbd/scripted_stream.h"
-#include "nbd/session.h"
-#include "sim/world.h"
+#include "fuzz/nbd_session.h"
 
 namespace tidemark::nbd::test {
 namespace {
@@ -16,7 +12,6 @@ constexpr std::uint64_t kSizeBytes = 256 << 10;
 constexpr std::size_t kRecordBytes = 12;
 constexpr std::size_t kRequestsMax = 400;
 constexpr std::uint32_t kPayloadBytesUsualMax = 64 << 10;
-constexpr Duration kPatience = Duration::seconds(120);  // virtual: far more than a session's limits together
 
 std::uint32_t u32_at(Bytes bytes, std::size_t at) {
   std::uint32_t value = 0;
@@ -70,19 +65,7 @@ void run_conversation(Bytes input) {
   for (; input.size() >= kRecordBytes && cookie < kRequestsMax; input = input.subspan(kRecordBytes)) {
     say_record(script, input.first(kRecordBytes), ++cookie);
   }
-  {
-    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
-    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
-                    SessionLimits{});
-    io::TaskScope scope(world);
-    scope.spawn(session.run());
-    world.run_for(kPatience);
-    TM_ASSERT(scope.running() == 0);
-    TM_ASSERT(session.requests_in_flight() == 0);
-    TM_ASSERT(session.end() != SessionEnd::kRunning);
-  }
-  TM_ASSERT(disk.opened == disk.closed);
-  TM_ASSERT(disk.running == 0);
+  hear_out(world, directory, disk, script);
 }
 
 }  // namespace

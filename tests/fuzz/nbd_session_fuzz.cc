@@ -1,11 +1,7 @@
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
-#include "nbd/memory_target.h"
-#include "nbd/scripted_stream.h"
-#include "nbd/session.h"
-#include "sim/world.h"
+#include "fuzz/nbd_session.h"
 
 // One NBD session fed with anything. The first byte chooses how: from the first byte of the connection on, or
 // behind a handshake that succeeded; in large pieces or in small ones; with a target that takes writes at
@@ -16,8 +12,6 @@ namespace tidemark::nbd::test {
 namespace {
 
 constexpr std::uint64_t kSizeBytes = 64 << 10;
-// Virtual: far more than the time limits of a session together.
-constexpr Duration kPatience = Duration::seconds(120);
 
 void run_session(Bytes input) {
   const auto mode = input.empty() ? 0u : static_cast<unsigned>(input.front());
@@ -32,19 +26,7 @@ void run_session(Bytes input) {
   if ((mode & 1) != 0) script.say_handshake("disk");
   if ((mode & 8) != 0) script.piece_bytes_max = 1 + (mode >> 4);
   script.input.insert(script.input.end(), input.begin(), input.end());
-  {
-    PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
-    Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
-                    SessionLimits{});
-    io::TaskScope scope(world);
-    scope.spawn(session.run());
-    world.run_for(kPatience);
-    TM_ASSERT(scope.running() == 0);
-    TM_ASSERT(session.requests_in_flight() == 0);
-    TM_ASSERT(session.end() != SessionEnd::kRunning);
-  }
-  TM_ASSERT(disk.opened == disk.closed);
-  TM_ASSERT(disk.running == 0);
+  hear_out(world, directory, disk, script);
 }
 
 }  // namespace
