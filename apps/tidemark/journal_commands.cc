@@ -235,7 +235,10 @@ void add_export(CLI::App& family, Cli& cli) {
 
 // "shown by the points log:1.7 to log:1.9 (marks a, b)"
 std::string affected_text(const control::DamageInfo& damage) {
-  if (!damage.affected_from || !damage.affected_to) return "no readable point is known to show it";
+  if (!damage.affected_from || !damage.affected_to) {
+    return damage.traced ? "no readable point is known to show it"
+                         : "which points show it was not looked for";
+  }
   const std::string from = damage.affected_from->to_string();
   const std::string to = damage.affected_to->to_string();
   std::string text = from == to ? "affected is the point log:" + from
@@ -244,6 +247,7 @@ std::string affected_text(const control::DamageInfo& damage) {
   for (const std::string& mark : damage.marks) marks += (marks.empty() ? "" : ", ") + mark;
   if (!marks.empty()) text += " (" + std::string(damage.marks.size() == 1 ? "mark " : "marks ") + marks + ")";
   if (damage.live) text += " and the live volume";
+  if (!damage.traced) text += ", and perhaps others";
   return text;
 }
 
@@ -308,12 +312,10 @@ void add_verify(CLI::App& family, Cli& cli) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(
       family, "verify", "Prove what a group has on its disk",
-      "Reads the journal from the oldest entry kept to the newest, and the base, from the disk, and holds "
-      "them "
-      "against their checksums: every frame, every block, the chain of batches along each branch, log ids "
-      "that "
-      "follow one another, timer values that do not go back, marks against the table. The group serves "
-      "meanwhile; "
+      "Reads the journal from the oldest entry kept to what is durable now, and the base, from the disk, and "
+      "holds them against their checksums: every frame, every block, the chain of batches along each branch, "
+      "log ids that follow one another, timer values that do not go back, marks against the table. (The "
+      "checksums of the base are those in memory where they are there.) The group serves meanwhile; "
       "--rate leaves more of the disk to it. Damage is told with its place and the points and marks that it "
       "affects: reads of those fail, and are never answered with other data. Exit code 1 when there is any. "
       "`journal status` shows when it was done last.",

@@ -516,6 +516,7 @@ struct DamageInfo {
   std::optional<LogId> affected_to;
   bool live = false;               // the live volume too
   std::vector<std::string> marks;  // that name such points, the first ones
+  bool traced = true;              // false: there may be more such points than these
 };
 struct Verification {
   std::string group;

@@ -554,6 +554,7 @@ TM_FIELDS(DamageInfo) {
   v.field("affected_to", r.affected_to);
   v.field("live", r.live);
   v.field("marks", r.marks);
+  v.field("traced", r.traced);
 }
 TM_FIELDS(Verification) {
   v.field("group", r.group);

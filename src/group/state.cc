@@ -12,6 +12,10 @@ constexpr std::uint32_t kStateVersion = 2;  // 1 knew no started log, no provisi
 
 }  // namespace
 
+format::MarkRecord record_of(const Mark& mark) {
+  return {.id = mark.id, .host_time = mark.host_time, .host = mark.host, .note = mark.note};
+}
+
 // What a node refuses to read back it must not write: a replay stops at a record out of bounds.
 Result<void> validate_mark(const format::MarkRecord& mark) {
   TM_TRY(validate_name("mark id", mark.id, kMarkIdLengthMax));

@@ -36,6 +36,8 @@ struct Mark {
   bool provisional = false;
 };
 
+// What the host said of a mark.
+format::MarkRecord record_of(const Mark& mark);
 // kInvalid for a mark that could not be read back.
 Result<void> validate_mark(const format::MarkRecord& mark);
 

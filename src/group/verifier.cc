@@ -121,29 +121,41 @@ io::Task<Result<void>> Verifier::walk_journal() {
   journal::Journal& journal = *core_.journal;
   journal::CheckWindow window;
   Place at;
+  // To what is durable now: a group that writes faster than it is verified would never be done.
+  Place end = journal.durable_end();
+  const std::map<Epoch, LogId> ends = durable_ends();
+  bool looks_for_deletions = false;
   while (true) {
     TM_CO_TRY(check_going_on());
+    if (at >= end) {
+      // The deletion of a mark whose entry was met had been appended by now, and may lie behind the end.
+      if (marks_missing_.empty() || looks_for_deletions) break;
+      TM_CO_TRY(co_await journal.wait_durable(journal.last_ticket()));
+      end = journal.durable_end();
+      looks_for_deletions = true;
+      continue;
+    }
     auto checked = co_await journal.check(at, &window);
     if (!checked.ok() && checked.error().code == ErrorCode::kExpired) {
+      if (looks_for_deletions) {
+        marks_missing_.clear();
+        break;
+      }
       // It passed out of the window: what is kept begins later now.
       at = Place{};
       chains_.clear();
       unreadable_.reset();
+      marks_missing_.clear();  // what deletes them may have passed too
       progress_.first = LogId{};
       continue;
     }
     if (!checked.ok()) co_return std::move(checked).error();
-    if (!checked->has_value()) {
-      // The deletion of a mark whose entry was met may be on its way to the disk.
-      if (marks_missing_.empty() || journal.is_durable(journal.last_ticket())) break;
-      TM_CO_TRY(co_await journal.wait_durable(journal.last_ticket()));
-      continue;
-    }
+    if (!checked->has_value()) break;
     const journal::CheckedFrame& frame = **checked;
     if (frame.unreadable.has_value()) {
       if (!unreadable_.has_value()) unreadable_ = frame.unreadable->message;
     } else if (frame.is_batch) {
-      TM_CO_TRY(co_await look_at_batch(&frame));
+      TM_CO_TRY(co_await look_at_batch(&frame, looks_for_deletions));
     }
     at = frame.next;
     std::uint64_t base_bytes = 0;
@@ -151,19 +163,22 @@ io::Task<Result<void>> Verifier::walk_journal() {
       for (const auto& [id, volume] : core_.volumes) base_bytes += volume->base->allocated_bytes();
     }
     const std::uint64_t behind = journal.bytes_before(at);
-    const std::uint64_t all = std::max(behind, journal.bytes_before(journal.durable_end()));
+    const std::uint64_t all = std::max(behind, journal.bytes_before(end));
     progress_.bytes_total = progress_.bytes_done + frame.bytes + (all - behind) + base_bytes;
     co_await pace(frame.bytes);
   }
   // What the group knows to be there and the walk did not meet.
-  const LogId durable = journal.durable();
-  for (auto& [epoch, chain] : chains_) {
-    const index::EpochInfo* info = core_.state.epochs().find(epoch);
-    if (info == nullptr) continue;
-    LogId end = info->last;
-    if (epoch == durable.epoch()) end = std::min(end, durable);
-    if (chain.last < end) report_gap(chain.last.next(), end, unreadable_.value_or("no frame holds them"));
-    if (chain.last < end) unreadable_.reset();
+  for (const auto& [epoch, last] : ends) {
+    const auto chain = chains_.find(epoch);
+    // Of an epoch of which nothing was met, what can be read must lie in the journal, but for what the base
+    // has.
+    const bool is_needed =
+        chain != chains_.end() ||
+        (core_.check_readable(last).ok() && !core_.state.epochs().is_ancestor(last, core_.local.destaged));
+    const LogId after = chain == chains_.end() ? LogId(epoch, 0) : chain->second.last;
+    if (!is_needed || after >= last) continue;
+    report_gap(after.next(), last, unreadable_.value_or("no frame holds them"));
+    unreadable_.reset();
   }
   if (unreadable_.has_value()) {
     Damage damage;
@@ -179,14 +194,37 @@ void Verifier::report_gap(LogId first, LogId last, const std::string& why) {
   damage.text = "entries " + entries_text(first, last) + " cannot be read: " + why;
   damage.first = first;
   damage.last = last;
+  // What they changed is not known, so every point that has them behind it may be concerned.
+  const index::EpochTree& epochs = core_.state.epochs();
   if (core_.check_readable(last).ok()) {
     damage.affected_from = core_.check_readable(first).ok() ? first : core_.local.floor;
-    damage.affected_to = last;
+    damage.live = epochs.is_ancestor(first, core_.head());
+    damage.affected_to = damage.live ? core_.head() : epochs.find(last.epoch())->last;
+    for (const auto& [id, mark] : core_.state.marks()) {
+      if (damage.marks.size() == kMarksTold) break;
+      if (epochs.is_ancestor(first, mark.at) && core_.check_readable(mark.at).ok())
+        damage.marks.push_back(id);
+    }
   }
   add(std::move(damage));
 }
 
-io::Task<Result<void>> Verifier::look_at_batch(const journal::CheckedFrame* frame) {
+// The newest entry of each epoch that is durable now.
+std::map<Epoch, LogId> Verifier::durable_ends() const {
+  const LogId durable = core_.journal->durable();
+  std::map<Epoch, LogId> ends;
+  for (const auto& [epoch, info] : core_.state.epochs().all()) {
+    if (epoch == core_.live_epoch && epoch != durable.epoch()) continue;  // its first entry is on its way
+    ends[epoch] = epoch == durable.epoch() ? std::min(info.last, durable) : info.last;
+  }
+  return ends;
+}
+
+io::Task<Result<void>> Verifier::look_at_batch(const journal::CheckedFrame* frame, bool for_deletions) {
+  if (for_deletions) {
+    check_entries(*frame, true);
+    co_return Result<void>{};
+  }
   const format::BatchMeta& meta = frame->meta;
   const index::EpochInfo* info = core_.state.epochs().find(meta.first.epoch());
   if (info == nullptr || info->identity != meta.epoch_identity) {
@@ -201,7 +239,7 @@ io::Task<Result<void>> Verifier::look_at_batch(const journal::CheckedFrame* fram
   if (progress_.first.is_none()) progress_.first = meta.first;
   progress_.last = meta.last();
   TM_CO_TRY(co_await check_parent(frame));
-  check_entries(*frame);
+  check_entries(*frame, false);
   Chain& chain = chains_[meta.first.epoch()];
   if (chain.last.is_none()) chain.first = meta.first;
   chain.last = meta.last();
@@ -281,18 +319,18 @@ io::Task<Result<void>> Verifier::check_parent(const journal::CheckedFrame* frame
   co_return Result<void>{};
 }
 
-void Verifier::check_entries(const journal::CheckedFrame& frame) {
+void Verifier::check_entries(const journal::CheckedFrame& frame, bool for_deletions) {
   for (std::size_t i = 0; i < frame.meta.entries.size(); ++i) {
     const format::Entry& entry = frame.meta.entries[i];
     const LogId id = LogId::from_raw(frame.meta.first.raw() + i);
-    if (entry.kind == format::EntryKind::kMark) {
+    if (entry.kind == format::EntryKind::kMark && !for_deletions) {
       const auto record = format::decode_mark(entry.body);
       // A body is covered by its batch's checksum; one that does not decode was not read by anybody.
       if (record.ok()) check_mark(id, entry.timer, *record, false);
     } else if (entry.kind == format::EntryKind::kControl) {
       const auto record = format::decode_control(entry.body);
       if (!record.ok()) continue;
-      if (const auto* named = std::get_if<format::PointNamed>(&*record)) {
+      if (const auto* named = std::get_if<format::PointNamed>(&*record); named != nullptr && !for_deletions) {
         check_mark(id, entry.timer, named->mark, true);
       } else if (const auto* changed = std::get_if<format::MarkChanged>(&*record);
                  changed != nullptr && changed->action == format::MarkAction::kDelete) {
@@ -341,6 +379,7 @@ io::Task<Result<void>> Verifier::check_marks() {
     for (; at != core_.state.marks().end() && count < kMarksPerPass; ++at, ++count) {
       const Mark& mark = at->second;
       after = at->first;
+      if (mark.provisional) continue;  // no entry records it yet
       const auto chain = chains_.find(mark.entry.epoch());
       if (chain == chains_.end() || mark.entry < chain->second.first || mark.entry > chain->second.last)
         continue;
@@ -477,6 +516,7 @@ io::Task<Result<bool>> Verifier::shows(VolumeId id, std::uint64_t block, LogId p
 
 io::Task<Result<void>> Verifier::find_affected(VolumeId id, BlockRange blocks, std::optional<LogId> source,
                                                Damage* damage) {
+  damage->traced = progress_.damages < kDamagesTracedMax && blocks.count() <= kBlocksTracedMax;
   if (progress_.damages >= kDamagesTracedMax) co_return Result<void>{};
   const index::EpochTree& epochs = core_.state.epochs();
   const LogId head = core_.head();

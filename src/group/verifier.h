@@ -25,6 +25,7 @@ struct Damage {
   LogId affected_from{};  // the readable points that would show it; none: no point would
   LogId affected_to{};
   bool live = false;                 // the live volume is among them
+  bool traced = true;                // else there may be more of these points than are named
   std::vector<std::string> marks{};  // the first ones among them
 };
 
@@ -59,7 +60,8 @@ inline constexpr std::size_t kDamagesKeptMax = 1000;
 // what is durable at its end, in append order, with each block of payload; that along each epoch the log ids
 // follow one another, each batch names the one before it, and the timer never goes back; that the table of
 // marks and the mark entries agree; and the blocks of the base that a reader may be given. It reads from the
-// disk, in pieces of a megabyte at most, whatever is in memory, and changes nothing.
+// disk, in pieces of a megabyte at most, whatever is in memory, and changes nothing. Only the checksums of
+// the base come from memory where they are there. What is written after it began is not looked at.
 //
 // Nothing is kept from being freed for longer than one piece is read: what passes out of the window meanwhile
 // is not looked at any more.
@@ -91,9 +93,11 @@ class Verifier {
   Result<void> check_going_on() const;
   io::Task<Result<void>> work();
   io::Task<Result<void>> walk_journal();
-  io::Task<Result<void>> look_at_batch(const journal::CheckedFrame* frame);
+  std::map<Epoch, LogId> durable_ends() const;
+  // `for_deletions`: only of marks that are missing; the batch came after the run began.
+  io::Task<Result<void>> look_at_batch(const journal::CheckedFrame* frame, bool for_deletions);
   io::Task<Result<void>> check_parent(const journal::CheckedFrame* frame);
-  void check_entries(const journal::CheckedFrame& frame);
+  void check_entries(const journal::CheckedFrame& frame, bool for_deletions);
   void check_mark(LogId entry, WallTime timer, const format::MarkRecord& record, bool named);
   io::Task<Result<void>> report_payload(const journal::CheckedFrame* frame);
   void report_gap(LogId first, LogId last, const std::string& why);

@@ -31,7 +31,16 @@ io::Task<Result<Buffer>> State::check_read(Place place, std::uint32_t blocks, st
     if (count < blocks) co_return tidemark::fail(ErrorCode::kInvalid, "a frame is longer than its segment");
     // While it is read, the segment is not given to somebody else.
     const DiskOffset offset = disk_offset(place);
-    const auto pinned = pins.insert(place.generation());
+    // Also a reader that is given up half way lets go of it.
+    struct Pinned {
+      State& state;
+      std::multiset<std::uint64_t>::iterator pin;
+      ~Pinned() {
+        state.pins.erase(pin);
+        state.pin_dropped.wake_all();
+      }
+    };
+    const Pinned pinned{*this, pins.insert(place.generation())};
     Buffer bytes = Buffer::allocate(count * kBlockSizeBytes);
     auto read = co_await disk.read(offset, bytes);
     if (!read.ok() && count > blocks) {
@@ -39,8 +48,6 @@ io::Task<Result<Buffer>> State::check_read(Place place, std::uint32_t blocks, st
       bytes = Buffer::allocate(blocks * kBlockSizeBytes);
       read = co_await disk.read(offset, bytes);
     }
-    pins.erase(pinned);
-    pin_dropped.wake_all();
     if (!read.ok()) co_return std::move(read).error();
     held->begin = place;
     held->bytes = bytes;
@@ -139,9 +146,10 @@ io::Task<Result<std::optional<CheckedFrame>>> State::check(Place from, CheckWind
         tidemark::fail(checked.error().code == ErrorCode::kIo ? ErrorCode::kIo : ErrorCode::kDamaged,
                        where(at) + " of the journal (log volume offset " +
                            std::to_string(disk_offset(at).value) + "): " + checked.error().message);
-    // The next frame of the segment that reads, or the segment's end.
+    // The next frame of the segment that reads, or the segment's end; no further than a piece at once.
     std::uint32_t block = at.block() + 1;
-    while (block < end) {
+    const std::uint32_t looked_at = std::min(end, block + kCheckBlocks);
+    while (block < looked_at) {
       CheckedFrame other;
       const Place place(at.generation(), block);
       auto found = co_await check_frame(place, end, held, &other);

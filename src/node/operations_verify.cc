@@ -43,6 +43,7 @@ control::DamageInfo to_api(const group::Damage& damage) {
   info.affected_to = unless_none(damage.affected_to);
   info.live = damage.live;
   info.marks = damage.marks;
+  info.traced = damage.traced;
   return info;
 }
 
@@ -76,6 +77,17 @@ io::Task<Result<control::Verification>> Node::journal_verify(control::JournalVer
   group::VerifyOptions options;
   options.base = request.base;
   options.bytes_per_second_max = request.rate_bytes;
+  const group::VerifyOptions& under_way = group->verification().options;
+  if (group->verifying() &&
+      (under_way.base != options.base || under_way.bytes_per_second_max != options.bytes_per_second_max)) {
+    co_return fail(ErrorCode::kBusy,
+                   std::string("a verification ") + (under_way.base ? "with" : "without") + " the base" +
+                       (under_way.bytes_per_second_max == 0
+                            ? std::string()
+                            : ", at " + format_size(under_way.bytes_per_second_max) + " a second at most,") +
+                       " runs already; follow it with `tidemark journal verify " + request.group +
+                       " --status`, or end it with --stop");
+  }
   if (!group->verifying()) {
     TM_CO_TRY(group->verify(options));
     tasks_.spawn(log_verification(request.group));

@@ -64,6 +64,9 @@ TEST(PairMarks, WithTheLinkDownItNamesWhatIsHeldAndBecomesKnownLater) {
     }
     EXPECT_TRUE(show(bench, bench.b, "alone").provisional);
     EXPECT_EQ(bench.read(bench.b, "data", "alone")->at(1), 11u);
+    ASSERT_TRUE(bench.b.group().verify({}).ok());
+    ASSERT_TRUE(bench.wait_for([&] { return !bench.b.group().verifying(); }));
+    EXPECT_EQ(bench.b.group().verification().state, group::VerifyState::kGood) << "they are no entries";
     bench.world.network().heal();
     ASSERT_TRUE(bench.wait_for([&] {
       const auto& marks = bench.b.group().state().marks();
