@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "base/names.h"
@@ -28,10 +29,20 @@ Error system_error(const std::string& what) {
   return fail(ErrorCode::kIo, what + ": " + std::strerror(errno));
 }
 
+// The name of a new file is on stable storage when its folder is.
+Result<void> sync_folder_of(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
+  const Error error = system_error("cannot write to the folder of '" + printable(path) + "'");
+  if (descriptor >= 0) ::close(descriptor);
+  return synced ? Result<void>{} : error;
+}
+
 }  // namespace
 
 Result<OutputFile> OutputFile::create(const std::string& path, bool overwrite) {
-  if (path == "-") return OutputFile(path, {}, STDOUT_FILENO);
+  if (path == "-") return OutputFile(path, {}, STDOUT_FILENO, true);
   struct stat info {};
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (exists && !S_ISREG(info.st_mode)) {
@@ -43,13 +54,14 @@ Result<OutputFile> OutputFile::create(const std::string& path, bool overwrite) {
   std::string part = path + ".part-" + std::to_string(::getpid());
   const int descriptor = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) return system_error("cannot make the file '" + printable(part) + "'");
-  return OutputFile(path, std::move(part), descriptor);
+  return OutputFile(path, std::move(part), descriptor, overwrite);
 }
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
       part_(std::exchange(other.part_, {})),
-      descriptor_(std::exchange(other.descriptor_, -1)) {}
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      overwrite_(other.overwrite_) {}
 
 OutputFile::~OutputFile() {
   if (part_.empty()) return;
@@ -72,12 +84,15 @@ Result<void> OutputFile::write(std::string_view bytes) {
 Result<void> OutputFile::finish() {
   if (part_.empty()) return {};
   if (::fsync(descriptor_) != 0) return system_error("cannot write to '" + printable(part_) + "'");
-  if (::rename(part_.c_str(), path_.c_str()) != 0) {
+  // Not over a file that came meanwhile, unless that was said.
+  const unsigned flags = overwrite_ ? 0 : RENAME_NOREPLACE;
+  if (::renameat2(AT_FDCWD, part_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0 &&
+      !(errno == EINVAL && ::rename(part_.c_str(), path_.c_str()) == 0)) {
     return system_error("cannot name the file '" + printable(path_) + "'");
   }
   part_.clear();
   ::close(descriptor_);
-  return {};
+  return sync_folder_of(path_);
 }
 
 struct InterruptsNoted::Before {

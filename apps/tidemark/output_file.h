@@ -25,12 +25,13 @@ class OutputFile {
   Result<void> finish();
 
  private:
-  OutputFile(std::string path, std::string part, int descriptor)
-      : path_(std::move(path)), part_(std::move(part)), descriptor_(descriptor) {}
+  OutputFile(std::string path, std::string part, int descriptor, bool overwrite)
+      : path_(std::move(path)), part_(std::move(part)), descriptor_(descriptor), overwrite_(overwrite) {}
 
   std::string path_;
   std::string part_;  // the name while it is written; empty for standard output
   int descriptor_ = -1;
+  bool overwrite_ = false;
 };
 
 // While it lives, SIGINT, SIGTERM and SIGHUP only set a mark: the work ends by itself and cleans up.

@@ -165,7 +165,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
     GroupHandle group{};
     std::unique_ptr<group::JournalExport> entries{};
     MonotonicTime asked_for{};
-    std::uint32_t pages_under_way = 0;
+    bool page_under_way = false;
   };
   using ExportHandle = std::list<OpenExport>::iterator;
   friend class ExportRegistration;
@@ -184,7 +184,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<group::VolumeShape> require_volume(group::Group& group, const std::string& name);
   Result<std::shared_ptr<JournalExport>> require_journal_export(const std::string& group,
                                                                 const std::string& id) const;
-  io::Task<void> end_idle_journal_export(std::string id);
+  io::Task<void> end_idle_journal_exports();
+  Result<void> check_journal_exports() const;
   io::Task<void> log_verification(std::string name);
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
@@ -229,6 +230,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::vector<BrokenGroup> broken_;
   std::list<OpenExport> open_exports_;
   std::map<std::string, std::shared_ptr<JournalExport>> journal_exports_;  // by id
+  bool journal_exports_watched_ = false;
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;
@@ -237,6 +239,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Mutex catalog_mutex_;
   io::Mutex registry_mutex_;
   std::map<std::string, Place> projected_;  // by group: entries before this place have their log_id rows
+  bool rows_left_ = false;                  // the last round did not write all rows of log_id
   bool stopping_ = false;
   io::WaitQueue stop_wanted_;
   io::TaskScope tasks_;

@@ -11,7 +11,7 @@ namespace {
 
 // Nothing asked of an export for so long: its client has gone, and its points need not be kept for it.
 constexpr Duration kLease = Duration::seconds(60);
-constexpr std::size_t kJournalExportsMax = 16;  // of a node, each with a page of some megabytes at most
+constexpr std::size_t kJournalExportsMax = 16;  // of a node, each with one page of some megabytes at a time
 
 std::string new_export_id(io::Random& random) {
   char text[17];
@@ -94,30 +94,39 @@ Result<std::shared_ptr<Node::JournalExport>> Node::require_journal_export(const 
                   " ends, and so does every one when the node or its group stops: begin it anew");
 }
 
-io::Task<void> Node::end_idle_journal_export(std::string id) {
-  while (!stopping_) {
-    const auto at = journal_exports_.find(id);
-    if (at == journal_exports_.end()) co_return;
+// While there are exports.
+io::Task<void> Node::end_idle_journal_exports() {
+  while (!stopping_ && !journal_exports_.empty()) {
     const MonotonicTime now = environment_.scheduler.now();
-    const MonotonicTime due = at->second->pages_under_way > 0 ? now + kLease : at->second->asked_for + kLease;
-    if (now >= due) {
-      log_("journal-export-idle", log_field("group", at->second->group->name()) + " " + log_field("id", id));
-      journal_exports_.erase(at);
-      co_return;
-    }
+    MonotonicTime due = now + kLease;
+    std::erase_if(journal_exports_, [&](const auto& known) {
+      const JournalExport& entry = *known.second;
+      if (entry.page_under_way) return false;
+      if (now < entry.asked_for + kLease) {
+        due = std::min(due, entry.asked_for + kLease);
+        return false;
+      }
+      log_("journal-export-idle",
+           log_field("group", entry.group->name()) + " " + log_field("id", known.first));
+      return true;
+    });
     (void)co_await stop_wanted_.wait_until(due);
   }
+  journal_exports_watched_ = false;
+}
+
+Result<void> Node::check_journal_exports() const {
+  if (journal_exports_.size() < kJournalExportsMax) return {};
+  return fail(ErrorCode::kBusy, "the journals of this node are being exported " +
+                                    std::to_string(kJournalExportsMax) +
+                                    " times already; try again when one has ended");
 }
 
 io::Task<Result<control::JournalExportInfo>> Node::journal_export_begin(
     control::JournalExportBeginRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
-  if (journal_exports_.size() >= kJournalExportsMax) {
-    co_return fail(ErrorCode::kBusy, "the journals of this node are being exported " +
-                                         std::to_string(kJournalExportsMax) +
-                                         " times already; try again when one has ended");
-  }
+  TM_CO_TRY(check_journal_exports());
   group::ExportSides sides;
   sides.before = request.data != control::ExportedData::kAfter;
   sides.after = request.data != control::ExportedData::kBefore;
@@ -126,6 +135,7 @@ io::Task<Result<control::JournalExportInfo>> Node::journal_export_begin(
   if (hold_group(request.group) != group || stopping_) {
     co_return fail(ErrorCode::kNotFound, "group '" + request.group + "' is gone");
   }
+  TM_CO_TRY(check_journal_exports());
   auto entry = std::make_shared<JournalExport>();
   entry->group = group;
   entry->entries = std::move(begun).value();
@@ -135,8 +145,7 @@ io::Task<Result<control::JournalExportInfo>> Node::journal_export_begin(
   info.data = request.data;
   info.volume = request.volume;
   journal_exports_[info.id] = std::move(entry);
-  std::string id = info.id;
-  tasks_.spawn(end_idle_journal_export(std::move(id)));
+  if (!std::exchange(journal_exports_watched_, true)) tasks_.spawn(end_idle_journal_exports());
   co_return info;
 }
 
@@ -148,9 +157,12 @@ io::Task<Result<control::JournalExportPage>> Node::journal_export_read(
   // A page under way keeps the export; one that is given up half way does so too.
   struct UnderWay {
     JournalExport& of;
-    explicit UnderWay(JournalExport& of_export) : of(of_export) { ++of.pages_under_way; }
-    ~UnderWay() { --of.pages_under_way; }
+    explicit UnderWay(JournalExport& of_export) : of(of_export) { of.page_under_way = true; }
+    ~UnderWay() { of.page_under_way = false; }
   };
+  if (entry->page_under_way) {
+    co_return fail(ErrorCode::kBusy, "a page of this export is being read; ask for the next one after it");
+  }
   const UnderWay under_way(*entry);
   auto page = co_await entry->entries->read(after, request.within_bytes / kBlockSizeBytes,
                                             request.length_bytes, control::kPageLimitMax);

@@ -138,6 +138,7 @@ io::Task<Result<void>> Node::write_rows() {
   if (before.empty()) rows->push_back(catalog::ClearTable{catalog::TableName::kLogId});
   std::vector<std::string> names;
   for (const auto& [name, group] : groups_) names.push_back(name);
+  rows_left_ = false;
   for (const std::string& name : names) {
     std::size_t batches = 0;
     while (batches < kBatchesPerRoundMax) {
@@ -153,6 +154,7 @@ io::Task<Result<void>> Node::write_rows() {
       projected_[name] = (*batch)->next;
       ++batches;
     }
+    if (batches == kBatchesPerRoundMax) rows_left_ = true;
     if (group::Group* group = find_group(name)) {
       const LogId floor = group->local().floor;
       if (floor.sequence() > 0) rows->push_back(trim_log_ids(name, floor));
@@ -174,7 +176,9 @@ io::Task<Result<control::TableReply>> Node::table(control::TableRequest request)
     co_return fail(ErrorCode::kUnsupported, "this node has no catalogue; see its log for the reason");
   }
   // What was acknowledged before the question is in the answer.
-  TM_CO_TRY(co_await write_rows());
+  do {
+    TM_CO_TRY(co_await write_rows());
+  } while (rows_left_ && request.name == "log_id");
   catalog::Query query = plain_query(request);
   if (!request.id.empty()) {
     if (request.name == "log_id") {
