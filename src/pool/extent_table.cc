@@ -42,15 +42,16 @@ Result<std::optional<ExtentRecord>> merge(Bytes first, Bytes second, const DiskI
 }  // namespace
 
 io::Task<Result<void>> ExtentTable::load(std::function<void(std::uint64_t, const ExtentRecord&)> found) {
-  std::uint64_t written_from = 0;
+  std::uint64_t free_from = 0;
   for (std::uint64_t slot = 0; slot < layout_.slot_count; slot += kChunkSlots) {
     TM_CO_TRY_ASSIGN(const bool used, co_await load_chunk(slot, found));
-    if (!used) continue;
     // Slots are taken from the lowest on, so what was cleared lies below one that is in use, or little above
     // it.
-    const std::uint64_t behind = std::min(layout_.slot_count, slot + 2 * kChunkSlots);
-    for (; written_from < behind; written_from += kChunkSlots) TM_CO_TRY(co_await write_again(written_from));
+    if (!used) continue;
+    for (; free_from < slot; free_from += kChunkSlots) TM_CO_TRY(co_await write_again(free_from));
+    free_from = slot + kChunkSlots;
   }
+  if (free_from < layout_.slot_count) TM_CO_TRY(co_await write_again(free_from));
   co_return Result<void>{};
 }
 
@@ -79,7 +80,6 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
     TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
   }
-  std::array<bool, 2> repaired = {false, false};
   bool used = false;
   for (std::uint64_t i = 0; i < slots; ++i) {
     const std::uint64_t slot = first_slot + i;
@@ -98,11 +98,10 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
       const MutableBytes stored = record_in(copies[copy], i);
       if (std::ranges::equal(stored, right)) continue;
       std::ranges::copy(right, stored.begin());
-      repaired[copy] = true;
     }
   }
-  for (std::size_t copy = 0; copy < 2; ++copy) {
-    if (!repaired[copy]) continue;
+  // In use, it is written again whole: see write_again().
+  for (std::size_t copy = 0; copy < 2 && used; ++copy) {
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
     std::vector<Buffer> pieces{copies[copy]};
     TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));

@@ -23,6 +23,7 @@ struct Request {
   bool seen = false;
   // Requests known to have been answered before this one was made come before it in the order.
   std::vector<std::size_t> after;
+  std::size_t answered = 0;          // how many had been answered before it was
   std::optional<std::size_t> place;  // in the order
 };
 
@@ -88,6 +89,7 @@ class Crowd {
       const auto done = co_await data.write(volume, begin * unit, bytes, fua);
       EXPECT_TRUE(done.ok());
     }
+    requests_[number].answered = answered_.size();
     answered_.push_back(number);
   }
 
@@ -98,12 +100,15 @@ class Crowd {
   std::vector<std::size_t> answered_;
 };
 
-// The request that an entry records: unseen, of the same range, and with these bytes.
+// The request that an entry records: unseen, of the same range, and with these bytes. Of discards that are
+// alike, the one that was answered first.
 Request* find_request(std::vector<Request>& requests, const format::Entry& entry, Bytes payload) {
+  Request* discard = nullptr;
   for (Request& request : requests) {
     if (request.seen || request.volume != entry.volume) continue;
     if (entry.kind == format::EntryKind::kDiscard) {
-      if (request.zeroed == entry.blocks) return &request;
+      const bool matches = request.bytes.empty() && request.zeroed == entry.blocks;
+      if (matches && (discard == nullptr || request.answered < discard->answered)) discard = &request;
       continue;
     }
     if (request.bytes.empty()) continue;
@@ -114,7 +119,7 @@ Request* find_request(std::vector<Request>& requests, const format::Entry& entry
     const std::uint64_t lead = request.offset - covering.begin * kBlockSizeBytes;
     if (std::memcmp(payload.data() + lead, request.bytes.data(), request.bytes.size()) == 0) return &request;
   }
-  return nullptr;
+  return discard;
 }
 
 void run_crowd(std::uint64_t seed, bool destaging) {
