@@ -201,11 +201,14 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
   auto planned = co_await group->plan_restore(request.point, request.before);
   const bool beyond = !planned.ok() && (planned.error().code == ErrorCode::kExpired ||
                                         planned.error().code == ErrorCode::kInGap);
+  const bool by_name = request.from_peer.has_value();
   if (request.from_peer.value_or(beyond && pairs_->can_refill(request.group))) {
     group = nullptr;
     auto from_peer = co_await restore_from_peer(std::move(request));
-    // What this node says of the point tells more than that the other one does not have it either.
-    if (!from_peer.ok() && beyond && from_peer.error().code == planned.error().code) {
+    // Writers in the way, or what went wrong with the blocks, is told as it is. Else both say what they have.
+    const bool planned_there = from_peer.ok() || from_peer.error().code == ErrorCode::kBusy ||
+                               from_peer.error().code == ErrorCode::kUnsupported;
+    if (!planned_there && beyond && !by_name) {
       co_return fail(planned.error().code,
                      planned.error().message + "; the other node: " + from_peer.error().message);
     }

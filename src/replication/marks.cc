@@ -125,10 +125,7 @@ io::Task<void> Pairs::offer_provisional_marks(std::shared_ptr<Link> link, Entry*
     format::MarkRequest request;
     request.number = ++marks_asked_;
     request.at = mark.at;
-    request.mark.id = mark.id;
-    request.mark.host_time = mark.host_time;
-    request.mark.host = mark.host;
-    request.mark.note = mark.note;
+    request.mark = group::record_of(mark);
     std::vector<std::byte> body = format::encode_mark_request(request);
     auto sent = co_await link->send(format::LinkMessage::kMarkRequest, std::move(body));
     if (!sent.ok()) co_return;

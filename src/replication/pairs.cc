@@ -361,6 +361,8 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
   // What suspended it stays to be read, and whether it needs a copy.
   TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(PairCommand::kSuspend, entry->record, name));
   if (!to_do) co_return Result<void>{};
+  // A suspended primary takes writes; whether this one may, only the peer or an operator can tell.
+  if (entry->waiting) co_return *entry->group->held_back();
   if (entry->record.side == Side::kPrimary) {
     const LogId acked = entry->sender == nullptr ? entry->group->local().peer_has : entry->sender->acked();
     co_await stop_sender(entry, format::LinkMessage::kSuspend);

@@ -174,12 +174,12 @@ class Pairs {
   io::Task<Result<void>> hand_over(Entry* entry);
   // A connection for one purpose, welcomed.
   io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
+  Error no_such_pair(const std::string& group) const;
+  // The welcome or the refusal of a connection that carries requests.
+  io::Task<Result<void>> answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
+                                        Result<void> accepted);
   io::Task<void> serve_queries(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<journal::Appended>> refill_busy(std::string group, Refill refill);
-  static io::Task<Result<void>> ready();
-  io::Task<Result<void>> for_each_differing(Refill* refill, group::VolumeShape shape, LogId from,
-                                            std::function<io::Task<Result<void>>(BlockRange)> each);
-  io::Task<Result<void>> fetch(Refill* refill, VolumeId volume, BlockRange run);
   io::Task<Result<void>> drain(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
   io::Task<Result<void>> wait_until_following(std::string group);

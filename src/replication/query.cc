@@ -13,8 +13,7 @@ namespace {
 constexpr Duration kAnswerTimeout = Duration::seconds(60);
 // Who asked and says nothing more is hung up on.
 constexpr Duration kIdleTimeout = Duration::seconds(60);
-constexpr std::uint64_t kBlocksMax = (1u << 20) / kBlockSizeBytes;  // in one answer
-constexpr std::size_t kPinsMax = 16;                                // resolved points of one connection
+constexpr std::size_t kPinsMax = 16;  // resolved points of one connection
 
 format::Answer failed(const Error& error) {
   format::Answer answer;
@@ -23,8 +22,13 @@ format::Answer failed(const Error& error) {
   return answer;
 }
 
-io::Task<Result<PeerQuery::Reply>> answer_query(group::Group& group, format::Query query) {
-  PeerQuery::Reply reply;
+struct Reply {
+  format::Answer answer{};
+  Buffer blocks{};
+};
+
+io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
+  Reply reply;
   reply.answer.done = true;
   switch (query.kind) {
     case format::QueryKind::kResolve: {
@@ -49,7 +53,7 @@ io::Task<Result<PeerQuery::Reply>> answer_query(group::Group& group, format::Que
     }
     case format::QueryKind::kBlocks: {
       TM_CO_TRY(group.check_readable(query.at));
-      const bool fits = query.blocks.count() > 0 && query.blocks.count() <= kBlocksMax;
+      const bool fits = query.blocks.count() > 0 && query.blocks.count() <= kQueryBlocksMax;
       std::uint64_t size_bytes = 0;
       for (const group::VolumeShape& shape : group.state().shape_at(query.at)) {
         if (shape.id == query.volume) size_bytes = shape.size_bytes;
@@ -67,29 +71,64 @@ io::Task<Result<PeerQuery::Reply>> answer_query(group::Group& group, format::Que
   co_return fail(ErrorCode::kInvalid, "a question that is none");
 }
 
+Result<format::Answer> answer_of(const Message& message) {
+  TM_TRY_ASSIGN(format::Answer answer, format::decode_answer(message.body));
+  if (!answer.done) return fail(static_cast<ErrorCode>(answer.error_code), answer.error_message);
+  return answer;
+}
+
 }  // namespace
 
-io::Task<Result<PeerQuery::Reply>> PeerQuery::ask(format::Query query) {
+io::Task<Result<Message>> PeerQuery::ask(format::Query query) {
   std::vector<std::byte> body = format::encode_query(query);
   TM_CO_TRY(co_await link_->send(format::LinkMessage::kQuery, std::move(body)));
   auto message = co_await link_->receive_within(kAnswerTimeout, 1 << 20);
-  if (!message.ok()) co_return std::move(message).error();
-  if (message->type != format::LinkMessage::kAnswer) {
+  if (message.ok() && message->type != format::LinkMessage::kAnswer) {
     co_return fail(ErrorCode::kInvalid, "the peer answers with another message");
   }
-  Reply reply;
-  TM_CO_TRY_ASSIGN(reply.answer, format::decode_answer(message->body));
-  if (!reply.answer.done) {
-    co_return fail(static_cast<ErrorCode>(reply.answer.error_code), reply.answer.error_message);
+  co_return message;
+}
+
+io::Task<Result<format::Answer>> PeerQuery::resolve(std::string point, bool before) {
+  format::Query query;
+  query.kind = format::QueryKind::kResolve;
+  query.point = std::move(point);
+  query.before = before;
+  TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
+  co_return answer_of(message);
+}
+
+io::Task<Result<std::vector<BlockRange>>> PeerQuery::differing(VolumeId volume, LogId from, LogId at,
+                                                               BlockRange blocks) {
+  format::Query query;
+  query.kind = format::QueryKind::kDiffering;
+  query.volume = volume;
+  query.from = from;
+  query.at = at;
+  query.blocks = blocks;
+  TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
+  TM_CO_TRY_ASSIGN(format::Answer answer, answer_of(message));
+  for (const BlockRange& run : answer.runs) {
+    if (run.begin < blocks.begin || run.end > blocks.end) {
+      co_return fail(ErrorCode::kInvalid, "the peer names blocks that were not asked for");
+    }
   }
-  reply.blocks = std::move(message->payload);
-  const std::uint64_t expected_bytes =
-      query.kind == format::QueryKind::kBlocks ? query.blocks.count() * kBlockSizeBytes : 0;
-  if (reply.blocks.size() != expected_bytes ||
-      (expected_bytes != 0 && crc32c(reply.blocks) != reply.answer.checksum)) {
+  co_return std::move(answer.runs);
+}
+
+io::Task<Result<Buffer>> PeerQuery::blocks(VolumeId volume, LogId at, BlockRange blocks) {
+  format::Query query;
+  query.kind = format::QueryKind::kBlocks;
+  query.volume = volume;
+  query.at = at;
+  query.blocks = blocks;
+  TM_CO_TRY_ASSIGN(Message message, co_await ask(std::move(query)));
+  TM_CO_TRY_ASSIGN(const format::Answer answer, answer_of(message));
+  if (message.payload.size() != blocks.count() * kBlockSizeBytes ||
+      crc32c(message.payload) != answer.checksum) {
     co_return fail(ErrorCode::kDamaged, "blocks came damaged from the peer");
   }
-  co_return reply;
+  co_return std::move(message.payload);
 }
 
 // The side that is asked. What was resolved stays readable as long as the connection lasts.
@@ -97,28 +136,21 @@ io::Task<void> Pairs::serve_queries(std::shared_ptr<Link> link, format::Hello he
   const std::string name = hello.group_name;
   const std::shared_ptr<group::Group> group = host_.hold_group(name);
   const Entry* entry = find(name);
-  format::Welcome answer;
-  answer.node = self_.identity;
-  answer.node_name = self_.name;
-  answer.accepted = group != nullptr && entry != nullptr && entry->record.peer_node == hello.node &&
-                    group->identity() == hello.group && !stopping_;
-  if (!answer.accepted) {
-    answer.error_code = static_cast<std::uint16_t>(ErrorCode::kNotFound);
-    answer.error_message =
-        "group '" + name + "' on " + self_.name + " is not of a pair with " + hello.node_name;
-    host_.log("link-refused", name, log_field("reason", answer.error_message));
+  Result<void> accepted;
+  if (group == nullptr || entry == nullptr || entry->record.peer_node != hello.node ||
+      group->identity() != hello.group) {
+    accepted = no_such_pair(name);
   }
-  std::vector<std::byte> body = format::encode_welcome(answer);
-  auto sent = co_await link->send(format::LinkMessage::kWelcome, std::move(body));
+  auto sent = co_await answer_request(link, hello, accepted);
   std::vector<group::PointPin> pins;
-  while (sent.ok() && answer.accepted && !stopping_) {
+  while (sent.ok() && accepted.ok() && !stopping_) {
     auto message = co_await link->receive_within(kIdleTimeout, 1 << 16);
     if (!message.ok() || message->type != format::LinkMessage::kQuery) co_return;
     auto query = format::decode_query(message->body);
     if (!query.ok()) co_return;
     const bool resolves = query->kind == format::QueryKind::kResolve;
     auto found = co_await answer_query(*group, std::move(query).value());
-    PeerQuery::Reply reply;
+    Reply reply;
     if (found.ok()) {
       reply = std::move(found).value();
       if (resolves && pins.size() < kPinsMax) pins.push_back(group->pin(reply.answer.at));

@@ -107,6 +107,27 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   co_await apply(link, *entry);
 }
 
+io::Task<Result<void>> Pairs::answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
+                                             Result<void> accepted) {
+  format::Welcome answer;
+  if (accepted.ok()) {
+    answer.accepted = true;
+    answer.node = self_.identity;
+    answer.node_name = self_.name;
+  } else {
+    answer = refusal(accepted.error(), self_, false);
+    host_.log("link-refused", hello.group_name,
+              log_field("client", link->peer_name()) + " " + log_field("peer", hello.node_name) + " " +
+                  log_field("reason", accepted.error().message));
+  }
+  std::vector<std::byte> body = format::encode_welcome(answer);
+  co_return co_await link->send(format::LinkMessage::kWelcome, std::move(body));
+}
+
+Error Pairs::no_such_pair(const std::string& group) const {
+  return fail(ErrorCode::kNotFound, "group '" + group + "' on " + self_.name + " is not of that pair");
+}
+
 io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, format::Hello hello) {
   // Before the lock: a node that was told to pair a group with itself holds it.
   if (hello.node == self_.identity) {
@@ -115,10 +136,12 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
         "the identity of the two nodes is the same: it is one node, or one is a copy of the other");
   }
   const std::string name = hello.group_name;
-  auto guard = co_await lock(name);
-  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   const bool makes =
       hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
+  // Nor does a name that nobody has get a lock.
+  if (!makes && find(name) == nullptr) co_return no_such_pair(name);
+  auto guard = co_await lock(name);
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {
@@ -212,8 +235,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->record.side != Side::kSecondary || entry->group->identity() != hello.group ||
       entry->record.peer_node != hello.node) {
-    co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
-                                             " is not the secondary of that pair");
+    co_return no_such_pair(hello.group_name);
   }
   // A connection that was lost without our noticing gives way to the new one, and may change the state doing
   // so.

@@ -13,7 +13,6 @@ namespace {
 
 // Of a volume in one question: bounded, so that an answer comes in time.
 constexpr std::uint64_t kStepBlocks = (1ull << 30) / kBlockSizeBytes;
-constexpr std::uint64_t kChunkBlocks = (1u << 20) / kBlockSizeBytes;
 constexpr Duration kDrainTimeout = Duration::seconds(30);
 
 Result<void> same_volumes(const std::vector<group::VolumeShape>& here,
@@ -27,6 +26,60 @@ Result<void> same_volumes(const std::vector<group::VolumeShape>& here,
       ErrorCode::kUnsupported,
       "the group had other volumes, or volumes of another size, at that point; a restore from the other "
       "node needs the same ones. Take over there, or copy what is needed from a view on that node");
+}
+
+// The blocks of a volume that differ between a log id and the refill's point, step by step.
+class DifferingBlocks {
+ public:
+  DifferingBlocks(Refill* refill, const group::VolumeShape& shape, LogId from)
+      : refill_(refill), volume_(shape.id), from_(from), end_(shape.size_bytes / kBlockSizeBytes) {}
+
+  bool ended() const { return at_ == end_; }
+  // May be empty before the end.
+  io::Task<Result<std::vector<BlockRange>>> next() {
+    const std::uint64_t until = std::min(end_, at_ + kStepBlocks);
+    TM_CO_TRY_ASSIGN(std::vector<BlockRange> runs,
+                     co_await refill_->query->differing(volume_, from_, refill_->point.at, {at_, until}));
+    at_ = runs.size() == format::kQueryRunsMax ? runs.back().end : until;
+    co_return runs;
+  }
+
+ private:
+  Refill* refill_;
+  VolumeId volume_;
+  LogId from_;
+  std::uint64_t at_ = 0;
+  std::uint64_t end_;
+};
+
+// The blocks of one run, at the refill's point, into the live volume.
+io::Task<Result<void>> fetch(Refill* refill, VolumeId volume, BlockRange run) {
+  for (std::uint64_t begin = run.begin; begin < run.end; begin += kQueryBlocksMax) {
+    const BlockRange part{begin, std::min(run.end, begin + kQueryBlocksMax)};
+    TM_CO_TRY_ASSIGN(Buffer blocks, co_await refill->query->blocks(volume, refill->point.at, part));
+    const std::uint64_t offset = begin * kBlockSizeBytes;
+    const std::uint64_t bytes = blocks.size();
+    if (all_zero(blocks)) {
+      TM_CO_TRY(co_await refill->group->data().zero(volume, offset, bytes, true, false));
+    } else {
+      TM_CO_TRY(co_await refill->group->data().write(volume, offset, std::move(blocks), false));
+    }
+    refill->moved_bytes += bytes;
+  }
+  co_return Result<void>{};
+}
+
+// What differs from `left`, all of it.
+io::Task<Result<void>> fetch_all(Refill* refill, LogId left) {
+  const std::vector<group::VolumeShape> volumes = refill->group->volumes();
+  for (const group::VolumeShape& shape : volumes) {
+    DifferingBlocks differing(refill, shape, left);
+    while (!differing.ended()) {
+      TM_CO_TRY_ASSIGN(const std::vector<BlockRange> runs, co_await differing.next());
+      for (const BlockRange& run : runs) TM_CO_TRY(co_await fetch(refill, shape.id, run));
+    }
+  }
+  co_return Result<void>{};
 }
 
 }  // namespace
@@ -57,70 +110,23 @@ io::Task<Result<Refill>> Pairs::plan_refill(std::string name, std::string point,
     refill.peer_name = entry->record.peer_name;
     refill.base = entry->sender == nullptr ? entry->peer_has() : entry->sender->acked();
   }
-  format::Query query;
-  query.kind = format::QueryKind::kResolve;
-  query.point = point;
-  query.before = before;
-  auto resolved = co_await refill.query->ask(std::move(query));
-  if (!resolved.ok())
+  auto resolved = co_await refill.query->resolve(point, before);
+  if (!resolved.ok()) {
     co_return fail(resolved.error().code, refill.peer_name + ": " + resolved.error().message);
-  refill.point.at = resolved->answer.at;
-  refill.point.timer = resolved->answer.timer;
-  TM_CO_TRY(same_volumes(refill.group->volumes(), resolved->answer.volumes));
-  for (const group::VolumeShape& shape : refill.group->volumes()) {
-    std::uint64_t blocks = 0;
-    TM_CO_TRY(co_await for_each_differing(&refill, shape, refill.base, [&blocks](BlockRange run) {
-      blocks += run.count();
-      return ready();
-    }));
-    refill.differing_blocks[shape.id] = blocks;
+  }
+  refill.point.at = resolved->at;
+  refill.point.timer = resolved->timer;
+  const std::vector<group::VolumeShape> volumes = refill.group->volumes();
+  TM_CO_TRY(same_volumes(volumes, resolved->volumes));
+  for (const group::VolumeShape& shape : volumes) {
+    DifferingBlocks differing(&refill, shape, refill.base);
+    std::uint64_t& blocks = refill.differing_blocks[shape.id];
+    while (!differing.ended()) {
+      TM_CO_TRY_ASSIGN(const std::vector<BlockRange> runs, co_await differing.next());
+      for (const BlockRange& run : runs) blocks += run.count();
+    }
   }
   co_return refill;
-}
-
-io::Task<Result<void>> Pairs::ready() {
-  co_return Result<void>{};
-}
-
-// Calls `each` with every run of blocks that differs between `from` and the refill's point.
-io::Task<Result<void>> Pairs::for_each_differing(Refill* refill, group::VolumeShape shape, LogId from,
-                                                 std::function<io::Task<Result<void>>(BlockRange)> each) {
-  const std::uint64_t end = shape.size_bytes / kBlockSizeBytes;
-  for (std::uint64_t at = 0; at < end;) {
-    const std::uint64_t until = std::min(end, at + kStepBlocks);
-    format::Query query;
-    query.kind = format::QueryKind::kDiffering;
-    query.at = refill->point.at;
-    query.from = from;
-    query.volume = shape.id;
-    query.blocks = BlockRange{at, until};
-    TM_CO_TRY_ASSIGN(PeerQuery::Reply found, co_await refill->query->ask(std::move(query)));
-    for (const BlockRange& run : found.answer.runs) TM_CO_TRY(co_await each(run));
-    const bool more = found.answer.runs.size() == format::kQueryRunsMax;
-    at = more ? found.answer.runs.back().end : until;
-  }
-  co_return Result<void>{};
-}
-
-// The blocks of one run, at the refill's point, into the live volume.
-io::Task<Result<void>> Pairs::fetch(Refill* refill, VolumeId volume, BlockRange run) {
-  for (std::uint64_t begin = run.begin; begin < run.end; begin += kChunkBlocks) {
-    format::Query query;
-    query.kind = format::QueryKind::kBlocks;
-    query.at = refill->point.at;
-    query.volume = volume;
-    query.blocks = BlockRange{begin, std::min(run.end, begin + kChunkBlocks)};
-    const std::uint64_t offset = begin * kBlockSizeBytes;
-    TM_CO_TRY_ASSIGN(PeerQuery::Reply reply, co_await refill->query->ask(std::move(query)));
-    const std::uint64_t bytes = reply.blocks.size();
-    if (all_zero(reply.blocks)) {
-      TM_CO_TRY(co_await refill->group->data().zero(volume, offset, bytes, true, false));
-    } else {
-      TM_CO_TRY(co_await refill->group->data().write(volume, offset, std::move(reply.blocks), false));
-    }
-    refill->moved_bytes += bytes;
-  }
-  co_return Result<void>{};
 }
 
 // The secondary must hold everything that is here: what differs is counted from there.
@@ -178,14 +184,7 @@ io::Task<Result<journal::Appended>> Pairs::refill_busy(std::string name, Refill 
     pin = group->pin(left);
     TM_CO_TRY_ASSIGN(opened, co_await group->begin_refill());
   }
-  Result<void> filled;
-  for (const group::VolumeShape& shape : group->volumes()) {
-    if (!filled.ok()) break;
-    const VolumeId volume = shape.id;
-    filled = co_await for_each_differing(&refill, shape, left, [this, &refill, volume](BlockRange run) {
-      return fetch(&refill, volume, run);
-    });
-  }
+  Result<void> filled = co_await fetch_all(&refill, left);
   if (filled.ok()) filled = co_await group->finish_refill(opened.id.epoch(), refill.point.at);
   Result<void> undone;
   if (!filled.ok()) undone = co_await group->undo_refill();

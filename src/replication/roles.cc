@@ -42,13 +42,7 @@ io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::R
   TM_CO_TRY(co_await save(entry, PairState::kSsws, why, fork));
   // Nobody else will record what was taken here alone.
   for (const group::Mark& mark : group->provisional_marks()) {
-    format::MarkRecord record;
-    record.id = mark.id;
-    record.host_time = mark.host_time;
-    record.host = mark.host;
-    record.note = mark.note;
-    const LogId at = mark.at;
-    (void)co_await group->adopt_mark(std::move(record), at);
+    (void)co_await group->adopt_mark(group::record_of(mark), mark.at);
   }
   co_return opened;
 }
@@ -57,7 +51,7 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) {
-    co_return check_pair_command(PairCommand::kTakeover, PairRecord(), name).error();
+    co_return no_pair(name);
   }
   TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(PairCommand::kTakeover, entry->record, name));
   const WallTime now = environment_.clock.now();
@@ -123,7 +117,7 @@ io::Task<Result<void>> Pairs::swap(std::string name) {
     auto guard = co_await lock(name);
     Entry* entry = find(name);
     if (entry == nullptr) {
-      co_return check_pair_command(PairCommand::kResyncSwap, PairRecord(), name).error();
+      co_return no_pair(name);
     }
     TM_CO_TRY(check_pair_command(PairCommand::kResyncSwap, entry->record, name));
     TM_CO_TRY(check_not_refilling(*entry));
@@ -234,32 +228,19 @@ io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
 // A connection that carries one request instead of a stream.
 io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello hello,
                                       std::string peer_address) {
-  const std::string name = hello.group_name;
-  const std::string peer = hello.node_name;
-  auto accepted = co_await accept_hand_over(std::move(hello), std::move(peer_address));
-  format::Welcome answer;
-  answer.accepted = accepted.ok();
-  answer.node = self_.identity;
-  answer.node_name = self_.name;
-  if (!accepted.ok()) {
-    answer.error_code = static_cast<std::uint16_t>(accepted.error().code);
-    answer.error_message = accepted.error().message;
-    host_.log("link-refused", name,
-              log_field("peer", peer) + " " + log_field("reason", accepted.error().message));
-  }
-  std::vector<std::byte> body = format::encode_welcome(answer);
-  (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
-  if (accepted.ok()) tasks_.spawn(turn_later(name));
+  const Result<void> accepted = co_await accept_hand_over(hello, std::move(peer_address));
+  (void)co_await answer_request(std::move(link), hello, accepted);
+  if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name));
 }
 
 io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address) {
+  if (find(hello.group_name) == nullptr) co_return no_such_pair(hello.group_name);
   auto guard = co_await lock(hello.group_name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node ||
       entry->record.side != Side::kSecondary) {
-    co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
-                                             " is not the secondary of that pair");
+    co_return no_such_pair(hello.group_name);
   }
   if (!peer_address.empty()) entry->record.peer_address = std::move(peer_address);
   if (entry->record.state == PairState::kSsws) co_return Result<void>{};
@@ -327,8 +308,7 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
 io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::string peer_address) {
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node) {
-    co_return fail(ErrorCode::kNotFound, "group '" + hello.group_name + "' on " + self_.name +
-                                             " is not of a pair with " + hello.node_name);
+    co_return no_such_pair(hello.group_name);
   }
   group::Group* group = entry->group;
   if (entry->record.side == Side::kSecondary) {

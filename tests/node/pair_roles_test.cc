@@ -203,6 +203,7 @@ TEST_F(PairRoles, APrimaryThatStartsWaitsUntilItHasHeardItsPeer) {
   EXPECT_NE(refused.error().message.find("--alone"), std::string::npos) << refused.error().message;
   EXPECT_EQ(bench->mark(a(), "early").error().code, ErrorCode::kBusy);
   EXPECT_EQ(bench->serve(a(), false).error().code, ErrorCode::kBusy);
+  EXPECT_EQ(bench->suspend(a()).error().code, ErrorCode::kBusy);
   heal();
   ASSERT_TRUE(bench->wait_for([&] { return bench->status(a()).link_up; }));
   write(a(), 2, 22);
