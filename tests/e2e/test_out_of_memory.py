@@ -28,7 +28,9 @@ class OutOfMemory(TidemarkTest):
                 pass  # it has gone, or the kernel had no memory for that one
 
     def test_the_process_ends_with_a_reason_and_nothing_durable_is_lost(self):
-        dice = random.Random()
+        seed = int(os.environ.get("TIDEMARK_SEED") or random.SystemRandom().getrandbits(32))
+        print("seed", seed)
+        dice = random.Random(seed)
         salt = dice.randrange(BLOCKS)
         tokyo = self.node("tokyo", "--cache-size", "2G")
         tokyo.create("app", "db", size="1M", options=("--journal-size", "256M"))

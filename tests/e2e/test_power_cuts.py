@@ -27,6 +27,7 @@ DISK_MIB = 768
 VOLUMES = ("db", "log")
 MARKS_COMPARED = 12
 UNFLUSHED_WRITES = (0, 1, 2, 4, 8, 16)  # to wait for before a cut
+WRITES_BEFORE_CUT = (50, 200, 600, 1500)
 FLUSH_EVERY, FUA_EVERY = 37, 23  # writes
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "volatile_disk.py")
 
@@ -260,7 +261,8 @@ class PowerCuts(TidemarkTest):
         """Until the disk is gone, and the node with it: (writer, marks)."""
         load, writer = self.load(node), Writer(node, last, salt)
         marker = Marker(node, writer, f"r{turn}")
-        threading.Event().wait(dice.uniform(0.2, 1.2))  # how much was done by then is part of the draw
+        wanted = last + dice.choice(WRITES_BEFORE_CUT)
+        wait_until(lambda: writer.acknowledged >= wanted or writer.failed, "the writer has written")
         errors = dice.random() < 0.3
         if errors:  # the disk fails before it goes
             self.disk.tell("fail")

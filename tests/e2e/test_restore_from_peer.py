@@ -20,17 +20,17 @@ class RestoreFromPeer(TidemarkTest):
         with Connection(tokyo, "app/db") as handle:
             model.scribble(handle, 200)
         bad = model.snapshot()
-        # The primary keeps nothing of its past.
+        # The primary keeps nothing of its past, once its journal is half full. The other node gives up nothing before
+        # three quarters of its own are full.
         tokyo.cli("group", "set", "app", "--retain", "0")
-
-        def expired():
-            with Connection(tokyo, "app/db") as handle:
+        model.bytes[32 * MIB:36 * MIB] = b"x" * (4 * MIB)
+        with Connection(tokyo, "app/db") as handle:
+            while (journal := tokyo.cli("group", "show", "app")["journal"])["used_bytes"] < 0.55 * journal["capacity_bytes"]:
                 handle.pwrite(b"x" * (4 * MIB), 32 * MIB)
                 handle.flush()
-            model.bytes[32 * MIB:36 * MIB] = b"x" * (4 * MIB)
-            return not tokyo.cli("mark", "show", "app", "good")["restorable"]
-
-        wait_until(expired, "the mark expires on tokyo")
+                if not tokyo.cli("mark", "show", "app", "good")["restorable"]:
+                    break
+        wait_until(lambda: not tokyo.cli("mark", "show", "app", "good")["restorable"], "the mark expires on tokyo")
         bad = model.snapshot()
         tokyo.mark("app", "bad", "--wait", "peer")
         plan = tokyo.cli("restore", "app", "--to", "good", "--dry-run")

@@ -117,6 +117,7 @@ class Takeover(TidemarkTest):
     def test_a_planned_swap_under_a_host_that_connects_again_loses_no_write(self):
         tokyo, osaka = self.pair("db", size="16M")
         acknowledged = {}
+        total = [0]  # of acknowledged writes
         stop = threading.Event()
         failures = []
 
@@ -131,28 +132,27 @@ class Takeover(TidemarkTest):
                                 handle.pwrite(number.to_bytes(8, "little") * (BLOCK // 8), place * BLOCK)
                                 acknowledged[place] = number
                                 number += 1
+                                total[0] = number
                     except nbd.Error as error:
                         # Cut off or not taken yet: the write was not acknowledged, the next one asks anew.
                         if "read-only" in str(error):
                             failures.append(str(error))
-                time.sleep(0.01)
+                stop.wait(0.01)  # before it connects again
 
         thread = threading.Thread(target=host)
         thread.start()
         try:
             primary, secondary = tokyo, osaka
             for _ in range(4):
-                before = len(acknowledged)
-                wait_until(lambda: len(acknowledged) > min(before, 900) or sum(acknowledged.values()) > 0, "writes")
+                before = total[0]
+                wait_until(lambda: total[0] > before + 100, f"the host writes to {primary.name}")
                 primary.cli("pair", "resync", "app", "--swap")
                 self.wait_for(secondary, role="primary", state="PAIR", link_up=True)
                 primary, secondary = secondary, primary
-                time.sleep(0.2)
         finally:
             stop.set()
             thread.join()
         self.assertEqual(failures, [])
-        self.assertGreater(len(acknowledged), 0)
         primary.mark("app", "end", "--wait", "peer")
         for node in (primary, secondary):
             content = node.read("app/db", 0, 1000 * BLOCK)
