@@ -260,7 +260,16 @@ io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
     stop(durable.error());
     co_return std::move(durable).error();
   }
-  co_return co_await journal->find(id);
+  batch = co_await journal->find(id);
+  const bool is_missing = !batch.ok() && batch.error().code == ErrorCode::kNotFound;
+  if (is_missing && check_readable(id).ok() && !state.epochs().is_ancestor(id, local.destaged)) {
+    // A disk that gives an old block of the same place back can make a batch pass unseen.
+    co_return fail(ErrorCode::kDamaged, "log entry " + id.to_string() +
+                                            " should lie in the journal and was not found there; see "
+                                            "`tidemark journal verify " +
+                                            local.name + "`");
+  }
+  co_return batch;
 }
 
 io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {

@@ -162,9 +162,12 @@ io::Task<Result<void>> Group::open_window(LogId point) {
     for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
   }
   TM_CO_TRY_ASSIGN(const WallTime timer, co_await points_.timer_at(point));
-  // Below this point the base mixes the moments at which its chunks were read.
-  core_.local.floor = point;
-  core_.local.floor_timer = timer;
+  // Below this point the base mixes the moments at which its chunks were read. What came after it meanwhile
+  // may have been destaged already.
+  if (core_.state.epochs().is_ancestor(core_.local.floor, point)) {
+    core_.local.floor = point;
+    core_.local.floor_timer = timer;
+  }
   core_.local.window_start = point;
   core_.local.window_start_timer = timer;
   core_.local.window_open = true;

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A node that gets no more memory ends by itself and says why; what it had acknowledged as durable is there again."""
 
+import os
 import random
 import resource
 import threading
