@@ -1,6 +1,10 @@
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "cli.h"
+#include "output_file.h"
+#include "progress.h"
 #include "show.h"
 #include "table.h"
 
@@ -87,6 +91,123 @@ void add_takeover(CLI::App& family, Cli& cli) {
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_takeover); });
 }
 
+std::string difference_text(const control::DifferenceInfo& difference, const std::string& peer) {
+  std::string text = difference.volume + " at " + std::to_string(difference.offset_bytes) + ", " +
+                     format_size(difference.length_bytes) + ": ";
+  if (!difference.readable_here && !difference.readable_there) {
+    text += "cannot be read on either node";
+  } else if (!difference.readable_here) {
+    text += "cannot be read here";
+  } else if (!difference.readable_there) {
+    text += "cannot be read on " + peer;
+  } else {
+    text += "differs";
+  }
+  return text + (difference.repaired ? "; repaired" : "");
+}
+
+void show_comparison(const control::PairComparison& info) {
+  if (info.state == control::CompareState::kNever) {
+    std::printf("%s was not compared with its peer since the node started\n", info.group.c_str());
+    return;
+  }
+  std::uint64_t told = 0;
+  for (const control::DifferenceInfo& difference : info.differences) {
+    std::printf("%s\n", printable(difference_text(difference, info.peer_node), 600).c_str());
+    told += difference.length_bytes;
+  }
+  if (told < info.differing_bytes)
+    std::printf("and %s more\n", format_size(info.differing_bytes - told).c_str());
+  std::string text = info.group + ": " + std::string(control::word(info.state));
+  if (info.state == control::CompareState::kSame) text += " on both nodes";
+  if (!info.reason.empty()) text += " (" + info.reason + ")";
+  if (info.differing_bytes > 0) text += ", " + format_size(info.differing_bytes) + " differ";
+  if (info.repaired_bytes > 0) text += ", " + format_size(info.repaired_bytes) + " repaired";
+  text += "; compared " + format_size(info.compared_bytes) + " of data in volumes of " +
+          format_size(info.total_bytes) + " with " + info.peer_node;
+  if (info.first_point && info.last_point) {
+    text += " at log:" + info.first_point->to_string();
+    if (*info.first_point != *info.last_point) text += " to log:" + info.last_point->to_string();
+  }
+  if (info.begun && info.ended) {
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, " in %.1f s", (*info.ended - *info.begun).to_seconds());
+    text += seconds;
+  }
+  std::printf("%s\n", printable(text, 2000).c_str());
+}
+
+Result<control::PairComparison> wait_for_comparison(Cli& cli, control::PairComparison info) {
+  const InterruptsNoted interrupts;
+  Progress progress("comparing");
+  while (info.state == control::CompareState::kRunning) {
+    progress.show(info.done_bytes, info.total_bytes, info.compared_bytes,
+                  info.differing_bytes == 0 ? "" : format_size(info.differing_bytes) + " differ");
+    ::usleep(200'000);
+    if (InterruptsNoted::interrupted()) {
+      return fail(ErrorCode::kClosed,
+                  "no longer waited for: the comparison goes on in the node; `tidemark pair verify " +
+                      info.group + " --status` shows it, --stop ends it");
+    }
+    TM_TRY_ASSIGN(info, cli.call(control::PairVerifyStatusRequest{info.group}));
+  }
+  return info;
+}
+
+void add_verify(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::PairVerifyRequest request;
+    std::optional<std::uint64_t> rate;
+    bool status = false;
+    bool stop = false;
+    bool no_wait = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      family, "verify", "Compare what the two nodes of a pair hold",
+      "Compares every block of the group's volumes on the two nodes as it is at one log id that both have, "
+      "while both serve. Checksums cross the link, and nothing for what is not allocated on either. "
+      "Differences are told by volume and range, and so is what a node cannot read; exit code 1 when there "
+      "are any. --repair, on the primary in PAIR, writes what differs again, from the node whose blocks are "
+      "right: as updates in order, which both nodes receive and which can be gone back from; what hosts have "
+      "written since is left alone, and past points stay as they are. `pair status` shows when it was done "
+      "last. What lies on one node's disk is proved by `tidemark journal verify`.",
+      "tidemark pair verify app --rate 100M");
+  add_group(command, options->request.group);
+  add_size(command, "--rate", options->rate, "Read at most so much in a second on each node");
+  add_word(command, "--repair", options->request.repair, "Write what differs again, and from which node");
+  add_flag(command, "--no-wait", options->no_wait, "Begin it, and leave it to the node");
+  add_flag(command, "--status", options->status,
+           "Show the one that runs, or the last since the node started");
+  add_flag(command, "--stop", options->stop, "Stop the one that runs");
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    const std::string& group = options->request.group;
+    if (options->stop) return cli.ask(control::PairVerifyStopRequest{group}, show_done("stopped"));
+    control::PairComparison info;
+    if (options->status) {
+      TM_TRY_ASSIGN(info, cli.call(control::PairVerifyStatusRequest{group}));
+    } else {
+      options->request.rate_bytes = options->rate.value_or(0);
+      TM_TRY_ASSIGN(info, cli.call(options->request));
+      if (!options->no_wait) {
+        TM_TRY_ASSIGN(info, wait_for_comparison(cli, info));
+      }
+    }
+    const bool ended_well = info.state == control::CompareState::kSame ||
+                            info.state == control::CompareState::kRunning ||
+                            info.state == control::CompareState::kNever;
+    const bool all_repaired =
+        info.state == control::CompareState::kDiffering && info.repaired_bytes == info.differing_bytes;
+    if (!ended_well && !all_repaired) cli.exit_code = kExitFailed;
+    if (cli.json()) {
+      cli.print_json(info);
+    } else {
+      show_comparison(info);
+    }
+    return {};
+  });
+}
+
 void add_delete(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairDeleteRequest>();
   CLI::App* command =
@@ -115,6 +236,7 @@ void add_pair_commands(CLI::App& app, Cli& cli) {
       "tidemark pair suspend app");
   add_resync(*family, cli);
   add_takeover(*family, cli);
+  add_verify(*family, cli);
   add_delete(*family, cli);
 }
 

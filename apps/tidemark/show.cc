@@ -41,6 +41,13 @@ std::string verified_text(const control::VerifiedInfo& verified) {
   return text + std::to_string(verified.damages) + (verified.damages == 1 ? " damage" : " damages");
 }
 
+std::string compared_text(const control::ComparedInfo& compared) {
+  const std::string text = short_time(compared.time) + ", at log:" + compared.point.to_string() + ": ";
+  if (compared.differing_bytes == 0) return text + "the same on both";
+  return text + format_size(compared.differing_bytes) + " differed" +
+         (compared.repaired_bytes == 0 ? "" : ", " + format_size(compared.repaired_bytes) + " were repaired");
+}
+
 void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
   facts.add("floor", point_text(journal.floor));
   facts.add("head", point_text(journal.head));
@@ -168,6 +175,7 @@ void show_pair(const control::PairStatus& pair) {
   if (pair.role == control::GroupRole::kPrimary)
     facts.add("behind", std::to_string(pair.lag_entries) + " entries, " + format_size(pair.lag_bytes) + ", " +
                             seconds_text(pair.lag_seconds));
+  if (pair.compared) facts.add("last verified", compared_text(*pair.compared));
   facts.print();
 }
 

@@ -41,6 +41,9 @@ class NodeOperations {
   virtual io::Task<Result<PairStatus>> pair_resync(PairResyncRequest request) = 0;
   virtual io::Task<Result<PairTakeoverReply>> pair_takeover(PairTakeoverRequest request) = 0;
   virtual io::Task<Result<Done>> pair_delete(PairDeleteRequest request) = 0;
+  virtual io::Task<Result<PairComparison>> pair_verify(PairVerifyRequest request) = 0;
+  virtual io::Task<Result<PairComparison>> pair_verify_status(PairVerifyStatusRequest request) = 0;
+  virtual io::Task<Result<Done>> pair_verify_stop(PairVerifyStopRequest request) = 0;
 
   virtual io::Task<Result<JournalStatus>> journal_start(JournalStartRequest request) = 0;
   virtual io::Task<Result<JournalStatus>> journal_stop(JournalStopRequest request) = 0;

@@ -48,6 +48,12 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
   X(pair_takeover, PairTakeoverRequest, PairTakeoverReply, "POST", "/v1/groups/{group}/pair/takeover",       \
     "Let the secondary serve")                                                                               \
   X(pair_delete, PairDeleteRequest, Done, "DELETE", "/v1/groups/{group}/pair", "Dissolve a pair")            \
+  X(pair_verify, PairVerifyRequest, PairComparison, "POST", "/v1/groups/{group}/pair/verify",                \
+    "Begin to compare what the two nodes of a pair hold")                                                    \
+  X(pair_verify_status, PairVerifyStatusRequest, PairComparison, "GET", "/v1/groups/{group}/pair/verify",    \
+    "How far a comparison is, and what it found")                                                            \
+  X(pair_verify_stop, PairVerifyStopRequest, Done, "DELETE", "/v1/groups/{group}/pair/verify",               \
+    "Stop a comparison")                                                                                     \
   X(journal_start, JournalStartRequest, JournalStatus, "POST", "/v1/groups/{group}/journal/start",           \
     "Acquire the log, and suspend the duplex")                                                               \
   X(journal_stop, JournalStopRequest, JournalStatus, "POST", "/v1/groups/{group}/journal/stop",              \

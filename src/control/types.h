@@ -62,6 +62,15 @@ enum class VerifyState {
   kStopped,  // before its end; what was found until then counts
   kFailed,   // something else was in the way
 };
+enum class CompareState {
+  kNever,  // since the node started
+  kRunning,
+  kSame,
+  kDiffering,
+  kStopped,  // before its end; what was found until then counts
+  kFailed,   // something else was in the way
+};
+enum class RepairFrom { kPrimary, kSecondary };  // whose blocks are right
 enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kOther };
 enum class SessionKind { kNbd, kApi, kReplication };
 
@@ -170,6 +179,14 @@ struct JournalStatus {
   std::optional<VerifiedInfo> verified;  // absent: never
 };
 
+// The last comparison of the two nodes that came to its end on this one.
+struct ComparedInfo {
+  WallTime time;
+  LogId point;
+  std::uint64_t differing_bytes = 0;
+  std::uint64_t repaired_bytes = 0;
+};
+
 struct PairStatus {
   std::string group;
   GroupRole role = GroupRole::kAlone;
@@ -191,6 +208,7 @@ struct PairStatus {
   double lag_seconds = 0;
   std::uint64_t copy_done_bytes = 0;  // of an initial copy or resync under way
   std::uint64_t copy_total_bytes = 0;
+  std::optional<ComparedInfo> compared;  // absent: never
 };
 
 struct GroupInfo {
@@ -366,6 +384,46 @@ struct PairTakeoverReply {
 };
 struct PairDeleteRequest {
   std::string group;
+};
+
+// Begins to compare what the two nodes hold, in the background; answers how far one that runs already is.
+struct PairVerifyRequest {
+  std::string group;
+  std::uint64_t rate_bytes = 0;      // read on this node in a second at most; 0: no limit
+  std::optional<RepairFrom> repair;  // write what differs again; absent: only tell it
+};
+struct PairVerifyStatusRequest {
+  std::string group;
+};
+struct PairVerifyStopRequest {
+  std::string group;
+};
+struct DifferenceInfo {
+  std::string volume;
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  bool readable_here = true;   // false: damaged here, or the disk gives an error
+  bool readable_there = true;  // the same on the other node
+  bool repaired = false;       // written again; in order with what hosts write
+};
+struct PairComparison {
+  std::string group;
+  CompareState state = CompareState::kNever;
+  std::string reason;  // why it was stopped, or failed; what was left out
+  std::string peer_node;
+  std::optional<WallTime> begun;
+  std::optional<WallTime> ended;
+  std::uint64_t rate_bytes = 0;
+  std::optional<RepairFrom> repair;
+  // The entry at which both were read: one, or from the first to the last, when a node needed the space.
+  std::optional<LogId> first_point;
+  std::optional<LogId> last_point;
+  std::uint64_t done_bytes = 0;      // of the volumes' sizes
+  std::uint64_t total_bytes = 0;     // the same
+  std::uint64_t compared_bytes = 0;  // what is not known to be zeroes on both
+  std::uint64_t differing_bytes = 0;
+  std::uint64_t repaired_bytes = 0;
+  std::vector<DifferenceInfo> differences;  // the first 1000
 };
 
 // ---- the journal

@@ -135,6 +135,17 @@ TM_WORDS(VerifyState, 6) {
            {VerifyState::kStopped, "stopped"},
            {VerifyState::kFailed, "failed"}}};
 }
+TM_WORDS(CompareState, 6) {
+  return {{{CompareState::kNever, "never"},
+           {CompareState::kRunning, "running"},
+           {CompareState::kSame, "same"},
+           {CompareState::kDiffering, "differing"},
+           {CompareState::kStopped, "stopped"},
+           {CompareState::kFailed, "failed"}}};
+}
+TM_WORDS(RepairFrom, 2) {
+  return {{{RepairFrom::kPrimary, "from-primary"}, {RepairFrom::kSecondary, "from-secondary"}}};
+}
 TM_WORDS(BranchOrigin, 5) {
   return {{{BranchOrigin::kFirst, "first"},
            {BranchOrigin::kRestore, "restore"},
@@ -250,6 +261,12 @@ TM_FIELDS(JournalStatus) {
   v.field("log_kept_here", r.log_kept_here);
   v.field("verified", r.verified);
 }
+TM_FIELDS(ComparedInfo) {
+  v.field("time", r.time);
+  v.field("point", r.point);
+  v.field("differing_bytes", r.differing_bytes);
+  v.field("repaired_bytes", r.repaired_bytes);
+}
 TM_FIELDS(PairStatus) {
   v.field("group", r.group);
   v.field("role", r.role);
@@ -271,6 +288,7 @@ TM_FIELDS(PairStatus) {
   v.field("lag_seconds", r.lag_seconds);
   v.field("copy_done_bytes", r.copy_done_bytes);
   v.field("copy_total_bytes", r.copy_total_bytes);
+  v.field("compared", r.compared);
 }
 TM_FIELDS(GroupInfo) {
   v.field("group", r.group);
@@ -424,6 +442,43 @@ TM_FIELDS(PairTakeoverReply) {
 }
 TM_FIELDS(PairDeleteRequest) {
   v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(PairVerifyRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("rate_bytes", r.rate_bytes);
+  v.field("repair", r.repair);
+}
+TM_FIELDS(PairVerifyStatusRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(PairVerifyStopRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(DifferenceInfo) {
+  v.field("volume", r.volume);
+  v.field("offset_bytes", r.offset_bytes);
+  v.field("length_bytes", r.length_bytes);
+  v.field("readable_here", r.readable_here);
+  v.field("readable_there", r.readable_there);
+  v.field("repaired", r.repaired);
+}
+TM_FIELDS(PairComparison) {
+  v.field("group", r.group);
+  v.field("state", r.state);
+  v.field("reason", r.reason);
+  v.field("peer_node", r.peer_node);
+  v.field("begun", r.begun);
+  v.field("ended", r.ended);
+  v.field("rate_bytes", r.rate_bytes);
+  v.field("repair", r.repair);
+  v.field("first_point", r.first_point);
+  v.field("last_point", r.last_point);
+  v.field("done_bytes", r.done_bytes);
+  v.field("total_bytes", r.total_bytes);
+  v.field("compared_bytes", r.compared_bytes);
+  v.field("differing_bytes", r.differing_bytes);
+  v.field("repaired_bytes", r.repaired_bytes);
+  v.field("differences", r.differences);
 }
 
 TM_FIELDS(JournalStartRequest) {

@@ -257,7 +257,7 @@ std::vector<std::byte> encode_query(const Query& query) {
   Encoder out;
   out.u8(static_cast<std::uint8_t>(query.kind));
   out.text(query.point);
-  out.u8(query.before ? 1 : 0);
+  out.u8(static_cast<std::uint8_t>((query.before ? 1 : 0) | (query.gives_way ? 2 : 0)));
   out.u64(query.at.raw());
   out.u64(query.from.raw());
   out.u32(query.volume.value);
@@ -271,14 +271,15 @@ Result<Query> decode_query(Bytes bytes) {
   Query query;
   const std::uint8_t kind = in.u8();
   query.point = in.text(kQueryPointBytesMax);
-  const std::uint8_t before = in.u8();
-  query.before = before != 0;
+  const std::uint8_t flags = in.u8();
+  query.before = (flags & 1) != 0;
+  query.gives_way = (flags & 2) != 0;
   query.at = LogId::from_raw(in.u64());
   query.from = LogId::from_raw(in.u64());
   query.volume.value = in.u32();
   query.blocks.begin = in.u64();
   query.blocks.end = in.u64();
-  if (!in.done() || kind < 1 || kind > 3 || before > 1 || query.blocks.begin > query.blocks.end ||
+  if (!in.done() || kind < 1 || kind > 5 || flags > 3 || query.blocks.begin > query.blocks.end ||
       query.blocks.end > (1ull << 44)) {
     return malformed("query");
   }
@@ -287,7 +288,8 @@ Result<Query> decode_query(Bytes bytes) {
 }
 
 std::vector<std::byte> encode_answer(const Answer& answer) {
-  TM_ASSERT(answer.runs.size() <= kQueryRunsMax && answer.volumes.size() <= kLinkUnitsMax);
+  TM_ASSERT(answer.runs.size() <= kQueryRunsMax && answer.volumes.size() <= kLinkUnitsMax &&
+            answer.checksums.size() <= kQueryChecksumsMax);
   Encoder out;
   out.u8(answer.done ? 1 : 0);
   out.u16(answer.error_code);
@@ -306,6 +308,8 @@ std::vector<std::byte> encode_answer(const Answer& answer) {
     out.u64(run.end);
   }
   out.u32(answer.checksum);
+  out.u32(static_cast<std::uint32_t>(answer.checksums.size()));
+  for (const std::uint32_t checksum : answer.checksums) out.u32(checksum);
   return out.take();
 }
 
@@ -339,6 +343,9 @@ Result<Answer> decode_answer(Bytes bytes) {
     answer.runs.push_back(BlockRange{begin, end});
   }
   answer.checksum = in.u32();
+  const std::uint32_t checksums = in.u32();
+  if (in.failed() || checksums > kQueryChecksumsMax) return malformed("answer");
+  for (std::uint32_t i = 0; i < checksums; ++i) answer.checksums.push_back(in.u32());
   if (!in.done() || done > 1 || answer.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
     return malformed("answer");
   }

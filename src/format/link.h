@@ -146,11 +146,14 @@ enum class QueryKind : std::uint8_t {
   kResolve = 1,    // which entry `point` is, and the volumes there
   kDiffering = 2,  // which of `blocks` differ between `from` and `at`
   kBlocks = 3,     // the bytes of `blocks` at `at`
+  kAllocated = 4,  // which of `blocks` may hold anything but zeroes at `at`
+  kChecksums = 5,  // the CRC32C of each of `blocks` at `at`
 };
 struct Query {
   QueryKind kind = QueryKind::kResolve;
   std::string point{};
-  bool before = false;  // just before that entry
+  bool before = false;     // just before that entry
+  bool gives_way = false;  // kResolve: the point may expire when space is had from nothing else
   LogId at{};
   LogId from{};
   VolumeId volume{};
@@ -158,6 +161,7 @@ struct Query {
 };
 inline constexpr std::size_t kQueryPointBytesMax = 256;
 inline constexpr std::uint32_t kQueryRunsMax = 4096;
+inline constexpr std::uint32_t kQueryChecksumsMax = 1024;
 std::vector<std::byte> encode_query(const Query& query);
 Result<Query> decode_query(Bytes bytes);
 
@@ -174,8 +178,11 @@ struct Answer {
     bool operator==(const Volume&) const = default;
   };
   std::vector<Volume> volumes{};
-  std::vector<BlockRange> runs{};  // kDiffering, in order; as many as kQueryRunsMax: there may be more
-  std::uint32_t checksum = 0;      // kBlocks: CRC32C of the payload
+  // kDiffering, kAllocated, in order; as many as kQueryRunsMax: there may be more. kChecksums: those of the
+  // blocks that cannot be read.
+  std::vector<BlockRange> runs{};
+  std::uint32_t checksum = 0;              // kBlocks: CRC32C of the payload
+  std::vector<std::uint32_t> checksums{};  // kChecksums: one for each block; of one that cannot be read, 0
 };
 std::vector<std::byte> encode_answer(const Answer& answer);
 Result<Answer> decode_answer(Bytes bytes);

@@ -104,7 +104,6 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
 }
 
 io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind) {
-  const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
   for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += format::kEntryRangeBlocksMax) {
     const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryRangeBlocksMax)};
     do {
@@ -145,9 +144,43 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
   }
   if (!whole.empty()) {
     const format::EntryKind kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero;
+    const RangeLock::Guard guard = co_await volume->lock.lock(whole);
     TM_CO_TRY(co_await zero_whole(volume, whole, kind));
   }
   if (fua) co_return co_await flush();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::write_again(VolumeId id, BlockRange blocks, Buffer data, LogId since) {
+  TM_CO_TRY(core_.check_accepting());
+  Volume* const volume = core_.find_volume(id);
+  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  // Whoever writes there meanwhile waits, and comes after it in the order.
+  const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
+  for (std::uint64_t at = blocks.begin; at < blocks.end;) {
+    const BlockRange rest{at, blocks.end};
+    const std::shared_ptr<const index::Path> path = core_.live_path;
+    TM_CO_TRY_ASSIGN(const std::vector<index::Piece> found, co_await pieces(id, rest, path, 4096));
+    for (const index::Piece& piece : found) {
+      at = piece.blocks.end;
+      const bool is_newer =
+          piece.kind != index::Piece::Kind::kBase && !core_.state.epochs().is_ancestor(piece.id, since);
+      if (is_newer) continue;
+      const std::uint64_t bytes = piece.blocks.count() * kBlockSizeBytes;
+      Buffer part;
+      if (data.empty()) {
+        part = Buffer::allocate(bytes);
+        TM_CO_TRY(co_await read(id, path, piece.blocks.begin * kBlockSizeBytes, part, false));
+      } else {
+        part = data.slice((piece.blocks.begin - blocks.begin) * kBlockSizeBytes, bytes);
+      }
+      if (all_zero(part)) {
+        TM_CO_TRY(co_await zero_whole(volume, piece.blocks, format::EntryKind::kDiscard));
+      } else {
+        TM_CO_TRY(co_await write_whole(volume, piece.blocks, part));
+      }
+    }
+  }
   co_return Result<void>{};
 }
 

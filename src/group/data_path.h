@@ -33,6 +33,9 @@ class DataPath {
   // Zeroes a range. With `discard` only whole blocks are touched, and their space may be given back.
   io::Task<Result<void>> zero(VolumeId volume, std::uint64_t offset, std::uint64_t length, bool discard,
                               bool fua);
+  // Appends blocks of the live volume once more, but for those that were written after `since`, an ancestor
+  // of the head: with these bytes, or with `data` empty as they are. The caller keeps the head on its branch.
+  io::Task<Result<void>> write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since);
   // Everything acknowledged before the call survives any crash.
   io::Task<Result<void>> flush();
   // `count`: in the volume's hits and misses.
@@ -52,6 +55,7 @@ class DataPath {
  private:
   void append_write(Volume& volume, BlockRange blocks, Buffer data);
   io::Task<Result<void>> write_whole(Volume* volume, BlockRange blocks, Buffer data);
+  // The caller owns the blocks.
   io::Task<Result<void>> zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind);
   io::Task<Result<void>> write_partial(Volume* volume, std::uint64_t offset, Buffer data);
   io::Task<Result<void>> read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,

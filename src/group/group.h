@@ -161,6 +161,8 @@ class Group {
   LogId takeover_point() const;
   // The floor does not pass `point` while it lives; the caller has checked that it is readable.
   PointPin pin(LogId point) { return {&core_, point}; }
+  // The same, but space that can be had from nothing else is had from it: ask check_readable() again.
+  PointPin pin_until_needed(LogId point) { return PointPin::of_view(&core_, point); }
   // Where the group follows a primary, only a branch that this node alone has can be released.
   io::Task<Result<void>> release_branch(Epoch epoch);
   io::Task<Result<void>> set_exports_closed(bool closed);
@@ -191,6 +193,11 @@ class Group {
   const VerifyProgress& verification() const { return verifier_.progress(); }
 
   // ---- For the pair ----
+  // See DataPath::write_again(). kRefused when the head is no longer on a branch that `since` lies on.
+  io::Task<Result<void>> write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since);
+  // What came of a comparison with the peer, now.
+  io::Task<Result<void>> note_comparison(LogId point, std::uint64_t differing_bytes,
+                                         std::uint64_t repaired_bytes);
   io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
   // While a reason is set, nothing is accepted; for the reason's sake.

@@ -176,6 +176,28 @@ io::Task<Result<void>> Group::open_window(LogId point) {
   co_return saved;
 }
 
+io::Task<Result<void>> Group::write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since) {
+  if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
+  // No restore comes between.
+  auto guard = co_await core_.command_mutex.lock();
+  if (!core_.state.epochs().is_ancestor(since, core_.head())) {
+    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' was restored to before log:" +
+                                            since.to_string() + " meanwhile");
+  }
+  co_return co_await data_.write_again(volume, blocks, std::move(data), since);
+}
+
+io::Task<Result<void>> Group::note_comparison(LogId point, std::uint64_t differing_bytes,
+                                              std::uint64_t repaired_bytes) {
+  core_.local.compared_at = core_.context.environment.clock.now();
+  core_.local.compared_point = point;
+  core_.local.compared_differing_bytes = differing_bytes;
+  core_.local.compared_repaired_bytes = repaired_bytes;
+  auto saved = co_await core_.save_local();
+  core_.changed.wake_all();
+  co_return saved;
+}
+
 io::Task<Result<Mark>> Group::add_provisional_mark(format::MarkRecord record, LogId at) {
   TM_CO_TRY(validate_mark(record));
   TM_CO_TRY(co_await core_.journal->wait_durable(core_.journal->last_ticket()));

@@ -6,9 +6,10 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 3;
+constexpr std::uint32_t kLocalRecordVersion = 4;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 constexpr std::uint32_t kWithoutLogAndVerification = 2;
+constexpr std::uint32_t kWithoutComparison = 3;
 
 }  // namespace
 
@@ -39,6 +40,10 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(verified_last.raw());
   out.u8(verified_base ? 1 : 0);
   out.u32(verified_damages);
+  out.i64(compared_at.ns);
+  out.u64(compared_point.raw());
+  out.u64(compared_differing_bytes);
+  out.u64(compared_repaired_bytes);
   return out.take();
 }
 
@@ -87,6 +92,12 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.verified_damages = in.u32();
   }
   record.verified_base = verified_base == 1;
+  if (version > kWithoutComparison) {
+    record.compared_at.ns = in.i64();
+    record.compared_point = LogId::from_raw(in.u64());
+    record.compared_differing_bytes = in.u64();
+    record.compared_repaired_bytes = in.u64();
+  }
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
       verified_base > 1) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");

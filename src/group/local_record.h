@@ -49,6 +49,12 @@ struct LocalRecord {
   LogId verified_last{};
   bool verified_base = false;
   std::uint32_t verified_damages = 0;
+  // The last comparison with the peer that came to its end: when, at which entry, how many bytes differed and
+  // how many of them were written again.
+  WallTime compared_at{};  // 0: never
+  LogId compared_point{};
+  std::uint64_t compared_differing_bytes = 0;
+  std::uint64_t compared_repaired_bytes = 0;
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

@@ -300,7 +300,15 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .lag_bytes = status->lag.bytes,
                            .lag_seconds = status->lag.seconds,
                            .copy_done_bytes = status->copy.done_bytes,
-                           .copy_total_bytes = status->copy.total_bytes};
+                           .copy_total_bytes = status->copy.total_bytes,
+                           .compared = {}};
+  const group::LocalRecord& local = group.local();
+  if (local.compared_at.ns != 0) {
+    info.compared = control::ComparedInfo{.time = local.compared_at,
+                                          .point = local.compared_point,
+                                          .differing_bytes = local.compared_differing_bytes,
+                                          .repaired_bytes = local.compared_repaired_bytes};
+  }
   if (info.state_reason.empty() && !status->link_up) info.state_reason = status->link_error;
   if (status->link_since.ns == 0) info.link_since.reset();
   // What was sent and not received when the link ended counts for nothing.
@@ -424,6 +432,13 @@ std::vector<control::Problem> Node::problems() const {
     }
     const std::optional<control::PairStatus> pair = pair_info(*group);
     if (!pair.has_value()) continue;
+    if (pair->compared && pair->compared->differing_bytes > pair->compared->repaired_bytes) {
+      out.push_back({name,
+                     "its last comparison with " + pair->peer_node + " found " +
+                         format_size(pair->compared->differing_bytes - pair->compared->repaired_bytes) +
+                         " that differ and were not repaired",
+                     pair->compared->time, "tidemark pair verify " + name});
+    }
     const bool primary = pair->role == control::GroupRole::kPrimary;
     const std::optional<replication::PairStatus> status = pairs_->status(name);
     std::string resync =

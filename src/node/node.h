@@ -122,6 +122,10 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::PairStatus>> pair_resync(control::PairResyncRequest request) override;
   io::Task<Result<control::PairTakeoverReply>> pair_takeover(control::PairTakeoverRequest request) override;
   io::Task<Result<control::Done>> pair_delete(control::PairDeleteRequest request) override;
+  io::Task<Result<control::PairComparison>> pair_verify(control::PairVerifyRequest request) override;
+  io::Task<Result<control::PairComparison>> pair_verify_status(
+      control::PairVerifyStatusRequest request) override;
+  io::Task<Result<control::Done>> pair_verify_stop(control::PairVerifyStopRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_start(control::JournalStartRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_stop(control::JournalStopRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_status(control::JournalStatusRequest request) override;
@@ -207,6 +211,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::JournalExportPage export_page(const group::Group& group, const group::JournalExport& entries,
                                          const group::ExportPage& page) const;
   control::Verification verification_info(const group::Group& group) const;
+  control::PairComparison comparison_info(const std::string& group) const;
   std::vector<control::Problem> problems() const;
   control::NodeStatus node_info() const;
   control::SessionsReply sessions_info() const;

@@ -1,4 +1,5 @@
-// Operations of the control API that prove what a journal and the base hold.
+// Operations of the control API that prove what a journal and the base hold, and that both nodes hold the
+// same.
 
 #include <algorithm>
 
@@ -25,6 +26,42 @@ control::VerifyState to_api(group::VerifyState state) {
       return control::VerifyState::kFailed;
   }
   return control::VerifyState::kFailed;
+}
+
+control::CompareState to_api(replication::CompareState state) {
+  switch (state) {
+    case replication::CompareState::kNever:
+      return control::CompareState::kNever;
+    case replication::CompareState::kRunning:
+      return control::CompareState::kRunning;
+    case replication::CompareState::kSame:
+      return control::CompareState::kSame;
+    case replication::CompareState::kDiffering:
+      return control::CompareState::kDiffering;
+    case replication::CompareState::kStopped:
+      return control::CompareState::kStopped;
+    case replication::CompareState::kFailed:
+      return control::CompareState::kFailed;
+  }
+  return control::CompareState::kFailed;
+}
+
+replication::RepairFrom from_api(std::optional<control::RepairFrom> from) {
+  if (!from.has_value()) return replication::RepairFrom::kNowhere;
+  return *from == control::RepairFrom::kPrimary ? replication::RepairFrom::kPrimary
+                                                : replication::RepairFrom::kSecondary;
+}
+
+std::optional<control::RepairFrom> to_api(replication::RepairFrom from) {
+  switch (from) {
+    case replication::RepairFrom::kPrimary:
+      return control::RepairFrom::kPrimary;
+    case replication::RepairFrom::kSecondary:
+      return control::RepairFrom::kSecondary;
+    case replication::RepairFrom::kNowhere:
+      break;
+  }
+  return std::nullopt;
 }
 
 std::optional<LogId> unless_none(LogId id) {
@@ -132,6 +169,58 @@ io::Task<Result<control::Done>> Node::journal_verify_stop(control::JournalVerify
                                             request.group + "` does it");
   }
   group->stop_verifying();
+  co_return control::Done();
+}
+
+control::PairComparison Node::comparison_info(const std::string& group) const {
+  const replication::CompareProgress progress =
+      pairs_->comparison(group).value_or(replication::CompareProgress());
+  control::PairComparison info;
+  info.group = group;
+  info.state = to_api(progress.state);
+  info.reason = progress.reason;
+  info.peer_node = progress.peer_name;
+  if (progress.begun.ns != 0) info.begun = progress.begun;
+  if (progress.ended.ns != 0) info.ended = progress.ended;
+  info.rate_bytes = progress.options.bytes_per_second_max;
+  info.repair = to_api(progress.options.repair);
+  info.first_point = unless_none(progress.first_point);
+  info.last_point = unless_none(progress.last_point);
+  info.done_bytes = progress.bytes_done;
+  info.total_bytes = progress.bytes_total;
+  info.compared_bytes = progress.compared_bytes;
+  info.differing_bytes = progress.differing_bytes;
+  info.repaired_bytes = progress.repaired_bytes;
+  for (const replication::Difference& found : progress.differences) {
+    info.differences.push_back({.volume = found.volume_name,
+                                .offset_bytes = found.blocks.begin * kBlockSizeBytes,
+                                .length_bytes = found.blocks.count() * kBlockSizeBytes,
+                                .readable_here = found.readable_here,
+                                .readable_there = found.readable_there,
+                                .repaired = found.repaired});
+  }
+  return info;
+}
+
+io::Task<Result<control::PairComparison>> Node::pair_verify(control::PairVerifyRequest request) {
+  if (hold_group(request.group) == nullptr) co_return require_group(request.group).error();
+  if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  replication::CompareOptions options;
+  options.bytes_per_second_max = request.rate_bytes;
+  options.repair = from_api(request.repair);
+  TM_CO_TRY(co_await pairs_->compare(request.group, options));
+  co_return comparison_info(request.group);
+}
+
+io::Task<Result<control::PairComparison>> Node::pair_verify_status(control::PairVerifyStatusRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  if (!pairs_->comparison(request.group).has_value()) co_return replication::no_pair(request.group);
+  co_return comparison_info(request.group);
+}
+
+io::Task<Result<control::Done>> Node::pair_verify_stop(control::PairVerifyStopRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(pairs_->stop_comparing(request.group));
   co_return control::Done();
 }
 

@@ -35,6 +35,9 @@ constexpr PairRule kSayItThere =
 constexpr PairRule kIsPrimary = refused("group '{group}' is the primary here; take over on {peer}");
 constexpr PairRule kResyncs =
     depends("refused when the secondary has written alone, or entries that it lacks are gone");
+constexpr PairRule kApart =
+    refused("group '{group}' and that of {peer} go their own ways; `tidemark pair resync` joins them first");
+constexpr PairRule kVerifies = depends("refused while the peer cannot be reached");
 constexpr PairRule kOverrules = depends("refused when entries that the secondary lacks are gone");
 
 constexpr std::array<Row, kPairCommandCount> kPrimary{{
@@ -51,6 +54,7 @@ constexpr std::array<Row, kPairCommandCount> kPrimary{{
      depends("refused while the link is up and the secondary no longer holds the point"), done(), done(),
      refused("{peer} has taken over group '{group}', so nothing changes here; `tidemark pair resync {group} "
              "--swap` follows it, `--from primary` goes on here")},
+    {kNoPair, kFirstCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
     {kNoPair, done(), done(), done(), done(), done()},
 }};
 
@@ -72,6 +76,7 @@ constexpr std::array<Row, kPairCommandCount> kSecondary{{
      refused("group '{group}' is the secondary of a pair in state PAIR; restore on {peer}, or suspend the "
              "pair first"),
      done(), done(), done()},
+    {kNoPair, kFirstCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
     {kNoPair, refused("the first copy of group '{group}' was not finished; delete the group here instead"),
      done(), done(), done(), done()},
 }};
@@ -119,6 +124,8 @@ const char* pair_command_name(PairCommand command) {
       return "pair takeover";
     case PairCommand::kRestore:
       return "restore";
+    case PairCommand::kVerify:
+      return "pair verify";
     case PairCommand::kDelete:
       return "pair delete";
   }

@@ -16,9 +16,10 @@ enum class PairCommand : std::uint8_t {
   kResyncSwap,
   kTakeover,
   kRestore,
+  kVerify,
   kDelete,
 };
-inline constexpr std::size_t kPairCommandCount = 8;
+inline constexpr std::size_t kPairCommandCount = 9;
 // As it is typed, without the group: "pair resync --swap".
 const char* pair_command_name(PairCommand command);
 

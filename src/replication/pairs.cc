@@ -288,6 +288,7 @@ io::Task<void> Pairs::stop() {
     entry->sender_task.cancel_all();
     entry->sender = nullptr;
     if (entry->link != nullptr) entry->link->close();
+    if (entry->comparison != nullptr) entry->comparison->stop("the node stopped");
   }
   for (const std::string& name : names) {
     auto guard = co_await lock(name);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "group/group.h"
+#include "replication/compare.h"
 #include "replication/pair_record.h"
 #include "replication/pair_states.h"
 #include "replication/sender.h"
@@ -128,6 +129,13 @@ class Pairs {
   // Moves the blocks that differ into a new epoch; one that fails leaves the group as it was. Ends the
   // connections to the live exports; who comes meanwhile waits.
   io::Task<Result<journal::Appended>> refill(std::string group, Refill refill);
+  // Begins to compare this node with the other one, in the background. kBusy while it is done already;
+  // kRefused for a repair that is not asked of the primary in PAIR.
+  io::Task<Result<void>> compare(std::string group, CompareOptions options);
+  // kRefused when none runs.
+  Result<void> stop_comparing(const std::string& group);
+  // Of the one that runs, else the last one since the node started; nothing without a pair.
+  std::optional<CompareProgress> comparison(const std::string& group) const;
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
@@ -180,6 +188,7 @@ class Pairs {
                                         Result<void> accepted);
   io::Task<void> serve_queries(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<journal::Appended>> refill_busy(std::string group, Refill refill);
+  io::Task<void> run_comparison(std::string group, std::shared_ptr<Comparison> comparison);
   io::Task<Result<void>> drain(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
   io::Task<Result<void>> wait_until_following(std::string group);

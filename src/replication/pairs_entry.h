@@ -14,6 +14,9 @@ struct Pairs::Entry {
         sender_task(scheduler),
         gave_way(scheduler),
         receiver_moved(scheduler) {}
+  ~Entry() {
+    if (comparison != nullptr) comparison->stop("the pair ended");
+  }
   std::string name;
   group::Group* group;
   PairRecord record{};
@@ -30,6 +33,8 @@ struct Pairs::Entry {
     const bool turned = !record.fork.is_none() && group->live_epoch() == record.epoch_left;
     return turned ? record.fork : group->head();
   }
+
+  std::shared_ptr<Comparison> comparison;  // with the peer: the one that runs, or the last one
 
   // Primary side.
   bool waiting = false;    // since the start, to hear the peer

@@ -27,6 +27,34 @@ struct Reply {
   Buffer blocks{};
 };
 
+Result<void> check_asked(const group::Group& group, const format::Query& query, std::uint64_t blocks_max) {
+  std::uint64_t size_bytes = 0;
+  for (const group::VolumeShape& shape : group.state().shape_at(query.at)) {
+    if (shape.id == query.volume) size_bytes = shape.size_bytes;
+  }
+  const bool fits = query.blocks.count() > 0 && query.blocks.count() <= blocks_max &&
+                    query.blocks.end * kBlockSizeBytes <= size_bytes;
+  if (fits) return {};
+  return fail(ErrorCode::kInvalid, "the blocks that were asked for lie outside of the volume");
+}
+
+io::Task<Result<std::vector<std::uint32_t>>> read_checksums(group::Group& group, VolumeId volume, LogId at,
+                                                            BlockRange blocks) {
+  TM_CO_TRY(group.check_readable(at));
+  const Buffer bytes = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+  const std::uint64_t offset = blocks.begin * kBlockSizeBytes;
+  TM_CO_TRY(co_await group.data().read(volume, group.path_to(at), offset, bytes, false));
+  std::vector<std::uint32_t> checksums;
+  for (std::uint64_t begin = 0; begin < bytes.size(); begin += kBlockSizeBytes) {
+    checksums.push_back(crc32c(Bytes(bytes).subspan(begin, kBlockSizeBytes)));
+  }
+  co_return checksums;
+}
+
+bool is_of_the_block(const Error& error) {
+  return error.code == ErrorCode::kDamaged || error.code == ErrorCode::kIo;
+}
+
 io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
   Reply reply;
   reply.answer.done = true;
@@ -53,18 +81,26 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
     }
     case format::QueryKind::kBlocks: {
       TM_CO_TRY(group.check_readable(query.at));
-      const bool fits = query.blocks.count() > 0 && query.blocks.count() <= kQueryBlocksMax;
-      std::uint64_t size_bytes = 0;
-      for (const group::VolumeShape& shape : group.state().shape_at(query.at)) {
-        if (shape.id == query.volume) size_bytes = shape.size_bytes;
-      }
-      if (!fits || query.blocks.end * kBlockSizeBytes > size_bytes) {
-        co_return fail(ErrorCode::kInvalid, "the blocks that were asked for lie outside of the volume");
-      }
+      TM_CO_TRY(check_asked(group, query, kQueryBlocksMax));
       reply.blocks = Buffer::allocate(query.blocks.count() * kBlockSizeBytes);
       TM_CO_TRY(co_await group.data().read(query.volume, group.path_to(query.at),
                                            query.blocks.begin * kBlockSizeBytes, reply.blocks, false));
       reply.answer.checksum = crc32c(reply.blocks);
+      co_return reply;
+    }
+    case format::QueryKind::kAllocated: {
+      TM_CO_TRY(group.check_readable(query.at));
+      TM_CO_TRY(check_asked(group, query, UINT64_MAX));
+      TM_CO_TRY_ASSIGN(reply.answer.runs, co_await allocated_at(group, query.volume, query.at, query.blocks));
+      co_return reply;
+    }
+    case format::QueryKind::kChecksums: {
+      TM_CO_TRY(group.check_readable(query.at));
+      TM_CO_TRY(check_asked(group, query, format::kQueryChecksumsMax));
+      TM_CO_TRY_ASSIGN(BlockChecksums found,
+                       co_await checksums_at(group, query.volume, query.at, query.blocks));
+      reply.answer.checksums = std::move(found.checksums);
+      reply.answer.runs = std::move(found.unreadable);
       co_return reply;
     }
   }
@@ -79,6 +115,49 @@ Result<format::Answer> answer_of(const Message& message) {
 
 }  // namespace
 
+io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volume, LogId at,
+                                              BlockRange blocks) {
+  BlockChecksums out;
+  auto all = co_await read_checksums(group, volume, at, blocks);
+  if (all.ok()) {
+    out.checksums = std::move(*all);
+    co_return out;
+  }
+  if (!is_of_the_block(all.error())) co_return std::move(all).error();
+  // Which of them it is.
+  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
+    auto one = co_await read_checksums(group, volume, at, {block, block + 1});
+    if (!one.ok() && !is_of_the_block(one.error())) co_return std::move(one).error();
+    out.checksums.push_back(one.ok() ? one->front() : 0);
+    if (one.ok()) continue;
+    if (!out.unreadable.empty() && out.unreadable.back().end == block) {
+      ++out.unreadable.back().end;
+    } else {
+      out.unreadable.push_back({block, block + 1});
+    }
+  }
+  co_return out;
+}
+
+io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, VolumeId volume, LogId at,
+                                                       BlockRange blocks) {
+  std::vector<BlockRange> out;
+  const std::uint64_t end = blocks.end * kBlockSizeBytes;
+  for (std::uint64_t offset = blocks.begin * kBlockSizeBytes;
+       offset < end && out.size() < format::kQueryRunsMax;) {
+    TM_CO_TRY(group.check_readable(at));
+    TM_CO_TRY_ASSIGN(const std::vector<group::AllocationRun> runs,
+                     co_await group.data().allocation(volume, group.path_to(at), offset, end - offset,
+                                                      format::kQueryRunsMax - out.size()));
+    for (const group::AllocationRun& run : runs) {
+      const BlockRange found{offset / kBlockSizeBytes, (offset + run.length_bytes) / kBlockSizeBytes};
+      offset += run.length_bytes;
+      if (!run.zero) out.push_back(found);
+    }
+  }
+  co_return out;
+}
+
 io::Task<Result<Message>> PeerQuery::ask(format::Query query) {
   std::vector<std::byte> body = format::encode_query(query);
   TM_CO_TRY(co_await link_->send(format::LinkMessage::kQuery, std::move(body)));
@@ -89,11 +168,12 @@ io::Task<Result<Message>> PeerQuery::ask(format::Query query) {
   co_return message;
 }
 
-io::Task<Result<format::Answer>> PeerQuery::resolve(std::string point, bool before) {
+io::Task<Result<format::Answer>> PeerQuery::resolve(std::string point, bool before, bool gives_way) {
   format::Query query;
   query.kind = format::QueryKind::kResolve;
   query.point = std::move(point);
   query.before = before;
+  query.gives_way = gives_way;
   TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
   co_return answer_of(message);
 }
@@ -106,6 +186,12 @@ io::Task<Result<std::vector<BlockRange>>> PeerQuery::differing(VolumeId volume, 
   query.from = from;
   query.at = at;
   query.blocks = blocks;
+  TM_CO_TRY_ASSIGN(format::Answer answer, co_await ask_for_runs(std::move(query)));
+  co_return std::move(answer.runs);
+}
+
+io::Task<Result<format::Answer>> PeerQuery::ask_for_runs(format::Query query) {
+  const BlockRange blocks = query.blocks;
   TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
   TM_CO_TRY_ASSIGN(format::Answer answer, answer_of(message));
   for (const BlockRange& run : answer.runs) {
@@ -113,7 +199,30 @@ io::Task<Result<std::vector<BlockRange>>> PeerQuery::differing(VolumeId volume, 
       co_return fail(ErrorCode::kInvalid, "the peer names blocks that were not asked for");
     }
   }
+  co_return answer;
+}
+
+io::Task<Result<std::vector<BlockRange>>> PeerQuery::allocated(VolumeId volume, LogId at, BlockRange blocks) {
+  format::Query query;
+  query.kind = format::QueryKind::kAllocated;
+  query.volume = volume;
+  query.at = at;
+  query.blocks = blocks;
+  TM_CO_TRY_ASSIGN(format::Answer answer, co_await ask_for_runs(std::move(query)));
   co_return std::move(answer.runs);
+}
+
+io::Task<Result<BlockChecksums>> PeerQuery::checksums(VolumeId volume, LogId at, BlockRange blocks) {
+  format::Query query;
+  query.kind = format::QueryKind::kChecksums;
+  query.volume = volume;
+  query.at = at;
+  query.blocks = blocks;
+  TM_CO_TRY_ASSIGN(format::Answer answer, co_await ask_for_runs(std::move(query)));
+  if (answer.checksums.size() != blocks.count()) {
+    co_return fail(ErrorCode::kInvalid, "the peer answers with checksums of other blocks");
+  }
+  co_return BlockChecksums{std::move(answer.checksums), std::move(answer.runs)};
 }
 
 io::Task<Result<Buffer>> PeerQuery::blocks(VolumeId volume, LogId at, BlockRange blocks) {
@@ -149,11 +258,16 @@ io::Task<void> Pairs::serve_queries(std::shared_ptr<Link> link, format::Hello he
     auto query = format::decode_query(message->body);
     if (!query.ok()) co_return;
     const bool resolves = query->kind == format::QueryKind::kResolve;
+    const bool gives_way = query->gives_way;
     auto found = co_await answer_query(*group, std::move(query).value());
     Reply reply;
     if (found.ok()) {
       reply = std::move(found).value();
-      if (resolves && pins.size() < kPinsMax) pins.push_back(group->pin(reply.answer.at));
+      // Who asks again needs the points before no longer, sooner or later.
+      if (resolves && pins.size() == kPinsMax) pins.erase(pins.begin());
+      if (resolves) {
+        pins.push_back(gives_way ? group->pin_until_needed(reply.answer.at) : group->pin(reply.answer.at));
+      }
     } else {
       reply.answer = failed(found.error());
     }

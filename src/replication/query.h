@@ -3,11 +3,26 @@
 #include <memory>
 #include <string>
 
+#include "group/group.h"
 #include "replication/link.h"
 
 namespace tidemark::replication {
 
 inline constexpr std::uint64_t kQueryBlocksMax = (1u << 20) / kBlockSizeBytes;
+
+// What a node's blocks are, without the blocks.
+struct BlockChecksums {
+  std::vector<std::uint32_t> checksums{};  // CRC32C of each; of one that cannot be read, 0
+  std::vector<BlockRange> unreadable{};    // damaged, or the disk gives an error
+};
+// At a log id; what reads fail with for another reason than the blocks themselves. kExpired when the point is
+// no longer readable.
+io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volume, LogId at,
+                                              BlockRange blocks);
+// The runs of `blocks` that may hold anything but zeroes at a log id; at most format::kQueryRunsMax of them:
+// as many, and there may be more.
+io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, VolumeId volume, LogId at,
+                                                       BlockRange blocks);
 
 // One side of a connection that carries questions about what the other node has at a point, and their
 // answers. Nothing changes there. Who asks waits for each answer before the next question.
@@ -17,17 +32,22 @@ class PeerQuery {
   explicit PeerQuery(std::shared_ptr<Link> link) : link_(std::move(link)) {}
 
   // Each answers, or gives the error of the other node or of the link.
-  // Which entry the point is there, and the volumes at it; it stays readable as long as this lives.
-  io::Task<Result<format::Answer>> resolve(std::string point, bool before);
+  // Which entry the point is there, and the volumes at it. It stays readable as long as this lives, unless it
+  // gives way when space can be had from nothing else.
+  io::Task<Result<format::Answer>> resolve(std::string point, bool before, bool gives_way);
   // The runs of `blocks` that differ between two log ids, at most kQueryRunsMax: as many, and there may be
   // more.
   io::Task<Result<std::vector<BlockRange>>> differing(VolumeId volume, LogId from, LogId at,
                                                       BlockRange blocks);
   // At most kQueryBlocksMax blocks, as they are at the log id; checked.
   io::Task<Result<Buffer>> blocks(VolumeId volume, LogId at, BlockRange blocks);
+  // As allocated_at() and, for at most format::kQueryChecksumsMax blocks, checksums_at() say there.
+  io::Task<Result<std::vector<BlockRange>>> allocated(VolumeId volume, LogId at, BlockRange blocks);
+  io::Task<Result<BlockChecksums>> checksums(VolumeId volume, LogId at, BlockRange blocks);
 
  private:
   io::Task<Result<Message>> ask(format::Query query);
+  io::Task<Result<format::Answer>> ask_for_runs(format::Query query);
 
   std::shared_ptr<Link> link_;
 };

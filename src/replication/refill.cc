@@ -110,7 +110,7 @@ io::Task<Result<Refill>> Pairs::plan_refill(std::string name, std::string point,
     refill.peer_name = entry->record.peer_name;
     refill.base = entry->sender == nullptr ? entry->peer_has() : entry->sender->acked();
   }
-  auto resolved = co_await refill.query->resolve(point, before);
+  auto resolved = co_await refill.query->resolve(point, before, false);
   if (!resolved.ok()) {
     co_return fail(resolved.error().code, refill.peer_name + ": " + resolved.error().message);
   }

@@ -62,6 +62,7 @@ TEST_F(CliTest, EveryCommandReachesItsOperation) {
       {"pair suspend app", "pair_suspend"},
       {"pair resync app --give-up-window", "pair_resync"},
       {"pair delete app", "pair_delete"},
+      {"pair verify app --stop", "pair_verify_stop"},
       {"journal status app", "journal_status"},
       {"journal show app --from log:1.1 --limit 3", "journal_show"},
       {"mark create app", "mark_create"},

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 
-from tidemark_testing import (BLOCK, MIB, PROGRAMS, ROOT, Connection, Model, TidemarkTest, first_difference, main, nbd,
-                              wait_until)
+from tidemark_testing import (BLOCK, MIB, PROGRAMS, ROOT, Connection, Model, TidemarkTest, damage_block,
+                              first_difference, main, nbd, wait_until)
 
 READER = os.path.join(ROOT, "examples/read_journal_export.py")
 
@@ -174,22 +174,6 @@ class Journal(TidemarkTest):
 
     # ---- verify
 
-    def damage(self, node, pattern):
-        """Flips a bit of the first block on the node's disk that begins with `pattern`."""
-        with open(os.path.join(node.folder, "disk"), "r+b", buffering=0) as disk:
-            at = 0
-            while True:
-                at = os.lseek(disk.fileno(), at, os.SEEK_DATA)  # ENXIO: it is not there
-                end = os.lseek(disk.fileno(), at, os.SEEK_HOLE)
-                for begin in range(at // BLOCK * BLOCK, end, MIB):
-                    data = os.pread(disk.fileno(), MIB, begin)
-                    found = data.find(pattern)
-                    if found >= 0:
-                        os.pwrite(disk.fileno(), bytes([pattern[0] ^ 1]), begin + found)
-                        os.fsync(disk.fileno())
-                        return
-                at = end
-
     def test_a_sound_group_verifies_and_its_status_says_when(self):
         tokyo = self.node()
         self.scribbled(tokyo)
@@ -213,7 +197,7 @@ class Journal(TidemarkTest):
         tokyo.mark("app", "shows-it")
         tokyo.write("app/db", 4 * BLOCK, b"y" * BLOCK)
         tokyo.mark("app", "does-not")
-        self.damage(tokyo, b"here lies the damage")
+        damage_block(tokyo, b"here lies the damage")
         status, out, _ = tokyo.try_cli("journal", "verify", "app", "--rate", "50M")
         found = json.loads(out)
         self.assertEqual((status, found["state"], found["damages"]), (1, "damaged", 1), out)

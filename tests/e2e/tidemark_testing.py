@@ -140,7 +140,11 @@ class Node:
 
     def try_cli(self, *arguments, seconds=COMMAND_SECONDS_MAX):
         """(exit status, standard output, standard error) of `tidemark -o json ...`."""
-        done = subprocess.run([f"{PROGRAMS}/tidemark", "--node", self.folder, "-o", "json", *map(str, arguments)],
+        return self.say("-o", "json", *arguments, seconds=seconds)
+
+    def say(self, *arguments, seconds=COMMAND_SECONDS_MAX):
+        """The same of `tidemark ...`, as a person sees it."""
+        done = subprocess.run([f"{PROGRAMS}/tidemark", "--node", self.folder, *map(str, arguments)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                               timeout=seconds, check=False, text=True, errors="replace")
         return done.returncode, done.stdout, done.stderr
@@ -275,6 +279,23 @@ class Model:
 
     def snapshot(self):
         return bytes(self.bytes)
+
+
+def damage_block(node, pattern):
+    """Flips a bit of the first block on the node's disk that begins with `pattern`."""
+    with open(os.path.join(node.folder, "disk"), "r+b", buffering=0) as disk:
+        at = 0
+        while True:
+            at = os.lseek(disk.fileno(), at, os.SEEK_DATA)  # ENXIO: it is not there
+            end = os.lseek(disk.fileno(), at, os.SEEK_HOLE)
+            for begin in range(at // BLOCK * BLOCK, end, MIB):
+                data = os.pread(disk.fileno(), MIB, begin)
+                found = data.find(pattern)
+                if found >= 0:
+                    os.pwrite(disk.fileno(), bytes([pattern[0] ^ 1]), begin + found)
+                    os.fsync(disk.fileno())
+                    return
+            at = end
 
 
 def first_difference(expected, found):

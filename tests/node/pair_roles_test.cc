@@ -375,6 +375,11 @@ class PairTable : public PairRoles {
         return error_of(bench->take_over(at));
       case PairCommand::kRestore:
         return error_of(bench->restore(at, "head"));
+      case PairCommand::kVerify: {
+        control::PairVerifyRequest request;
+        request.group = kGroup;
+        return error_of(bench->run(at.node->pair_verify(request)));
+      }
       case PairCommand::kDelete:
         return error_of(bench->pair_delete(at));
     }
