@@ -19,7 +19,20 @@ LocalRecord sample() {
   record.verified_last = LogId(Epoch{4}, 9);
   record.verified_base = true;
   record.verified_damages = 3;
+  record.compared_at = WallTime{77};
+  record.compared_point = LogId(Epoch{4}, 8);
+  record.compared_differing_bytes = 8192;
+  record.compared_repaired_bytes = 4096;
   return record;
+}
+
+// As an older version wrote it: without what later ones added, the newest last.
+std::vector<std::byte> of_version(int version, const LocalRecord& record) {
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32};  // in versions 2, 3, 4
+  std::vector<std::byte> bytes = record.encode();
+  bytes[0] = static_cast<std::byte>(version);
+  for (int added = 4; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
+  return bytes;
 }
 
 TEST(LocalRecord, KeepsWhereTheWindowOpened) {
@@ -40,23 +53,31 @@ TEST(LocalRecord, KeepsTheLastVerification) {
   EXPECT_EQ(decoded->verified_damages, 3u);
 }
 
-constexpr std::size_t kAddedInVersion3Bytes = 8 + 29;  // the log and the last verification
+TEST(LocalRecord, KeepsTheLastComparison) {
+  const auto decoded = LocalRecord::decode(sample().encode());
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->compared_at.ns, 77);
+  EXPECT_EQ(decoded->compared_point, LogId(Epoch{4}, 8));
+  EXPECT_EQ(decoded->compared_differing_bytes, 8192u);
+  EXPECT_EQ(decoded->compared_repaired_bytes, 4096u);
+}
+
+TEST(LocalRecord, OfVersion3HasNoComparison) {
+  const auto decoded = LocalRecord::decode(of_version(3, sample()));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->compared_at.ns, 0);
+  EXPECT_EQ(decoded->verified_damages, 3u);
+}
 
 TEST(LocalRecord, OfVersion2HasNoVerification) {
-  std::vector<std::byte> bytes = sample().encode();
-  bytes[0] = std::byte{2};
-  bytes.resize(bytes.size() - kAddedInVersion3Bytes);
-  const auto decoded = LocalRecord::decode(bytes);
+  const auto decoded = LocalRecord::decode(of_version(2, sample()));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->verified_at.ns, 0);
   EXPECT_EQ(decoded->window_start, LogId(Epoch{2}, 5));
 }
 
 TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
-  std::vector<std::byte> bytes = sample().encode();
-  bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - kAddedInVersion3Bytes - 16);
-  const auto decoded = LocalRecord::decode(bytes);
+  const auto decoded = LocalRecord::decode(of_version(1, sample()));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->window_start.is_none());
   EXPECT_EQ(decoded->floor, LogId(Epoch{2}, 7));
@@ -66,11 +87,8 @@ TEST(LocalRecord, OfVersion1HasNoStartOfItsWindow) {
 TEST(LocalRecord, OfVersion2KeepsNoLog) {
   LocalRecord record = sample();
   record.log_kept_from = LogId(Epoch{2}, 9);
-  std::vector<std::byte> bytes = record.encode();
-  EXPECT_EQ(LocalRecord::decode(bytes)->log_kept_from, LogId(Epoch{2}, 9));
-  bytes[0] = std::byte{2};
-  bytes.resize(bytes.size() - kAddedInVersion3Bytes);
-  const auto decoded = LocalRecord::decode(bytes);
+  EXPECT_EQ(LocalRecord::decode(record.encode())->log_kept_from, LogId(Epoch{2}, 9));
+  const auto decoded = LocalRecord::decode(of_version(2, record));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->log_kept_from.is_none());
   EXPECT_EQ(decoded->window_start, record.window_start);
@@ -89,7 +107,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{4};
+  bytes[0] = std::byte{5};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 
