@@ -17,16 +17,22 @@ void add_create(CLI::App& family, Cli& cli) {
       family, "create", "Pair a group with a peer",
       "Makes this node the primary of the group and the peer its secondary, and begins the initial copy "
       "while hosts go on writing. The link is not encrypted in this version, so only unix sockets and "
-      "loopback addresses are accepted; a tunnel (for example ssh -L) reaches another machine.",
+      "loopback addresses are accepted; a tunnel (for example ssh -L) reaches another machine. A copy within "
+      "one node has a name of its own: --peer self --peer-group app-copy.",
       "tidemark pair create app --peer unix:/var/lib/tidemark-osaka/replication.sock");
   add_group(command, request->group);
-  add_text(command, "--peer", request->peer_address, "The peer's replication address")
+  add_text(command, "--peer", request->peer_address,
+           "The peer's replication address; self: a copy on this node")
       .required()
       .shown_as("ADDRESS");
   add_text(command, "--peer-group", request->peer_group, "The group's name there (the same)");
   on_chosen(cli, command, [&cli, request]() -> Result<void> {
+    const bool within = request->peer_address == "self";
     const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
-    if (!peer.ok()) return cli.usage_error(peer.error().message);
+    if (!within && !peer.ok()) return cli.usage_error(peer.error().message);
+    if (within && request->peer_group.value_or(request->group) == request->group) {
+      return cli.usage_error("a group cannot be the copy of itself; name another with --peer-group");
+    }
     return cli.ask(*request, show_pair);
   });
 }

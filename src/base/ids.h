@@ -61,6 +61,16 @@ using GroupIdentity = Identity<struct GroupIdentityTag>;
 using EpochIdentity = Identity<struct EpochIdentityTag>;
 using DiskIdentity = Identity<struct DiskIdentityTag>;
 
+// A node that holds both sides of a pair tells its two groups apart: the copy is the twin of the group, and
+// the group that of the copy. Entries of either order lie in both.
+constexpr GroupIdentity twin_of(GroupIdentity group) {
+  group.bytes.back() = static_cast<std::uint8_t>(~group.bytes.back());
+  return group;
+}
+constexpr bool is_of_order(GroupIdentity entry, GroupIdentity group) {
+  return entry == group || entry == twin_of(group);
+}
+
 // A stretch of a group's order with one writer: 24 bits. A child's number is always greater than its
 // parent's. 0 names none.
 using Epoch = StrongId<struct EpochTag, std::uint32_t>;

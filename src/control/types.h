@@ -353,7 +353,9 @@ struct VolumeDeleteRequest {
 
 struct PairCreateRequest {
   std::string group;
-  std::string peer_address;               // "unix:PATH" or "tcp:HOST:PORT", of the peer's replication service
+  // "unix:PATH" or "tcp:HOST:PORT", of the peer's replication service; "self": a copy on this node, under
+  // another name
+  std::string peer_address;
   std::optional<std::string> peer_group;  // default: the same name
   PairMode mode = PairMode::kAsync;
 };

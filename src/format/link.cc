@@ -59,6 +59,7 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
   out.u8(static_cast<std::uint8_t>(hello.intent));
   out.u8(hello.overrules ? 1 : 0);
   out.raw(hello.node.bytes);
+  out.u64(hello.instance);
   out.text(hello.node_name);
   out.raw(hello.group.bytes);
   out.text(hello.group_name);
@@ -91,6 +92,7 @@ Result<Hello> decode_hello(Bytes bytes) {
   const std::uint8_t overrules = in.u8();
   hello.overrules = overrules != 0;
   hello.node.bytes = in.array<16>();
+  hello.instance = in.u64();
   hello.node_name = in.text(kNameLengthMax);
   hello.group.bytes = in.array<16>();
   hello.group_name = in.text(kNameLengthMax);

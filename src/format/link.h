@@ -63,6 +63,7 @@ struct Hello {
   HelloIntent intent = HelloIntent::kContinue;
   bool overrules = false;  // kResync, kReplace: this side's branch continues, whatever the peer wrote alone
   NodeIdentity node{};
+  std::uint64_t instance = 0;  // drawn when the node starts: tells a node from a copy of it
   std::string node_name{};
   GroupIdentity group{};
   std::string group_name{};              // as the secondary is to call it

@@ -40,10 +40,10 @@ Result<void> Group::check_received(const format::BatchMeta& meta) const {
   const LogId first = meta.first;
   const index::EpochInfo* known = core_.state.epochs().find(first.epoch());
   if (known != nullptr) {
-    const bool continues = meta.group == identity() && known->identity == meta.epoch_identity &&
+    const bool continues = is_of_order(meta.group, identity()) && known->identity == meta.epoch_identity &&
                            first == known->last.next() && first.epoch() == core_.live_epoch;
     if (continues) return {};
-  } else if (meta.group == identity() && first.sequence() == 1) {
+  } else if (is_of_order(meta.group, identity()) && first.sequence() == 1) {
     TM_TRY_ASSIGN(const format::ControlRecord record, format::decode_control(meta.entries.front().body));
     const auto* opened = std::get_if<format::EpochOpened>(&record);
     if (opened == nullptr) {

@@ -84,7 +84,7 @@ io::Task<Result<void>> State::check_frame(Place place, std::uint32_t end, CheckW
     }
   } else if (header.kind == format::FrameKind::kBatch) {
     TM_CO_TRY_ASSIGN(format::DecodedBatchMeta decoded, format::decode_batch_meta(meta));
-    if (decoded.meta.group != superblock.group) {
+    if (!is_of_order(decoded.meta.group, superblock.group)) {
       co_return tidemark::fail(ErrorCode::kDamaged, "a batch is of another group");
     }
     frame->is_batch = true;

@@ -166,7 +166,7 @@ io::Task<Result<void>> State::find_end(Place from, Place durable,
     told = std::max(told, frame->header.durable_end);
     if (frame->header.kind == format::FrameKind::kBatch) {
       auto decoded = format::decode_batch_meta(frame->meta);
-      if (!decoded.ok() || decoded->meta.group != superblock.group) break;
+      if (!decoded.ok() || !is_of_order(decoded->meta.group, superblock.group)) break;
       const format::BatchMeta& meta = decoded->meta;
       const bool follows = last_id.is_none() || meta.first.epoch() != last_id.epoch() ||
                            (meta.first == last_id.next() && meta.parent_checksum == last_checksum);

@@ -7,6 +7,7 @@
 namespace tidemark::replication {
 namespace {
 
+constexpr const char* kSelf = "self";       // the peer is this node
 constexpr std::size_t kMarksAskedMax = 64;  // by the peers of all groups, at once
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
@@ -24,6 +25,7 @@ Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
       host_(host),
       tasks_(environment.scheduler),
       mark_tasks_(environment.scheduler) {
+  self_.instance = environment_.random.next();
   tasks_.spawn(watch_space());
   tasks_.spawn(watch_lag());
 }
@@ -312,6 +314,12 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   auto guard = co_await lock(name);
   group::Group* group = host_.find_group(name);
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
+  if (address == kSelf) {
+    if (self_.addresses.empty()) {
+      co_return fail(ErrorCode::kRefused, "this node has no replication service to pair a group within it");
+    }
+    address = self_.addresses.front();
+  }
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
   if (!peer.is_local()) {
     co_return fail(ErrorCode::kRefused,

@@ -183,6 +183,7 @@ class Pairs {
   // A connection for one purpose, welcomed.
   io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
   Error no_such_pair(const std::string& group) const;
+  Result<format::Hello> from_itself(format::Hello hello) const;
   // The welcome or the refusal of a connection that carries requests.
   io::Task<Result<void>> answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
                                         Result<void> accepted);

@@ -71,6 +71,7 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   } else if (first->type == format::LinkMessage::kHello) {
     hello = format::decode_hello(first->body);
   }
+  if (hello.ok() && hello->node == self_.identity) hello = from_itself(std::move(hello).value());
   if (!hello.ok()) {
     if (!stopping_)
       host_.log("link-refused", "",
@@ -107,6 +108,20 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   co_await apply(link, *entry);
 }
 
+// A pair within one node, whose copy is another group there.
+Result<format::Hello> Pairs::from_itself(format::Hello hello) const {
+  if (hello.instance != self_.instance) {
+    return fail(ErrorCode::kInvalid,
+                "the identity of the two nodes is the same: one is a copy of the other. "
+                "Give one of them a new data folder, or remove its identity");
+  }
+  if (hello.group_name == hello.primary_group) {
+    return fail(ErrorCode::kInvalid, "a group cannot be the copy of itself; name another with --peer-group");
+  }
+  hello.group = twin_of(hello.group);
+  return hello;
+}
+
 io::Task<Result<void>> Pairs::answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
                                              Result<void> accepted) {
   format::Welcome answer;
@@ -129,12 +144,6 @@ Error Pairs::no_such_pair(const std::string& group) const {
 }
 
 io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, format::Hello hello) {
-  // Before the lock: a node that was told to pair a group with itself holds it.
-  if (hello.node == self_.identity) {
-    co_return fail(
-        ErrorCode::kInvalid,
-        "the identity of the two nodes is the same: it is one node, or one is a copy of the other");
-  }
   const std::string name = hello.group_name;
   const bool makes =
       hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;

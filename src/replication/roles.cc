@@ -168,6 +168,7 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::H
   format::Hello hello;
   hello.intent = intent;
   hello.node = self_.identity;
+  hello.instance = self_.instance;
   hello.node_name = self_.name;
   hello.addresses = self_.addresses;
   hello.group = entry->group->identity();

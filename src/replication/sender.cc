@@ -84,6 +84,7 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   hello.overrules = overrules;
   hello.addresses = self_.addresses;
   hello.node = self_.identity;
+  hello.instance = self_.instance;
   hello.node_name = self_.name;
   hello.group = group_.identity();
   hello.group_name = record_.peer_group;

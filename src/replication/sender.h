@@ -15,6 +15,7 @@ struct NodeName {
   NodeIdentity identity{};
   std::string name{};
   std::vector<std::string> addresses{};  // where its replication service listens, preferred first
+  std::uint64_t instance = 0;            // of this run
 };
 
 // The logical units that hold the group's volumes on this node, for the other node's pair table.

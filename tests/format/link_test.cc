@@ -20,6 +20,7 @@ Hello example_hello() {
   Hello hello;
   hello.intent = HelloIntent::kReplace;
   hello.node = identity_of<NodeIdentity>(0x10);
+  hello.instance = 9;
   hello.node_name = "kyoto";
   hello.group = identity_of<GroupIdentity>(0x20);
   hello.group_name = "app";
@@ -77,7 +78,8 @@ LinkHeader header_of(LinkMessage type, Bytes body, std::uint32_t payload_bytes) 
 TEST(Link, MessagesHaveTheBytesOfTheirPage) {
   EXPECT_EQ(
       hex(encode_hello(example_hello())),
-      "020000000200101112131415161718191a1b1c1d1e1f050000006b796f746f202122232425262728292a2b2c2d2e2f030000"
+      "020000000200101112131415161718191a1b1c1d1e1f0900000000000000050000006b796f746f202122232425262728292a2b"
+      "2c2d2e2f030000"
       "00617070030000006170700200000007000000756e69783a2f6107000000756e69783a2f622a00000000010000efbeadde0200"
       "0000000000400000000000004f91944e0000030000000102"
       "03");
@@ -107,6 +109,7 @@ TEST(Link, AHelloReadsBackEveryField) {
   EXPECT_EQ(decoded->version, kLinkVersion);
   EXPECT_EQ(decoded->intent, hello.intent);
   EXPECT_EQ(decoded->node, hello.node);
+  EXPECT_EQ(decoded->instance, hello.instance);
   EXPECT_EQ(decoded->node_name, hello.node_name);
   EXPECT_EQ(decoded->group, hello.group);
   EXPECT_EQ(decoded->group_name, hello.group_name);
