@@ -16,10 +16,10 @@ void add_create(CLI::App& family, Cli& cli) {
   CLI::App* command = add_command(
       family, "create", "Pair a group with a peer",
       "Makes this node the primary of the group and the peer its secondary, and begins the initial copy "
-      "while hosts go on writing. The link is not encrypted in this version, so only unix sockets and "
-      "loopback addresses are accepted; a tunnel (for example ssh -L) reaches another machine. A copy within "
+      "while hosts go on writing. A peer on another machine needs TLS on both nodes (tidemarkd --tls-cert); "
+      "the pair is then bound to the name in the peer's certificate, which `pair status` shows. A copy within "
       "one node has a name of its own: --peer self --peer-group app-copy.",
-      "tidemark pair create app --peer unix:/var/lib/tidemark-osaka/replication.sock");
+      "tidemark pair create app --peer tcp:osaka.example.org:7083");
   add_group(command, request->group);
   add_text(command, "--peer", request->peer_address,
            "The peer's replication address; self: a copy on this node")

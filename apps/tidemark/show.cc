@@ -158,6 +158,7 @@ void show_pair(const control::PairStatus& pair) {
   facts.add("mode", std::string(word(pair.mode)));
   facts.add_known("peer", pair.peer_address);
   facts.add_known("peer node", pair.peer_node);
+  facts.add_known("peer certificate", pair.peer_certificate);
   facts.add_known("peer group", pair.peer_group);
   facts.add("link", std::string(pair.link_up ? "up" : "down") +
                         (pair.link_since ? " since " + format_time(*pair.link_since) : ""));

@@ -24,6 +24,8 @@
 #include "os/reactor.h"
 #include "os/signals.h"
 #include "os/space_reserve.h"
+#include "os/tls.h"
+#include "os/tls_network.h"
 
 namespace tidemark {
 namespace {
@@ -104,6 +106,7 @@ io::Task<Result<index::OpenedIndex>> open_index(io::Environment environment, std
 
 struct Machine {
   os::Reactor& reactor;
+  os::Network& sockets;  // as they are
   io::Environment environment;
   const DaemonOptions& options;
   const os::DataFolder& folder;
@@ -151,12 +154,14 @@ io::Task<Result<void>> serve(Machine* machine) {
   const DaemonOptions& options = machine->options;
   const os::DataFolder& folder = machine->folder;
   // The network first: an address that is taken is told before anything is made or recovered.
-  io::Network& network = machine->environment.network;
+  io::Network& sockets = machine->sockets;
+  io::Network& replication_network = machine->environment.network;
   const std::vector<std::string> nbd_addresses = options.nbd;
   const std::vector<std::string> replication_addresses = options.replication;
-  auto nbd = co_await listen_all(network, nbd_addresses, "NBD");
+  auto nbd = co_await listen_all(sockets, nbd_addresses, "NBD");
   if (!nbd.ok()) co_return std::move(nbd).error();
-  auto replication = co_await listen_all(network, replication_addresses, "the replication service");
+  auto replication =
+      co_await listen_all(replication_network, replication_addresses, "the replication service");
   if (!replication.ok()) co_return std::move(replication).error();
 
   TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
@@ -266,8 +271,18 @@ int run(int argc, char** argv) {
   os::ThreadOffload offload(**reactor);
   os::SystemClock clock;
   os::SystemRandom random;
-  os::Network network(**reactor, offload);
-  Machine machine{**reactor, {**reactor, clock, random, network, offload}, options, *folder, stop_wanted};
+  os::Network sockets(**reactor, offload);
+  std::unique_ptr<os::Tls> tls;
+  if (options.has_tls()) {
+    os::TlsFiles files{options.tls_certificate, options.tls_key, options.tls_authorities};
+    auto made = os::Tls::create(**reactor, std::move(files), log_line);
+    if (!made.ok()) return refuse(made.error());
+    tls = std::move(made).value();
+  }
+  // What a node connects to are peers.
+  os::TlsNetwork network(**reactor, sockets, tls.get(), options.replication_plaintext);
+  Machine machine{**reactor, sockets, {**reactor, clock, random, network, offload},
+                  options,   *folder, stop_wanted};
   auto served = (*reactor)->run(serve(&machine));
   if (!served.ok()) return refuse(served.error());
   return 0;

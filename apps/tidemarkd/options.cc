@@ -73,6 +73,13 @@ Result<void> read_text(const std::string& path, const std::string& key, const to
   return {};
 }
 
+Result<void> read_flag(const std::string& path, const std::string& key, const toml::node& node, bool& out) {
+  const auto* flag = node.as_boolean();
+  if (flag == nullptr) return bad_key(path, node, "'" + key + "' must be true or false");
+  out = flag->get();
+  return {};
+}
+
 Result<std::string> read_file(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "rb");
   std::string content;
@@ -132,29 +139,46 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       auto spin = parse_duration(text);
       if (!spin.ok()) return bad_key(path, node, "'" + key + "': " + spin.error().message);
       options.spin_max_us = spin->ns / 1000;
+    } else if (key == "tls-cert") {
+      TM_TRY(read_text(path, key, node, options.tls_certificate));
+    } else if (key == "tls-key") {
+      TM_TRY(read_text(path, key, node, options.tls_key));
+    } else if (key == "tls-ca") {
+      TM_TRY(read_text(path, key, node, options.tls_authorities));
+    } else if (key == "replication-plaintext") {
+      TM_TRY(read_flag(path, key, node, options.replication_plaintext));
     } else {
       return bad_key(path, node,
                      "unknown key '" + printable(key) +
-                         "'; known are data, name, nbd, control, replication, cache-size, disk-size, spin");
+                         "'; known are data, name, nbd, control, replication, cache-size, disk-size, spin, "
+                         "tls-cert, tls-key, tls-ca, replication-plaintext");
     }
   }
   return {};
 }
 
-// Before anything is made: what is wrong here leaves nothing behind.
+// Before anything is made: what is wrong here leaves nothing behind. `not_elsewhere`, when it is not empty,
+// says why addresses that other machines reach are refused.
 Result<void> check_addresses(const std::string& option, const std::vector<std::string>& addresses,
-                             bool local_only) {
+                             const std::string& not_elsewhere) {
   for (const std::string& text : addresses) {
     auto address = io::Address::parse(text);
     if (!address.ok()) return fail(ErrorCode::kInvalid, option + ": " + address.error().message);
-    if (local_only && !address->is_local()) {
+    if (!not_elsewhere.empty() && !address->is_local()) {
       return fail(ErrorCode::kInvalid, option +
-                                           ": not encrypted in this version, so only unix sockets and "
-                                           "loopback addresses are accepted, not " +
-                                           printable(text, 120));
+                                           ": only unix sockets and loopback addresses are accepted, not " +
+                                           printable(text, 120) + ": " + not_elsewhere);
     }
   }
   return {};
+}
+
+Result<void> check_tls(const DaemonOptions& options) {
+  const bool any = options.has_tls() || !options.tls_key.empty() || !options.tls_authorities.empty();
+  const bool all = options.has_tls() && !options.tls_key.empty() && !options.tls_authorities.empty();
+  if (any == all) return {};
+  return fail(ErrorCode::kInvalid,
+              "TLS needs all of --tls-cert, --tls-key and --tls-ca; leave all of them out to do without");
 }
 
 Result<void> finish(DaemonOptions& options) {
@@ -168,9 +192,16 @@ Result<void> finish(DaemonOptions& options) {
   if (options.nbd.empty()) options.nbd = {unix_prefix + "nbd.sock"};
   if (options.control.empty()) options.control = {unix_prefix + "control.sock"};
   if (options.replication.empty()) options.replication = {unix_prefix + "replication.sock"};
-  TM_TRY(check_addresses("--nbd", options.nbd, false));
-  TM_TRY(check_addresses("--control", options.control, true));
-  TM_TRY(check_addresses("--replication", options.replication, true));
+  TM_TRY(check_tls(options));
+  const bool replicates_anywhere = options.has_tls() || options.replication_plaintext;
+  TM_TRY(check_addresses("--nbd", options.nbd, ""));
+  TM_TRY(check_addresses("--control", options.control, "the control API is not encrypted"));
+  TM_TRY(check_addresses("--replication", options.replication,
+                         replicates_anywhere
+                             ? ""
+                             : "other machines need TLS: say --tls-cert, --tls-key and --tls-ca, "
+                               "or, where the network itself is trusted, "
+                               "--replication-plaintext"));
   if (options.cache_size_bytes < node::kCacheSizeBytesMin) {
     return fail(ErrorCode::kInvalid, "--cache-size: a cache of " + format_size(options.cache_size_bytes) +
                                          " is too small; at least " + format_size(node::kCacheSizeBytesMin) +
@@ -200,7 +231,14 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_option("--nbd", given.nbd,
                  "where NBD clients connect: unix:PATH or tcp:HOST:PORT; may be repeated");
   app.add_option("--control", given.control, "where the control API listens; TCP on loopback only");
-  app.add_option("--replication", given.replication, "where peers connect; loopback and unix sockets only");
+  app.add_option("--replication", given.replication,
+                 "where peers connect; other than loopback and unix sockets with TLS only");
+  app.add_option("--tls-cert", given.tls_certificate,
+                 "this node's certificate, PEM; TCP links are then TLS 1.3");
+  app.add_option("--tls-key", given.tls_key, "its private key, PEM");
+  app.add_option("--tls-ca", given.tls_authorities, "CA certificates, PEM, of which a peer must have one's");
+  app.add_flag("--replication-plaintext", given.replication_plaintext,
+               "without TLS, link to other machines in the clear; for a network that is trusted");
   app.add_option("--cache-size", cache_size,
                  "memory for cached blocks and the newest writes (default 512M, least 16M)");
   app.add_option("--disk-size", disk_size, "size of the thin disk file when it is made (default 1T)");
@@ -223,6 +261,10 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   if (!given.nbd.empty()) options.nbd = given.nbd;
   if (!given.control.empty()) options.control = given.control;
   if (!given.replication.empty()) options.replication = given.replication;
+  if (given.has_tls()) options.tls_certificate = given.tls_certificate;
+  if (!given.tls_key.empty()) options.tls_key = given.tls_key;
+  if (!given.tls_authorities.empty()) options.tls_authorities = given.tls_authorities;
+  options.replication_plaintext |= given.replication_plaintext;
   if (!cache_size.empty()) {
     TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(cache_size));
   }

@@ -18,6 +18,12 @@ struct DaemonOptions {
   std::uint64_t cache_size_bytes = 512ull << 20;
   std::uint64_t disk_size_bytes = 1ull << 40;  // of the thin disk file, when it is made
   std::int64_t spin_max_us = 0;
+  std::string tls_certificate;  // all three, or none: then nothing is encrypted
+  std::string tls_key;
+  std::string tls_authorities;
+  bool replication_plaintext = false;  // TCP to other machines without TLS
+
+  bool has_tls() const { return !tls_certificate.empty(); }
 };
 
 // Either options, or what to print and the status to end with.

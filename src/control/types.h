@@ -197,6 +197,7 @@ struct PairStatus {
   std::string peer_address;
   std::string peer_node;
   std::string peer_group;
+  std::string peer_certificate;  // whose certificate the peer must show; empty: it has never shown one
   bool link_up = false;
   std::optional<WallTime> link_since;  // up or down since
   std::optional<LogId> duplex_suspended_since;

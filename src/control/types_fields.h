@@ -277,6 +277,7 @@ TM_FIELDS(PairStatus) {
   v.field("peer_address", r.peer_address);
   v.field("peer_node", r.peer_node);
   v.field("peer_group", r.peer_group);
+  v.field("peer_certificate", r.peer_certificate);
   v.field("link_up", r.link_up);
   v.field("link_since", r.link_since);
   v.field("duplex_suspended_since", r.duplex_suspended_since);

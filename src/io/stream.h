@@ -43,6 +43,18 @@ class Stream {
   virtual void close() = 0;
   // The other end, for logs: "unix" or "127.0.0.1:51234".
   virtual std::string peer_name() const = 0;
+  // Who the other end has proved to be, by a certificate. Empty when nothing was proved, and on an encrypted
+  // stream until something was read or written.
+  virtual std::string peer_identity() const { return {}; }
+};
+
+// Takes a connection that began in the clear into TLS, as the server of it. Outlives the streams it made.
+class StreamUpgrade {
+ public:
+  virtual ~StreamUpgrade() = default;
+  // When the handshake is done. kRefused: the client's certificate is not accepted, or it does not speak TLS;
+  // kTimeout; kClosed. Nothing may have been read from `stream` that belongs to the handshake.
+  virtual Task<Result<std::unique_ptr<Stream>>> upgrade(std::unique_ptr<Stream> stream) = 0;
 };
 
 // Exactly `out.size()` bytes; kClosed, naming how many had come, when the stream ends first.

@@ -288,6 +288,7 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .peer_address = record.peer_address,
                            .peer_node = record.peer_name,
                            .peer_group = record.peer_group,
+                           .peer_certificate = record.peer_certificate,
                            .link_up = status->link_up,
                            .link_since = status->link_since,
                            .duplex_suspended_since = group.state().log_started().is_none()

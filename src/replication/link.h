@@ -39,6 +39,7 @@ class Link {
   io::Task<void> watch_silence();
   void close() { stream_->close(); }
   std::string peer_name() const { return stream_->peer_name(); }
+  std::string peer_identity() const { return stream_->peer_identity(); }
 
  private:
   io::Task<void> close_after(Duration limit);

@@ -6,9 +6,11 @@
 namespace tidemark::replication {
 namespace {
 
-constexpr std::uint32_t kPairRecordVersion = 2;  // 1 had neither epoch_left nor alone
+// 1 had neither epoch_left nor alone, 2 no peer_certificate.
+constexpr std::uint32_t kPairRecordVersion = 3;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
+constexpr std::size_t kCertificateBytesMax = 512;
 
 }  // namespace
 
@@ -30,6 +32,17 @@ const char* pair_state_name(PairState state) {
   return "?";
 }
 
+Result<void> PairRecord::check_peer(const std::string& shown) const {
+  if (peer_certificate.empty() || shown == peer_certificate) return {};
+  const std::string bound = "this pair was made with the certificate of '" + peer_certificate + "'";
+  if (shown.empty()) {
+    return fail(ErrorCode::kRefused, "the connection shows no certificate, and " + bound +
+                                         "; use TLS on both nodes (--tls-cert), or make the pair anew");
+  }
+  return fail(ErrorCode::kRefused, "the other end has the certificate of '" + shown + "', and " + bound +
+                                       "; give that node a certificate of that name, or make the pair anew");
+}
+
 std::vector<std::byte> PairRecord::encode() const {
   Encoder out;
   out.u32(kPairRecordVersion);
@@ -45,6 +58,9 @@ std::vector<std::byte> PairRecord::encode() const {
   out.u8(needs_copy ? 1 : 0);
   out.u32(epoch_left.value);
   out.u8(alone ? 1 : 0);
+  // One that is too long must not turn into none.
+  TM_ASSERT(peer_certificate.size() <= kCertificateBytesMax);
+  out.text(peer_certificate);
   return out.take();
 }
 
@@ -72,6 +88,7 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
     record.epoch_left.value = in.u32();
     record.alone = in.u8() != 0;
   }
+  if (version >= 3) record.peer_certificate = in.text(kCertificateBytesMax);
   if (!in.done() || side < 1 || side > 2 || state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
   }

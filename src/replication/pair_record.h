@@ -42,6 +42,12 @@ struct PairRecord {
   bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
   // Primary side: it went on without its peer, so a restart need not wait for it.
   bool alone = false;
+  // Whose certificate the peer showed when the pair was made, or first over TLS: a peer with another one, or
+  // with none, is not this pair's. Empty when it has never shown one.
+  std::string peer_certificate{};
+
+  // kRefused when `shown`, whose certificate the other end of a connection has, is not the peer's.
+  Result<void> check_peer(const std::string& shown) const;
 
   std::vector<std::byte> encode() const;
   static Result<PairRecord> decode(Bytes bytes);

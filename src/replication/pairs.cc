@@ -87,10 +87,20 @@ void Pairs::hold(Entry* entry) {
 io::Task<void> Pairs::set_alone(Entry* entry, bool alone) {
   if (entry->record.alone == alone) co_return;
   entry->record.alone = alone;
+  co_await note(entry);
+}
+
+io::Task<void> Pairs::note(Entry* entry) {
   std::vector<std::byte> bytes = entry->record.encode();
   // A group that cannot note it has stopped, and says so.
   (void)co_await entry->group->save_pair(std::move(bytes), entry->group->local().role,
                                          entry->group->local().peer_has);
+}
+
+bool Pairs::learn_certificate(Entry* entry) {
+  if (!entry->record.peer_certificate.empty() || entry->sender == nullptr) return false;
+  entry->record.peer_certificate = entry->sender->peer_certificate();
+  return !entry->record.peer_certificate.empty();
 }
 
 io::Task<io::Mutex::Guard> Pairs::lock(std::string group) {
@@ -145,6 +155,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       if (!entry->sender->link_up()) co_return;
       // A peer that is there can take over without this node's knowing: a stop from now on must ask it again.
       co_await set_alone(entry, false);
+      if (learn_certificate(entry)) co_await note(entry);
       if (entry->sender == nullptr) co_return;  // the node stops
       entry->waiting = false;
       hold(entry);
@@ -156,6 +167,10 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
         co_await set_alone(entry, true);
       }
       co_return;
+    case Sender::Outcome::kDistrusted:
+      host_.log("link-refused", group,
+                log_field("peer", entry->record.peer_name) + " " + log_field("reason", reason));
+      co_return;
     default:
       break;
   }
@@ -164,6 +179,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
     case Sender::Outcome::kCopied:
     case Sender::Outcome::kLinkUp:
     case Sender::Outcome::kLinkDown:
+    case Sender::Outcome::kDistrusted:
       break;
     case Sender::Outcome::kTakenOver:
       // No write from here on; those that have a connection must not go on as if nothing were.
@@ -321,12 +337,6 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
     address = self_.addresses.front();
   }
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
-  if (!peer.is_local()) {
-    co_return fail(ErrorCode::kRefused,
-                   "the link of a pair is not encrypted in this version; only unix sockets and "
-                   "loopback addresses are accepted, not " +
-                       peer.to_string());
-  }
   if (Entry* entry = find(name)) {
     if (entry->record.side == Side::kPrimary && entry->record.peer_address == peer.to_string() &&
         entry->record.peer_group == peer_group) {
@@ -347,6 +357,10 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   auto welcome = co_await sender->introduce(format::HelloIntent::kCreate, false);
   if (!welcome.ok() || !welcome->accepted) {
     if (!welcome.ok()) {
+      if (welcome.error().code == ErrorCode::kRefused) {
+        host_.log("link-refused", name,
+                  log_field("peer", peer.to_string()) + " " + log_field("reason", welcome.error().message));
+      }
       co_return fail(welcome.error().code,
                      "the peer at " + peer.to_string() + ": " + welcome.error().message);
     }
@@ -360,6 +374,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   const LogId acked = sender->acked();
   sender->let_stream();
   start_sender(created, std::move(sender));
+  (void)learn_certificate(created);
   co_return co_await save(created, PairState::kCopy, std::string(), acked);
 }
 
@@ -420,6 +435,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool
   const LogId acked = sender->acked();
   sender->let_stream();
   start_sender(entry, std::move(sender));
+  (void)learn_certificate(entry);
   co_return co_await save(entry, record.state, std::string(), acked);
 }
 
@@ -505,6 +521,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
     status.received = entry->peer_has();
   } else {
     status.link_up = entry->link != nullptr;
+    status.link_error = entry->turned_away;
     status.link_since = entry->link_since;
     status.received = entry->durable;
     status.sent = entry->primary_head;

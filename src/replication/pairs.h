@@ -49,7 +49,8 @@ struct PairStatus {
   LogId peer_floor{};  // primary side: the oldest point that the secondary can show, as it told last
   PairLag lag{};       // primary side
   CopyProgress copy{};
-  std::string link_error{};
+  std::string
+      link_error{};  // why there is no link, or why somebody was turned away who claimed to be the peer
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
 };
 
@@ -153,6 +154,9 @@ class Pairs {
   // Whether the group takes writes, as far as the pair has a say in it.
   void hold(Entry* entry);
   io::Task<void> set_alone(Entry* entry, bool alone);
+  io::Task<void> note(Entry* entry);
+  // Whether the pair has learnt by its sender whose certificate the peer has.
+  static bool learn_certificate(Entry* entry);
   void start_sender(Entry* entry, std::unique_ptr<Sender> sender);
   io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
   io::Task<io::Mutex::Guard> lock(std::string group);
@@ -165,6 +169,7 @@ class Pairs {
   io::Task<void> suspend_for_space(std::string group);
   io::Task<void> give_way_for_space(std::string name);
   io::Task<void> receive(std::unique_ptr<io::Stream> stream);
+  io::Task<void> turn_away(std::shared_ptr<Link> link, format::Hello hello, Error why);
   io::Task<Result<Entry*>> welcome(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<void>> give_way(Entry* entry);
   io::Task<Result<void>> turn_to(Entry* entry, LogId fork);

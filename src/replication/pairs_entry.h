@@ -70,6 +70,7 @@ struct Pairs::Entry {
   std::deque<Received> received;
   LogId durable{};  // of the primary's order
   LogId primary_head{};
+  std::string turned_away;  // why a connection in the peer's name was refused, until one is taken
   bool receiving = false;
   bool complete = false;                                    // the first copy, durably
   std::uint64_t receivers = 0;                              // the number of the latest connection

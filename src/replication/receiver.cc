@@ -82,6 +82,14 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
     }
     co_return;
   }
+  if (Entry* known = find(hello->group_name); known != nullptr && known->record.peer_node == hello->node) {
+    const Result<void> trusted = known->record.check_peer(link->peer_identity());
+    if (!trusted.ok()) {
+      known->turned_away = trusted.error().message;
+      co_await turn_away(link, std::move(hello).value(), trusted.error());
+      co_return;
+    }
+  }
   if (hello->intent == format::HelloIntent::kQuery) {
     co_await serve_queries(link, std::move(hello).value());
     co_return;
@@ -120,6 +128,17 @@ Result<format::Hello> Pairs::from_itself(format::Hello hello) const {
   }
   hello.group = twin_of(hello.group);
   return hello;
+}
+
+// Somebody who names himself the peer and cannot prove it. The peer itself, with a wrong certificate, tries
+// again until that is put right.
+io::Task<void> Pairs::turn_away(std::shared_ptr<Link> link, format::Hello hello, Error why) {
+  host_.log("link-refused", hello.group_name,
+            log_field("client", link->peer_name()) + " " + log_field("peer", hello.node_name) + " " +
+                log_field("reason", why.message));
+  why.code = ErrorCode::kClosed;
+  std::vector<std::byte> body = format::encode_welcome(refusal(why, self_, false));
+  (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
 }
 
 io::Task<Result<void>> Pairs::answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
@@ -162,11 +181,15 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   }
   if (!entry.ok()) co_return entry;
   Entry* taken = *entry;
-  if (!peer_address.empty() && taken->record.peer_address != peer_address) {
-    taken->record.peer_address = std::move(peer_address);
+  const bool moved = !peer_address.empty() && taken->record.peer_address != peer_address;
+  const bool learnt = taken->record.peer_certificate.empty() && !link->peer_identity().empty();
+  if (moved || learnt) {
+    if (moved) taken->record.peer_address = std::move(peer_address);
+    if (learnt) taken->record.peer_certificate = link->peer_identity();
     TM_CO_TRY(co_await save(taken, taken->record.state, taken->record.reason, taken->durable));
   }
   taken->link = link;
+  taken->turned_away.clear();
   taken->link_since = environment_.clock.now();
   taken->receiving = true;
   taken->receivers = ++receivers_made_;

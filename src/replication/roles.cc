@@ -181,6 +181,7 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::H
                    "the peer at " + address_text + " cannot be reached: " + stream.error().message);
   }
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream).value());
+  TM_CO_TRY(entry->record.check_peer(link->peer_identity()));
   std::vector<std::byte> body = format::encode_hello(hello);
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
   auto answered = co_await link->receive_within(kAnswerTimeout, 1 << 16);
@@ -302,6 +303,7 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
   const LogId acked = sender->acked();
   sender->let_stream();
   start_sender(entry, std::move(sender));
+  (void)learn_certificate(entry);
   co_return co_await save(entry, PairState::kPair, std::string(), acked);
 }
 

@@ -51,6 +51,8 @@ io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent, bo
   TM_CO_TRY_ASSIGN(std::unique_ptr<io::Stream> stream,
                    co_await environment_.network.connect(address, kConnectTimeout));
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
+  // Before a stranger learns anything of the group.
+  TM_CO_TRY(record_.check_peer(link->peer_identity()));
   const LogId had = group_.local().peer_has;
   auto welcome = co_await say_hello(std::move(link), intent, overrules);
   if (!welcome.ok() || !welcome->accepted) group_.set_peer_has(had);
@@ -101,6 +103,8 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   }
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
   auto answered = co_await link->receive_within(kWelcomeTimeout, 1 << 16);
+  // A server that does not accept our certificate says so after our hello.
+  if (!answered.ok() && answered.error().code == ErrorCode::kRefused) co_return answered.error();
   if (!answered.ok()) co_return no_service(answered.error());
   const Message& answer = *answered;
   if (answer.type != format::LinkMessage::kWelcome) {
@@ -112,6 +116,7 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
                                            record_.peer_address + " than the peer " + record_.peer_name);
   }
   if (!welcome.accepted) co_return welcome;
+  if (record_.peer_certificate.empty()) record_.peer_certificate = link->peer_identity();
   unacked_.clear();
   unacked_bytes_ = 0;
   copying_ = copy;
@@ -166,6 +171,13 @@ void Sender::link_lost(const std::string& why) {
   moved_.wake_all();
 }
 
+// Tried again soon, and told once: a refusal is for somebody to look at.
+void Sender::not_connected(const Error& error) {
+  if (error.message == last_error_) return;
+  last_error_ = error.message;
+  if (error.code == ErrorCode::kRefused) report_(Outcome::kDistrusted, error.message);
+}
+
 // True when the link is up. False when that is over: the outcome was reported.
 io::Task<bool> Sender::connected() {
   Duration retry = kRetryMin;
@@ -183,7 +195,8 @@ io::Task<bool> Sender::connected() {
         begins_anew = true;
         continue;
       }
-      const bool passes = code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
+      const bool distrusted = code == ErrorCode::kClosed;
+      const bool passes = distrusted || code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
       if (welcome->taken_over) {
         report_(Outcome::kTakenOver, welcome->error_message);
         co_return false;
@@ -193,12 +206,12 @@ io::Task<bool> Sender::connected() {
                 welcome->error_message);
         co_return false;
       }
-      last_error_ = welcome->error_message;
+      not_connected(fail(distrusted ? ErrorCode::kRefused : code, welcome->error_message));
     } else if (welcome.error().code == ErrorCode::kExpired) {
       report_(Outcome::kNeedsCopy, welcome.error().message);
       co_return false;
     } else {
-      last_error_ = welcome.error().message;
+      not_connected(welcome.error());
     }
     begins_anew = false;
     co_await environment_.scheduler.sleep_for(retry);

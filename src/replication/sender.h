@@ -37,6 +37,7 @@ class Sender {
   enum class Outcome {
     kLinkUp,          // the peer is there; nothing goes to it before let_stream() (run() goes on)
     kLinkDown,        // the peer went away (run() goes on)
+    kDistrusted,      // this side or the peer does not accept the other's certificate (run() goes on)
     kTakenOver,       // the peer takes writes, in an epoch of its own
     kSuspendedThere,  // the peer is suspended
     kDeletedThere,    // the peer has dissolved the pair
@@ -73,6 +74,8 @@ class Sender {
   bool copying() const { return copying_; }
   CopyProgress copy_progress() const { return progress_; }
   LogId peer_floor() const { return peer_floor_; }
+  // Whose certificate the peer has shown; empty until it has.
+  const std::string& peer_certificate() const { return record_.peer_certificate; }
   // As the peer told last; empty until it has.
   const std::vector<format::UnitOfVolume>& peer_units() const { return peer_units_; }
   // Where what follows acked() begins in the journal; none until a link was up.
@@ -110,6 +113,7 @@ class Sender {
   io::Task<Result<Place>> place_after(LogId received);
   void take_ack(const format::Ack& ack);
   void link_lost(const std::string& why);
+  void not_connected(const Error& error);
 
   io::Environment environment_;
   NodeName self_;

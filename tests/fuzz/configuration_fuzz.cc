@@ -38,12 +38,17 @@ void check_options(const DaemonOptions& options) {
   TM_ASSERT(options.cache_size_bytes >= node::kCacheSizeBytesMin);
   TM_ASSERT(options.disk_size_bytes >= 64 << 20 && options.disk_size_bytes % 4096 == 0);
   TM_ASSERT(options.spin_max_us >= 0);
+  TM_ASSERT(options.has_tls() == !options.tls_key.empty() &&
+            options.has_tls() == !options.tls_authorities.empty());
   for (const auto* addresses : {&options.nbd, &options.control, &options.replication}) {
     TM_ASSERT(!addresses->empty());
     for (const std::string& address : *addresses) {
       const auto parsed = io::Address::parse(address);
       TM_ASSERT(parsed.ok());
-      TM_ASSERT(addresses == &options.nbd || parsed->is_local());
+      const bool anywhere =
+          addresses == &options.nbd ||
+          (addresses == &options.replication && (options.has_tls() || options.replication_plaintext));
+      TM_ASSERT(anywhere || parsed->is_local());
     }
   }
 }

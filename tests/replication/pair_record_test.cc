@@ -21,6 +21,7 @@ PairRecord sample() {
   record.needs_copy = true;
   record.epoch_left = Epoch{2};
   record.alone = true;
+  record.peer_certificate = "CN=osaka,O=Example";
   return record;
 }
 
@@ -40,22 +41,51 @@ TEST(PairRecord, ComesBackAsItWas) {
   EXPECT_EQ(decoded->needs_copy, record.needs_copy);
   EXPECT_EQ(decoded->epoch_left, record.epoch_left);
   EXPECT_EQ(decoded->alone, record.alone);
+  EXPECT_EQ(decoded->peer_certificate, record.peer_certificate);
+}
+
+// What version 3 added, at the end of a record.
+std::size_t certificate_bytes() {
+  return 4 + sample().peer_certificate.size();
 }
 
 TEST(PairRecord, OfVersion1LeftTheEpochOfItsFork) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - 5);
+  bytes.resize(bytes.size() - certificate_bytes() - 5);
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->epoch_left, Epoch{3});
   EXPECT_FALSE(decoded->alone);
 }
 
+TEST(PairRecord, OfVersion2KnowsNoCertificate) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{2};
+  bytes.resize(bytes.size() - certificate_bytes());
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_TRUE(decoded->alone);
+  EXPECT_EQ(decoded->peer_certificate, "");
+  EXPECT_TRUE(decoded->check_peer("CN=anybody").ok());
+}
+
+TEST(PairRecord, KnowsItsPeerByTheCertificate) {
+  const PairRecord record = sample();
+  EXPECT_TRUE(record.check_peer("CN=osaka,O=Example").ok());
+  for (const char* other : {"", "CN=osaka", "CN=mallory,O=Example"}) {
+    const auto checked = record.check_peer(other);
+    ASSERT_FALSE(checked.ok()) << other;
+    EXPECT_EQ(checked.error().code, ErrorCode::kRefused);
+    EXPECT_NE(checked.error().message.find("CN=osaka,O=Example"), std::string::npos);
+  }
+}
+
 TEST(PairRecord, TheLongestFitsTheLocalRecord) {
   PairRecord record = sample();
   record.peer_address.assign(10'000, 'a');
   record.reason.assign(10'000, 'r');
+  record.peer_certificate.assign(512, 'c');
   const auto bytes = record.encode();
   EXPECT_LE(bytes.size(), group::kPairRecordBytesMax);
   EXPECT_TRUE(PairRecord::decode(bytes).ok());
