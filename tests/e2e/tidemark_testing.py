@@ -89,6 +89,8 @@ class Node:
         self.log_path = folder + ".log"
         self.out_path = folder + ".out"
         self.process = None
+        self.prefix = ()  # a program that runs the daemon in its own place
+        self.options = ()  # of every start
 
     # ---- Life
 
@@ -97,7 +99,8 @@ class Node:
         os.makedirs(self.folder, exist_ok=True)
         with open(self.out_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [f"{PROGRAMS}/tidemarkd", "--data", self.folder, "--name", self.name, *arguments],
+                [*self.prefix, f"{PROGRAMS}/tidemarkd", "--data", self.folder, "--name", self.name, *self.options,
+                 *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True,
                 preexec_fn=die_with_parent)
         if not wait:
