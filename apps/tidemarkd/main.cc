@@ -15,6 +15,7 @@
 #include "control/http_server.h"
 #include "node/node.h"
 #include "options.h"
+#include "os/audit_log.h"
 #include "os/data_folder.h"
 #include "os/environment.h"
 #include "os/file_disk.h"
@@ -210,8 +211,14 @@ io::Task<Result<void>> serve(Machine* machine) {
   std::filesystem::create_directories(index_folder, made);
 
   os::Reactor& reactor = machine->reactor;
+  os::AuditLog audit_log(folder.file("audit.log"));
   control::ApiServerOptions api_options;
   api_options.addresses = options.control;
+  // What was done is done: that it could not be noted is told beside it.
+  api_options.audit = [&audit_log](const std::string& line) {
+    const Result<void> added = audit_log.append(line);
+    if (!added.ok()) log_line("audit-failed", log_field("reason", added.error().message) + " " + line);
+  };
   control::PostToReactor post = [&reactor](std::function<void()> work) {
     reactor.post_from_thread(std::move(work));
   };

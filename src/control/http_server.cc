@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <httplib.h>
+#include <netdb.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +16,7 @@
 #include <deque>
 #include <thread>
 
+#include "base/log_field.h"
 #include "base/names.h"
 #include "control/address.h"
 #include "control/metrics.h"
@@ -76,13 +79,102 @@ class BoundedThreadPool final : public httplib::TaskQueue {
   std::vector<std::thread> threads_;
 };
 
+// Who is at the other end, as fields of a line: the user and process that made the connection to a unix
+// socket, which the kernel vouches for, or an address.
+std::string client_fields(int socket) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (::getpeername(socket, generic, &length) != 0) return log_field("client", "unknown");
+  if (address.ss_family == AF_UNIX) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return log_field("client", "unix");
+    return log_field("client", "unix") + " " + log_field("uid", peer.uid) + " " +
+           log_field("pid", static_cast<std::uint64_t>(peer.pid));
+  }
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, NI_MAXSERV> port{};
+  if (::getnameinfo(generic, length, host.data(), host.size(), port.data(), port.size(),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return log_field("client", "unknown");
+  }
+  const std::string text(host.data());
+  const bool is_v6 = text.find(':') != std::string::npos;
+  return log_field("client", (is_v6 ? "[" + text + "]" : text) + ":" + port.data());
+}
+
+// A connection as the library reads it, with `client_fields` for the address of the client.
+class Connection final : public httplib::Stream {
+ public:
+  explicit Connection(socket_t socket) : socket_(socket) {}
+  bool is_readable() const override { return ready(POLLIN, kReadTimeoutSeconds); }
+  bool is_writable() const override { return ready(POLLOUT, kWriteTimeoutSeconds); }
+  // The library asks for single bytes.
+  ssize_t read(char* out, std::size_t size) override {
+    if (begin_ == end_) {
+      if (!is_readable()) return -1;
+      const ssize_t got = ::recv(socket_, buffer_.data(), buffer_.size(), 0);
+      if (got <= 0) return got;
+      begin_ = 0;
+      end_ = static_cast<std::size_t>(got);
+    }
+    const std::size_t count = std::min(size, end_ - begin_);
+    std::memcpy(out, buffer_.data() + begin_, count);
+    begin_ += count;
+    return static_cast<ssize_t>(count);
+  }
+  ssize_t write(const char* data, std::size_t size) override {
+    return is_writable() ? ::send(socket_, data, size, MSG_NOSIGNAL) : -1;
+  }
+  void get_remote_ip_and_port(std::string& address, int& port) const override {
+    address = client_fields(socket_);
+    port = 0;
+  }
+  void get_local_ip_and_port(std::string& address, int& port) const override {
+    address.clear();
+    port = 0;
+  }
+  socket_t socket() const override { return socket_; }
+  bool has_more() const { return begin_ != end_ || ready(POLLIN, kKeepAliveSeconds); }
+
+ private:
+  bool ready(short event, time_t seconds) const {
+    pollfd poll{socket_, event, 0};
+    int found = 0;
+    do {
+      found = ::poll(&poll, 1, static_cast<int>(seconds * 1000));
+    } while (found < 0 && errno == EINTR);
+    return found > 0;
+  }
+  const socket_t socket_;
+  std::array<char, 4096> buffer_{};
+  std::size_t begin_ = 0;  // [begin_, end_) was received and not read
+  std::size_t end_ = 0;
+};
+
 // The library listens with room for five clients; on a unix socket the sixth would be turned away at once.
+// And it does not say who a client on a unix socket is.
 class LibraryServer final : public httplib::Server {
  public:
   void raise_backlog() { ::listen(svr_sock_, kBacklog); }
 
  private:
   static constexpr int kBacklog = 128;
+  // Until it is told to stop: it counts as running until its threads have ended.
+  bool is_open() const { return svr_sock_.load() != INVALID_SOCKET; }
+  bool process_and_close_socket(socket_t socket) override {
+    Connection connection(socket);
+    bool served = false;
+    for (std::size_t left = kKeepAliveRequestsMax; left > 0 && is_open() && connection.has_more(); --left) {
+      bool closed = false;
+      served = process_request(connection, left == 1, closed, nullptr);
+      if (!served || closed) break;
+    }
+    ::shutdown(socket, SHUT_RDWR);
+    ::close(socket);
+    return served;
+  }
 };
 
 class StatusCall final : public Call {
@@ -112,27 +204,43 @@ void answer_error(httplib::Response& response, const Error& error) {
   answer(response, http_status(error.code), error_json(error));
 }
 
-// What is not worth reading further. Runs before the body is read.
-bool refuse_early(const httplib::Request& request, httplib::Response& response) {
+bool only_reads(const httplib::Request& request) {
+  return request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS";
+}
+
+// One line for what was asked to change; nothing for a question.
+void note_act(const Audit& audit, const httplib::Request& request, std::string_view operation,
+              const Error* error) {
+  if (!audit || only_reads(request)) return;
+  std::string line = request.remote_addr + " " + log_field("operation", operation) + " " +
+                     log_field("request", request.method + " " + request.target);
+  if (!request.body.empty()) line += " " + log_field("body", request.body);
+  line += " " + log_field("outcome", error == nullptr ? "done" : error_code_name(error->code));
+  if (error != nullptr) line += " " + log_field("reason", error->message);
+  audit(line);
+}
+
+// What is not worth reading further, told in JSON. Runs before the body is read.
+std::optional<Error> refuse_early(const httplib::Request& request, httplib::Response& response) {
   const bool has_body_method =
       request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
+  const auto refuse = [&response](int status, const std::string& why) {
+    Error error = fail(ErrorCode::kInvalid, why);
+    answer(response, status, error_json(error));
+    return error;
+  };
   if (request.has_header("Content-Encoding")) {
-    answer(response, 415,
-           error_json(fail(ErrorCode::kInvalid, "a compressed body is not understood; send plain JSON")));
-    return true;
+    return refuse(415, "a compressed body is not understood; send plain JSON");
   }
   // Without a length the HTTP library would read without a limit.
   if (request.has_header("Transfer-Encoding") || (has_body_method && !request.has_header("Content-Length"))) {
-    answer(response, 411, error_json(fail(ErrorCode::kInvalid, "the body needs the header Content-Length")));
-    return true;
+    return refuse(411, "the body needs the header Content-Length");
   }
   // A web page of another origin can post forms and plain text to loopback, but not JSON.
   if (has_body_method && !request.get_header_value("Content-Type").starts_with("application/json")) {
-    answer(response, 415,
-           error_json(fail(ErrorCode::kInvalid, "a body needs the header Content-Type: application/json")));
-    return true;
+    return refuse(415, "a body needs the header Content-Type: application/json");
   }
-  return false;
+  return std::nullopt;
 }
 
 // Moves the query into `parts`, `timeout_seconds` into `time_limit`.
@@ -173,20 +281,27 @@ Result<OperationAnswer> run_operation(Dispatcher& dispatcher, const httplib::Req
   return result;
 }
 
-void serve_operation(Dispatcher& dispatcher, const httplib::Request& request, httplib::Response& response) {
+void serve_operation(Dispatcher& dispatcher, const Audit& audit, const httplib::Request& request,
+                     httplib::Response& response) {
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   RouteMatch match = match_route(method, request.path);
   if (match.route == nullptr && !match.allowed_methods.empty()) {
     response.set_header("Allow", match.allowed_methods);
-    answer(response, 405, error_json(fail(ErrorCode::kInvalid, "this path takes " + match.allowed_methods)));
+    const Error error = fail(ErrorCode::kInvalid, "this path takes " + match.allowed_methods);
+    answer(response, 405, error_json(error));
+    note_act(audit, request, "", &error);
     return;
   }
   if (match.route == nullptr) {
-    answer_error(response, fail(ErrorCode::kNotFound, "there is no '" + printable(request.path) +
-                                                          "' in this API; see docs/openapi.yaml"));
+    const Error error = fail(ErrorCode::kNotFound, "there is no '" + printable(request.path) +
+                                                       "' in this API; see docs/openapi.yaml");
+    answer_error(response, error);
+    note_act(audit, request, "", &error);
     return;
   }
+  const std::string_view operation = match.route->info.operation;
   Result<OperationAnswer> result = run_operation(dispatcher, request, std::move(match));
+  note_act(audit, request, operation, result.ok() ? nullptr : &result.error());
   if (!result.ok()) {
     answer_error(response, result.error());
   } else if (result->octets) {
@@ -219,14 +334,15 @@ void serve_health(Dispatcher& dispatcher, httplib::Response& response) {
   }
 }
 
-void serve(Dispatcher& dispatcher, const httplib::Request& request, httplib::Response& response) {
+void serve(Dispatcher& dispatcher, const Audit& audit, const httplib::Request& request,
+           httplib::Response& response) {
   const bool reads = request.method == "GET" || request.method == "HEAD";
   if (reads && request.path == "/metrics") {
     serve_metrics(dispatcher, response);
   } else if (reads && request.path == "/healthz") {
     serve_health(dispatcher, response);
   } else {
-    serve_operation(dispatcher, request, response);
+    serve_operation(dispatcher, audit, request, response);
   }
 }
 
@@ -288,24 +404,25 @@ bool is_loopback(const std::string& host) {
 class ApiServer::Listener {
  public:
   Listener(std::shared_ptr<Dispatcher> dispatcher, const ApiServerOptions& options)
-      : dispatcher_(std::move(dispatcher)) {
+      : dispatcher_(std::move(dispatcher)), audit_(options.audit) {
     server_.new_task_queue = [threads = options.threads_per_address,
                               waiting = options.connections_waiting_max] {
       return new BoundedThreadPool(threads, waiting);  // the library owns it
     };
     server_.set_payload_max_length(kRequestBodyBytesMax);
-    server_.set_read_timeout(kReadTimeoutSeconds);
-    server_.set_write_timeout(kWriteTimeoutSeconds);
+    // For what it tells clients; Connection and LibraryServer keep to them.
     server_.set_keep_alive_timeout(kKeepAliveSeconds);
     server_.set_keep_alive_max_count(kKeepAliveRequestsMax);
-    server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-      return refuse_early(request, response) ? httplib::Server::HandlerResponse::Handled
-                                             : httplib::Server::HandlerResponse::Unhandled;
+    server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+      const std::optional<Error> refused = refuse_early(request, response);
+      if (!refused.has_value()) return httplib::Server::HandlerResponse::Unhandled;
+      note_act(audit_, request, "", &*refused);
+      return httplib::Server::HandlerResponse::Handled;
     });
     server_.set_error_handler(httplib::Server::Handler(fill_in_error));
     const httplib::Server::Handler handler = [this](const httplib::Request& request,
                                                     httplib::Response& response) {
-      serve(*dispatcher_, request, response);
+      serve(*dispatcher_, audit_, request, response);
     };
     const std::string everything = "/.*";
     server_.Get(everything, handler);
@@ -377,6 +494,7 @@ class ApiServer::Listener {
   }
 
   const std::shared_ptr<Dispatcher> dispatcher_;
+  const Audit audit_;
   LibraryServer server_;
   std::thread thread_;
   std::atomic<bool> ended_ = false;

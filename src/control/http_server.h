@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,11 +11,16 @@
 
 namespace tidemark::control {
 
+// Takes one line for each request that changes something, or would have: who, what, and how it ended.
+// Called on the clients' threads, several at once.
+using Audit = std::function<void(const std::string& line)>;
+
 struct ApiServerOptions {
   std::vector<std::string> addresses;   // "unix:PATH", "tcp:HOST:PORT" with a loopback HOST; port 0: any
   std::size_t threads_per_address = 8;  // requests of one address that are answered at once
   std::size_t connections_waiting_max =
-      64;  // accepted, waiting for a thread; more wait in the kernel's backlog
+      64;         // accepted, waiting for a thread; more wait in the kernel's backlog
+  Audit audit{};  // may be empty
 };
 
 // How long a request is waited for unless it says `timeout_seconds` itself, and the most that it may say.

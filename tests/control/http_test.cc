@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <mutex>
 
 #include "control/http_client.h"
 #include "control/http_server.h"
@@ -112,6 +113,37 @@ TEST_F(HttpTest, ErrorsArriveWithCodeMessageAndStatus) {
   const std::string raw = get_raw("/v1/groups/app");
   EXPECT_TRUE(raw.starts_with("HTTP/1.1 404")) << raw;
   EXPECT_NE(raw.find("{\"version\":1,\"error\":{\"code\":\"not-found\","), std::string::npos) << raw;
+}
+
+TEST_F(HttpTest, WhatChangesSomethingIsNotedWithItsClientAndItsOutcome) {
+  node_.refuse<GroupDeleteRequest>(ErrorCode::kRefused, "it has a pair");
+  ApiServerOptions options;
+  options.addresses = {"unix:" + path()};
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  options.audit = [&](const std::string& line) {
+    const std::lock_guard lock(mutex);
+    lines.push_back(line);
+  };
+  Result<std::unique_ptr<ApiServer>> server = ApiServer::start(node_, executor_.poster(), options);
+  ASSERT_TRUE(server.ok()) << server.error().message;
+  server_ = std::move(server).value();
+  const std::string who =
+      "client=unix uid=" + std::to_string(::getuid()) + " pid=" + std::to_string(::getpid()) + " ";
+  (void)send_raw("DELETE", "/v1/groups/app", "");
+  (void)get_raw("/v1/groups");
+  (void)send_raw("POST", "/v1/groups", "{\"group\": 5}");
+  (void)send_raw("POST", "/v1/groups", "{}", "text/plain");
+  const std::lock_guard lock(mutex);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0], who +
+                          "operation=group_delete request=\"DELETE /v1/groups/app\" outcome=refused "
+                          "reason=\"it has a pair\"");
+  EXPECT_TRUE(lines[1].starts_with(who + "operation=group_create request=\"POST /v1/groups\" "
+                                         "body=\"{\\\"group\\\": 5}\" outcome=invalid"))
+      << lines[1];
+  EXPECT_TRUE(lines[2].starts_with(who + "operation=\"\" request=\"POST /v1/groups\" outcome=invalid"))
+      << lines[2];
 }
 
 struct BadInput {
