@@ -93,6 +93,51 @@ void add_serve(CLI::App& family, Cli& cli) {
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
 }
 
+void show_rehearsal(const control::RehearsalInfo& info) {
+  std::printf("%s at log:%s (%s), since %s\n", printable(info.group).c_str(),
+              info.point.log_id.to_string().c_str(), format_time(info.point.timer).c_str(),
+              format_time(info.since).c_str());
+  Table table({"EXPORT", ">SIZE", ">WRITTEN", ">CLIENTS"});
+  for (const control::RehearsedVolume& volume : info.volumes) {
+    table.row({volume.export_name, format_size(volume.size_bytes), format_size(volume.scratch_bytes),
+               std::to_string(volume.clients)});
+  }
+  table.print();
+}
+
+void add_rehearse(CLI::App& family, Cli& cli) {
+  struct Options {
+    std::string group;
+    std::optional<std::string> at;
+    bool ends = false;
+    bool force = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      family, "rehearse", "Try something out on all volumes of a group at one point",
+      "With --at makes every volume of the group, as it was at the point, an export to write to: "
+      "GROUP/VOLUME+rehearsal. What is written lies in an overlay that its clients share and that stays "
+      "while they come and go; the group itself goes on, and so does its pair, so that on a secondary a "
+      "takeover can be rehearsed while it receives. It ends with --end, and with the node; what was written "
+      "goes. Its point can be given up like that of any view when the journal is full. Without either option "
+      "the rehearsal is shown.",
+      "tidemark group rehearse app --at before-upgrade");
+  add_group(command, options->group);
+  add_text(command, "--at", options->at, "Begin one, at this point").shown_as("POINT");
+  add_flag(command, "--end", options->ends, "End it, and what was written in it");
+  add_flag(command, "--force", options->force, "With --end: disconnect who has it open");
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    if (options->ends && options->at) return cli.usage_error("--at and --end contradict each other");
+    if (options->force && !options->ends) return cli.usage_error("--force goes with --end");
+    if (options->ends) {
+      return cli.ask(control::RehearsalEndRequest{options->group, options->force}, show_done("ended"));
+    }
+    if (options->at)
+      return cli.ask(control::RehearsalBeginRequest{options->group, *options->at}, show_rehearsal);
+    return cli.ask(control::RehearsalShowRequest{options->group}, show_rehearsal);
+  });
+}
+
 void add_delete(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::GroupDeleteRequest>();
   CLI::App* command =
@@ -117,6 +162,7 @@ void add_group_commands(CLI::App& app, Cli& cli) {
   add_set(*family, cli);
   add_open(*family, cli);
   add_serve(*family, cli);
+  add_rehearse(*family, cli);
   add_delete(*family, cli);
 }
 

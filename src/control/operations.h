@@ -27,6 +27,9 @@ class NodeOperations {
   virtual io::Task<Result<GroupInfo>> group_set(GroupSetRequest request) = 0;
   virtual io::Task<Result<GroupInfo>> group_open(GroupOpenRequest request) = 0;
   virtual io::Task<Result<GroupInfo>> group_serve(GroupServeRequest request) = 0;
+  virtual io::Task<Result<RehearsalInfo>> rehearsal_begin(RehearsalBeginRequest request) = 0;
+  virtual io::Task<Result<RehearsalInfo>> rehearsal_show(RehearsalShowRequest request) = 0;
+  virtual io::Task<Result<Done>> rehearsal_end(RehearsalEndRequest request) = 0;
   virtual io::Task<Result<Done>> group_delete(GroupDeleteRequest request) = 0;
 
   virtual io::Task<Result<VolumeInfo>> volume_create(VolumeCreateRequest request) = 0;

@@ -26,6 +26,12 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "Open the exports that a forced restore closed")                                                         \
   X(group_serve, GroupServeRequest, GroupInfo, "POST", "/v1/groups/{group}/serve",                           \
     "Let a waiting primary accept writes")                                                                   \
+  X(rehearsal_begin, RehearsalBeginRequest, RehearsalInfo, "POST", "/v1/groups/{group}/rehearsal",           \
+    "Make all volumes of a group writable at one point, beside the group")                                   \
+  X(rehearsal_show, RehearsalShowRequest, RehearsalInfo, "GET", "/v1/groups/{group}/rehearsal",              \
+    "The rehearsal of a group")                                                                              \
+  X(rehearsal_end, RehearsalEndRequest, Done, "DELETE", "/v1/groups/{group}/rehearsal",                      \
+    "End a rehearsal and what was written in it")                                                            \
   X(group_delete, GroupDeleteRequest, Done, "DELETE", "/v1/groups/{group}",                                  \
     "Delete a group with its journal")                                                                       \
   X(volume_create, VolumeCreateRequest, VolumeInfo, "POST", "/v1/groups/{group}/volumes", "Create a volume") \

@@ -314,6 +314,33 @@ struct GroupServeRequest {
   std::string group;
   bool alone = false;
 };
+// Makes all volumes of a group writable at one point, under an overlay that stays while clients come and go,
+// until it is ended or the node stops. The group goes on, and so does its pair.
+struct RehearsalBeginRequest {
+  std::string group;
+  std::string point = "head";
+};
+struct RehearsalShowRequest {
+  std::string group;
+};
+// What was written in it goes. Refused while clients have it open, unless forced.
+struct RehearsalEndRequest {
+  std::string group;
+  bool force = false;
+};
+struct RehearsedVolume {
+  std::string volume;
+  std::string export_name;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t scratch_bytes = 0;  // on the disk, for what was written in it
+  std::uint32_t clients = 0;
+};
+struct RehearsalInfo {
+  std::string group;
+  PointInfo point;
+  WallTime since;
+  std::vector<RehearsedVolume> volumes;
+};
 // Refused while the group has volumes, unless forced.
 struct GroupDeleteRequest {
   std::string group;

@@ -380,6 +380,30 @@ TM_FIELDS(GroupServeRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("alone", r.alone);
 }
+TM_FIELDS(RehearsalBeginRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("point", r.point, kPointRule);
+}
+TM_FIELDS(RehearsalShowRequest) {
+  v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(RehearsalEndRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("force", r.force);
+}
+TM_FIELDS(RehearsedVolume) {
+  v.field("volume", r.volume);
+  v.field("export_name", r.export_name);
+  v.field("size_bytes", r.size_bytes);
+  v.field("scratch_bytes", r.scratch_bytes);
+  v.field("clients", r.clients);
+}
+TM_FIELDS(RehearsalInfo) {
+  v.field("group", r.group);
+  v.field("point", r.point);
+  v.field("since", r.since);
+  v.field("volumes", r.volumes);
+}
 TM_FIELDS(GroupDeleteRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("force", r.force);

@@ -26,6 +26,8 @@ class View {
   const VolumeShape& shape() const { return shape_; }
   const ResolvedPoint& point() const { return point_; }
   bool writable() const { return scratch_ != nullptr; }
+  // What the scratch unit takes on the disk.
+  std::uint64_t scratch_bytes() const { return scratch_ == nullptr ? 0 : scratch_->base->allocated_bytes(); }
 
   // Gives the view its scratch unit. kNoSpace when the pool cannot.
   io::Task<Result<void>> make_writable();

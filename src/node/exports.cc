@@ -23,12 +23,13 @@ class ExportRegistration {
 
 namespace {
 
-// "GROUP/VOLUME", "GROUP/VOLUME@POINT" or "GROUP/VOLUME@POINT+rw".
+// "GROUP/VOLUME", "GROUP/VOLUME@POINT", "GROUP/VOLUME@POINT+rw" or "GROUP/VOLUME+rehearsal".
 struct ExportName {
   std::string group;
   std::string volume;
   std::string point;  // empty: live
   bool writable_view = false;
+  bool rehearsal = false;
 };
 
 Result<ExportName> parse_export_name(const std::string& text) {
@@ -36,7 +37,8 @@ Result<ExportName> parse_export_name(const std::string& text) {
   if (slash == std::string::npos) {
     return fail(ErrorCode::kNotFound,
                 "there is no export '" + printable(text, 140) +
-                    "'; exports are GROUP/VOLUME, GROUP/VOLUME@POINT or GROUP/VOLUME@POINT+rw");
+                    "'; exports are GROUP/VOLUME, GROUP/VOLUME@POINT, GROUP/VOLUME@POINT+rw or "
+                    "GROUP/VOLUME+rehearsal");
   }
   ExportName name;
   name.group = text.substr(0, slash);
@@ -50,6 +52,9 @@ Result<ExportName> parse_export_name(const std::string& text) {
       name.writable_view = true;
     }
     if (name.point.empty()) return fail(ErrorCode::kInvalid, "the export name has no point after '@'");
+  } else if (name.volume.ends_with(kRehearsalSuffix)) {
+    name.volume.resize(name.volume.size() - std::string_view(kRehearsalSuffix).size());
+    name.rehearsal = true;
   }
   TM_TRY(validate_name("group name", name.group));
   TM_TRY(validate_name("volume name", name.volume));
@@ -211,6 +216,14 @@ nbd::ExportInfo view_info(const group::View& view, const std::string& name, bool
           .multi_conn = !writable};
 }
 
+// Its clients share one overlay.
+nbd::ExportInfo rehearsal_export_info(const group::View& view, const std::string& name) {
+  nbd::ExportInfo info = view_info(view, name, true);
+  info.description = "rehearsal, " + info.description;
+  info.multi_conn = true;
+  return info;
+}
+
 }  // namespace
 
 // Told when writes begin to be refused for want of space, when they are taken again, and when a group has
@@ -237,12 +250,20 @@ io::Task<Result<std::vector<std::string>>> Node::list() {
   for (const auto& [name, group] : groups_) {
     for (const group::VolumeShape& shape : group->volumes()) out.push_back(name + "/" + shape.name);
   }
+  for (const auto& [name, rehearsal] : rehearsals_) {
+    if (!rehearsal->begun) continue;
+    for (const auto& [volume, view] : rehearsal->views) out.push_back(name + "/" + volume + kRehearsalSuffix);
+  }
   co_return out;
 }
 
 io::Task<Result<nbd::ExportInfo>> Node::describe(std::string text) {
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
+  if (name.rehearsal) {
+    TM_CO_TRY_ASSIGN(const std::shared_ptr<group::View> view, rehearsed(name.group, name.volume));
+    co_return rehearsal_export_info(*view, text);
+  }
   if (name.point.empty()) {
     TM_CO_TRY(check_live(*group));
     TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
@@ -257,6 +278,14 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  if (name.rehearsal) {
+    TM_CO_TRY_ASSIGN(std::shared_ptr<group::View> view, rehearsed(name.group, name.volume));
+    nbd::ExportInfo info = rehearsal_export_info(*view, text);
+    std::function<void(std::shared_ptr<group::View>)> keep = [group](std::shared_ptr<group::View>) {};
+    std::unique_ptr<nbd::BlockTarget> target = std::make_unique<ViewTarget>(
+        *this, name.group, std::move(view), std::move(info), client, std::move(keep));
+    co_return target;
+  }
   if (name.point.empty()) {
     TM_CO_TRY(check_live(*group));
     if (group->local().exports_closed) {

@@ -47,6 +47,7 @@ Node::~Node() {
   nbd_server_ = nullptr;
   pairs_ = nullptr;
   journal_exports_.clear();
+  rehearsals_.clear();
   groups_.clear();
 }
 
@@ -102,6 +103,7 @@ io::Task<Result<void>> Node::stop() {
   stop_wanted_.wake_all();
   co_await nbd_server_->stop();
   co_await pairs_->stop();
+  while (!rehearsals_.empty()) end_rehearsal(rehearsals_.begin()->first);
   co_await tasks_.join();
   journal_exports_.clear();
   if (catalog_ != nullptr) {
@@ -272,6 +274,7 @@ GroupHandle Node::unregister_group(const std::string& name) {
   out_of_space_.erase(name);
   stopped_.erase(name);
   std::erase_if(journal_exports_, [&](const auto& entry) { return entry.second->group == group; });
+  end_rehearsal(name);
   return group;
 }
 
@@ -295,7 +298,7 @@ io::Task<Result<void>> Node::destroy_group(GroupHandle group) {
 io::Task<void> Node::disconnect_exports(std::string name) {
   const std::string prefix = name + "/";
   std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
-    return export_name.starts_with(prefix) && export_name.find('@') == std::string::npos;
+    return export_name.starts_with(prefix) && !is_view(export_name);
   };
   co_await nbd_server_->disconnect(std::move(matches));
 }

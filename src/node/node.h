@@ -62,6 +62,13 @@ struct OpenExport {
   bool view = false;
 };
 
+// Of the export names of a rehearsal: GROUP/VOLUME+rehearsal.
+inline constexpr const char* kRehearsalSuffix = "+rehearsal";
+// Of a past point: GROUP/VOLUME@POINT, or a rehearsal's.
+inline bool is_view(const std::string& export_name) {
+  return export_name.find('@') != std::string::npos || export_name.ends_with(kRehearsalSuffix);
+}
+
 // One tidemarkd, built from a disk, an environment and a configuration: the pool, the groups with their
 // journals and pairs, the exports, and every operation of the control API. Nothing here knows whether the
 // disk and the network are real.
@@ -110,6 +117,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::GroupInfo>> group_set(control::GroupSetRequest request) override;
   io::Task<Result<control::GroupInfo>> group_open(control::GroupOpenRequest request) override;
   io::Task<Result<control::GroupInfo>> group_serve(control::GroupServeRequest request) override;
+  io::Task<Result<control::RehearsalInfo>> rehearsal_begin(control::RehearsalBeginRequest request) override;
+  io::Task<Result<control::RehearsalInfo>> rehearsal_show(control::RehearsalShowRequest request) override;
+  io::Task<Result<control::Done>> rehearsal_end(control::RehearsalEndRequest request) override;
   io::Task<Result<control::Done>> group_delete(control::GroupDeleteRequest request) override;
   io::Task<Result<control::VolumeInfo>> volume_create(control::VolumeCreateRequest request) override;
   io::Task<Result<control::VolumeListReply>> volume_list(control::VolumeListRequest request) override;
@@ -171,6 +181,13 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
     MonotonicTime asked_for{};
     bool page_under_way = false;
   };
+  struct Rehearsal {
+    GroupHandle group{};
+    group::ResolvedPoint point{};
+    WallTime since{};
+    std::map<std::string, std::shared_ptr<group::View>> views{};  // by volume, writable
+    bool begun = false;                                           // all of them are there
+  };
   using ExportHandle = std::list<OpenExport>::iterator;
   friend class ExportRegistration;
   friend class LiveTarget;
@@ -191,6 +208,11 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<void> end_idle_journal_exports();
   Result<void> check_journal_exports() const;
   io::Task<void> log_verification(std::string name);
+  io::Task<Result<void>> open_rehearsal(std::shared_ptr<Rehearsal> rehearsal, std::string point);
+  io::Task<void> close_rehearsal(std::shared_ptr<Rehearsal> rehearsal);
+  void end_rehearsal(const std::string& group);
+  control::RehearsalInfo rehearsal_info(const std::string& group, const Rehearsal& rehearsal) const;
+  Result<std::shared_ptr<group::View>> rehearsed(const std::string& group, const std::string& volume) const;
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
   Result<void> check_disposable(const group::Group& group) const;
@@ -236,6 +258,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::list<OpenExport> open_exports_;
   std::map<std::string, std::shared_ptr<JournalExport>> journal_exports_;  // by id
   bool journal_exports_watched_ = false;
+  std::map<std::string, std::shared_ptr<Rehearsal>> rehearsals_;  // by group
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;

@@ -40,7 +40,7 @@ control::NodeStatus Node::node_info() const {
 control::SessionsReply Node::sessions_info() const {
   control::SessionsReply reply;
   for (const nbd::SessionStatus& session : nbd_server_->sessions()) {
-    const bool view = session.export_name.find('@') != std::string::npos;
+    const bool view = is_view(session.export_name);
     reply.sessions.push_back({.kind = control::SessionKind::kNbd,
                               .client = session.client,
                               .export_name = printable(session.export_name, 256),
