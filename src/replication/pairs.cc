@@ -124,10 +124,18 @@ std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord
                                   std::move(mark_asked));
 }
 
+void Pairs::set_addresses(std::vector<std::string> addresses) {
+  self_.addresses = std::move(addresses);
+  if (std::exchange(has_addresses_, true)) return;
+  for (auto& [name, entry] : entries_) {
+    if (entry->sender != nullptr) entry->sender_task.spawn(entry->sender->run());
+  }
+}
+
 void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
   TM_ASSERT(entry->sender == nullptr);
   entry->sender = std::move(sender);
-  entry->sender_task.spawn(entry->sender->run());
+  if (has_addresses_) entry->sender_task.spawn(entry->sender->run());
 }
 
 io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessage> message) {

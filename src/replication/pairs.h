@@ -90,8 +90,9 @@ class Pairs {
  public:
   Pairs(io::Environment environment, NodeName self, PairHost& host);
   ~Pairs();
-  // Where peers reach this node; they are told, so that roles can be swapped.
-  void set_addresses(std::vector<std::string> addresses) { self_.addresses = std::move(addresses); }
+  // Where peers reach this node; they are told, so that roles can be swapped. Until this is known, the pairs
+  // that were taken up connect to nobody.
+  void set_addresses(std::vector<std::string> addresses);
 
   // Accepts secondaries' side connections until the listener closes.
   io::Task<void> serve(std::unique_ptr<io::Listener> listener);
@@ -215,6 +216,7 @@ class Pairs {
   std::uint64_t senders_made_ = 0;
   std::uint64_t receivers_made_ = 0;
   std::uint64_t marks_asked_ = 0;
+  bool has_addresses_ = false;
   bool stopping_ = false;
   io::TaskScope tasks_;
   io::TaskScope mark_tasks_;  // marks that peers asked for

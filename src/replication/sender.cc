@@ -34,10 +34,10 @@ std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
   return units;
 }
 
-Sender::Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
+Sender::Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
                std::uint64_t number, Report report, MarkAsked mark_asked)
     : environment_(environment),
-      self_(std::move(self)),
+      self_(self),
       group_(group),
       record_(std::move(record)),
       number_(number),

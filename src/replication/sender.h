@@ -51,7 +51,8 @@ class Sender {
   using MarkAsked = std::function<void(format::MarkRequest)>;
 
   // `number` tells this sender's reports from those of one before it.
-  Sender(io::Environment environment, NodeName self, group::Group& group, PairRecord record,
+  // `self` outlives it.
+  Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
          std::uint64_t number, Report report, MarkAsked mark_asked);
   std::uint64_t number() const { return number_; }
 
@@ -116,7 +117,7 @@ class Sender {
   void not_connected(const Error& error);
 
   io::Environment environment_;
-  NodeName self_;
+  const NodeName& self_;
   group::Group& group_;
   PairRecord record_;
   std::uint64_t number_;

@@ -45,6 +45,7 @@ constexpr UsualWeight kUsual[] = {
     {Step::kResync, 30, When::kPairAlways},
     {Step::kGoAlone, 20, When::kPairSometimes},
     {Step::kLoseSecondary, 3, When::kPairSometimes},
+    {Step::kVerify, 4, When::kPairSometimes},
 };
 static_assert(std::size(kUsual) == kStepCount);
 

@@ -37,12 +37,13 @@ enum class Step : std::uint8_t {
   kResync,
   kGoAlone,  // the suspended secondary is restored and takes writes
   kLoseSecondary,
+  kVerify,  // compares the two nodes in the background
 };
 inline constexpr std::array kStepNames = {
-    "requests",   "restore",  "read-point", "entry-data",    "view",      "change-mark", "name-point",
-    "release",    "settings", "destage",    "wait",          "crash",     "restart",     "disk-error",
-    "disk-hangs", "clock",    "link-reset", "link-cut",      "link-heal", "link-bit",    "replay",
-    "suspend",    "resync",   "go-alone",   "lose-secondary"};
+    "requests",   "restore",  "read-point", "entry-data",     "view",      "change-mark", "name-point",
+    "release",    "settings", "destage",    "wait",           "crash",     "restart",     "disk-error",
+    "disk-hangs", "clock",    "link-reset", "link-cut",       "link-heal", "link-bit",    "replay",
+    "suspend",    "resync",   "go-alone",   "lose-secondary", "verify"};
 inline constexpr std::size_t kStepCount = kStepNames.size();
 
 // What a seed decides before anything happens. Each run has some of the faults and not others, and sizes down

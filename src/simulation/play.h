@@ -14,6 +14,9 @@ namespace tidemark::simulation {
 
 using control::PairState;
 
+// For the pair to be whole again once the faults are over, and for what runs beside it to end.
+inline constexpr Duration kCatchUpMax = Duration::seconds(120);
+
 // One run: its stage, its model, and what is done on it. play_requests.cc has what hosts ask,
 // play_commands.cc what an operator does, play_faults.cc what goes wrong, simulation.cc the order of it all.
 class Play {
@@ -55,6 +58,9 @@ class Play {
   bool replay_first_session();
   void send_to_secondary(std::vector<std::byte> bytes);
   void resync();
+  void verify();
+  void look_at_comparison(Machine& machine);
+  void verify_at_the_end();
   void turn_bit_perhaps();
   void destage_beside(Machine& machine);
   void go_alone();

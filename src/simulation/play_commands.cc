@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "control/types_fields.h"
+
 namespace tidemark::simulation {
 
 std::string Play::draw_mark(const Machine&) {
@@ -103,6 +105,71 @@ void Play::destage() {
   const bool short_of_space = draw(3) == 0;
   tell(*at, short_of_space ? "destages for space" : "destages",
        holding(at->hold_group(), at->group()->destage_now(short_of_space)));
+}
+
+// Beside all that goes on, and whatever becomes of the nodes.
+void Play::verify() {
+  Machine* at = running();
+  if (at == nullptr) return;
+  look_at_comparison(*at);
+  if (stage_.failed() || !at->is_on()) return;
+  control::PairVerifyRequest request;
+  request.group = kGroup;
+  if (draw(2) == 0) request.rate_bytes = (1 + draw(64)) * kBlockSizeBytes;
+  if (at == &a() && draw(3) == 0) {
+    request.repair = draw(2) == 0 ? control::RepairFrom::kPrimary : control::RepairFrom::kSecondary;
+  }
+  stage_.say(at->name() + " begins to verify the pair");
+  (void)stage_.ask(*at, at->node()->pair_verify(request));
+}
+
+// What both can read is the same, as long as no disk has been damaged.
+void Play::look_at_comparison(Machine& machine) {
+  if (machine.group() == nullptr) return;
+  control::PairVerifyStatusRequest request;
+  request.group = kGroup;
+  const auto found = stage_.ask(machine, machine.node()->pair_verify_status(request));
+  if (!found.has_value() || !found->ok()) return;
+  for (const control::DifferenceInfo& difference : (*found)->differences) {
+    if (!difference.readable_here || !difference.readable_there) continue;
+    stage_.broken(Rule::kPairAgrees, machine.name() + " finds a difference in " + difference.volume + " at " +
+                                         std::to_string(difference.offset_bytes) + " between log:" +
+                                         (*found)->first_point.value_or(LogId()).to_string() +
+                                         " and log:" + (*found)->last_point.value_or(LogId()).to_string());
+  }
+}
+
+void Play::verify_at_the_end() {
+  for (Machine* at : {&a(), &b()}) {
+    control::PairVerifyStopRequest stop;
+    stop.group = kGroup;
+    (void)stage_.ask(*at, at->node()->pair_verify_stop(stop));
+    control::PairVerifyStatusRequest request;
+    request.group = kGroup;
+    control::PairComparison last;
+    const auto has_ended = [&] {
+      const auto asked = stage_.ask(*at, at->node()->pair_verify_status(request));
+      if (asked.has_value() && asked->ok()) last = **asked;
+      return last.state != control::CompareState::kRunning;
+    };
+    if (!stage_.wait_for(has_ended, kCatchUpMax)) {
+      return stage_.broken(Rule::kEndsInTime, at->name() + ": a comparison does not stop");
+    }
+    control::PairVerifyRequest begin;
+    begin.group = kGroup;
+    const auto begun = stage_.ask(*at, at->node()->pair_verify(begin));
+    last.state = control::CompareState::kRunning;
+    if (!begun.has_value() || !begun->ok() || !stage_.wait_for(has_ended, kCatchUpMax)) {
+      return stage_.broken(Rule::kEndsInTime, at->name() + ": the whole pair cannot be compared: " +
+                                                  (begun.has_value() && !begun->ok() ? begun->error().message
+                                                                                     : "it does not end"));
+    }
+    if (last.state != control::CompareState::kSame) {
+      return stage_.broken(Rule::kPairAgrees, at->name() + ": the comparison at the end is " +
+                                                  std::string(control::word(last.state)) + ", " +
+                                                  last.reason);
+    }
+  }
 }
 
 void Play::resync() {

@@ -6,12 +6,6 @@
 #include "simulation/play.h"
 
 namespace tidemark::simulation {
-namespace {
-
-// How long the pair may take to be equal once nothing is broken any more.
-constexpr Duration kCatchUpMax = Duration::seconds(120);
-
-}  // namespace
 
 Machine* Play::writer() {
   const bool b_alone = stage_.options.pair && b().group() != nullptr && state(b()) == PairState::kSsws;
@@ -141,6 +135,8 @@ void Play::step(Step step) {
       return go_alone();
     case Step::kLoseSecondary:
       return lose_secondary();
+    case Step::kVerify:
+      return verify();
   }
 }
 
@@ -216,7 +212,7 @@ void Play::settle() {
                                (now.link_up ? ", link up; " : ", link down; ") + now.state_reason + "; " +
                                status(b()).state_reason);
     }
-    if (!suspended()) return;
+    if (!suspended()) return verify_at_the_end();
     control::PairResyncRequest request;
     request.group = kGroup;
     request.give_up_window = tries > 0;
@@ -229,6 +225,7 @@ void Play::settle() {
     stage_.broken(Rule::kPairAgrees, "the pair does not get whole: " + status(a()).state_reason + "; " +
                                          status(b()).state_reason);
   }
+  verify_at_the_end();
 }
 
 // A crash came before the primary knew of its pair, or the secondary's disk was lost while the link was cut.
