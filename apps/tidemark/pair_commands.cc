@@ -17,7 +17,8 @@ void add_create(CLI::App& family, Cli& cli) {
       family, "create", "Pair a group with a peer",
       "Makes this node the primary of the group and the peer its secondary, and begins the initial copy "
       "while hosts go on writing. A peer on another machine needs TLS on both nodes (tidemarkd --tls-cert); "
-      "the pair is then bound to the name in the peer's certificate, which `pair status` shows. A copy within "
+      "the pair is then bound to the name in the peer's certificate, which `pair status` shows. A copy "
+      "within "
       "one node has a name of its own: --peer self --peer-group app-copy.",
       "tidemark pair create app --peer tcp:osaka.example.org:7083");
   add_group(command, request->group);
@@ -199,9 +200,10 @@ void add_verify(CLI::App& family, Cli& cli) {
         TM_TRY_ASSIGN(info, wait_for_comparison(cli, info));
       }
     }
+    // Of one that was begun here, `never` says that the node has been started anew since.
     const bool ended_well = info.state == control::CompareState::kSame ||
                             info.state == control::CompareState::kRunning ||
-                            info.state == control::CompareState::kNever;
+                            (info.state == control::CompareState::kNever && options->status);
     const bool all_repaired =
         info.state == control::CompareState::kDiffering && info.repaired_bytes == info.differing_bytes;
     if (!ended_well && !all_repaired) cli.exit_code = kExitFailed;

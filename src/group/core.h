@@ -82,7 +82,8 @@ struct Core {
   Epoch live_epoch{};
   std::shared_ptr<const index::Path> live_path;
   std::map<VolumeId, std::unique_ptr<Volume>> volumes;
-  std::multiset<std::uint64_t> point_pins;  // raw log ids: of commands under way
+  std::multiset<std::uint64_t> point_pins;     // raw log ids: of commands under way
+  std::multiset<std::uint64_t> yielding_pins;  // raw log ids: of work that goes on at another point as well
   std::multiset<std::uint64_t> view_pins;  // raw log ids; the floor passes them when nothing else gives space
   std::optional<Error> failure;
   std::optional<std::string> alarm;                // the latest thing an operator should know
@@ -186,6 +187,8 @@ class [[nodiscard]] PointPin {
  public:
   PointPin() = default;
   PointPin(Core* core, LogId point) : PointPin(core, point, core->point_pins) {}
+  // It holds the floor as long as the journal is not short of space.
+  static PointPin that_yields(Core* core, LogId point) { return {core, point, core->yielding_pins}; }
   // Of a view: it holds the floor until space can be had from nothing else.
   static PointPin of_view(Core* core, LogId point) { return {core, point, core->view_pins}; }
   PointPin(PointPin&& other) noexcept

@@ -103,6 +103,16 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
   co_return co_await write_whole(volume, blocks, whole);
 }
 
+void DataPath::append_zero(Volume& volume, BlockRange blocks, format::EntryKind kind) {
+  journal::NewEntry entry;
+  entry.kind = kind;
+  entry.volume = volume.id;
+  entry.blocks = blocks;
+  const journal::Appended appended = core_.journal->append(std::move(entry));
+  core_.index->insert_zero(volume.id, blocks, appended.id, appended.place);
+  core_.state.epochs().extend(appended.id, appended.timer);
+}
+
 io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind) {
   for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += format::kEntryRangeBlocksMax) {
     const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryRangeBlocksMax)};
@@ -110,13 +120,7 @@ io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, f
       TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
       TM_CO_TRY(core_.check_accepting());
     } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
-    journal::NewEntry entry;
-    entry.kind = kind;
-    entry.volume = volume->id;
-    entry.blocks = part;
-    const journal::Appended appended = core_.journal->append(std::move(entry));
-    core_.index->insert_zero(volume->id, part, appended.id, appended.place);
-    core_.state.epochs().extend(appended.id, appended.timer);
+    append_zero(*volume, part, kind);
   }
   ++volume->counters.write_hits;
   co_return Result<void>{};
@@ -152,33 +156,55 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
 }
 
 io::Task<Result<void>> DataPath::write_again(VolumeId id, BlockRange blocks, Buffer data, LogId since) {
-  TM_CO_TRY(core_.check_accepting());
   Volume* const volume = core_.find_volume(id);
   if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
   // Whoever writes there meanwhile waits, and comes after it in the order.
   const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
   for (std::uint64_t at = blocks.begin; at < blocks.end;) {
     const BlockRange rest{at, blocks.end};
-    const std::shared_ptr<const index::Path> path = core_.live_path;
-    TM_CO_TRY_ASSIGN(const std::vector<index::Piece> found, co_await pieces(id, rest, path, 4096));
+    std::vector<index::Piece> found;
+    {
+      const Core::ReadGuard reading(&core_);
+      TM_CO_TRY_ASSIGN(found, co_await pieces(id, rest, core_.live_path, 4096));
+    }
     for (const index::Piece& piece : found) {
       at = piece.blocks.end;
       const bool is_newer =
           piece.kind != index::Piece::Kind::kBase && !core_.state.epochs().is_ancestor(piece.id, since);
       if (is_newer) continue;
-      const std::uint64_t bytes = piece.blocks.count() * kBlockSizeBytes;
-      Buffer part;
-      if (data.empty()) {
-        part = Buffer::allocate(bytes);
-        TM_CO_TRY(co_await read(id, path, piece.blocks.begin * kBlockSizeBytes, part, false));
-      } else {
-        part = data.slice((piece.blocks.begin - blocks.begin) * kBlockSizeBytes, bytes);
-      }
-      if (all_zero(part)) {
-        TM_CO_TRY(co_await zero_whole(volume, piece.blocks, format::EntryKind::kDiscard));
-      } else {
-        TM_CO_TRY(co_await write_whole(volume, piece.blocks, part));
-      }
+      Buffer part = data.empty() ? Buffer()
+                                 : data.slice((piece.blocks.begin - blocks.begin) * kBlockSizeBytes,
+                                              piece.blocks.count() * kBlockSizeBytes);
+      TM_CO_TRY(co_await write_again_whole(volume, piece.blocks, std::move(part), since));
+    }
+  }
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> DataPath::write_again_whole(Volume* volume, BlockRange blocks, Buffer data,
+                                                   LogId since) {
+  if (data.empty()) {
+    data = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+    TM_CO_TRY(co_await read(volume->id, core_.live_path, blocks.begin * kBlockSizeBytes, data, false));
+  }
+  const bool is_zero = all_zero(data);
+  const std::uint32_t step = core_.journal->entry_blocks_max();
+  for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += step) {
+    const BlockRange part{begin, std::min(blocks.end, begin + step)};
+    const auto count = is_zero ? 0 : static_cast<std::uint32_t>(part.count());
+    if (!is_zero && !volume->base->is_reserved(part)) TM_CO_TRY(co_await volume->base->reserve(part));
+    // From here to the append nothing is awaited. What the base has taken in since would no longer be told
+    // from what was there at `since`; the floor has passed that by then.
+    TM_CO_TRY(core_.check_accepting());
+    TM_CO_TRY(core_.check_readable(since));
+    if (!core_.journal->has_room(count, 0, journal::Purpose::kData)) {
+      co_return fail(ErrorCode::kBusy, "the journal has no room at once");
+    }
+    if (is_zero) {
+      append_zero(*volume, part, format::EntryKind::kDiscard);
+    } else {
+      append_write(*volume, part,
+                   data.slice((begin - blocks.begin) * kBlockSizeBytes, part.count() * kBlockSizeBytes));
     }
   }
   co_return Result<void>{};

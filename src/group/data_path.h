@@ -34,7 +34,9 @@ class DataPath {
   io::Task<Result<void>> zero(VolumeId volume, std::uint64_t offset, std::uint64_t length, bool discard,
                               bool fua);
   // Appends blocks of the live volume once more, but for those that were written after `since`, an ancestor
-  // of the head: with these bytes, or with `data` empty as they are. The caller keeps the head on its branch.
+  // of the head: with these bytes, or with `data` empty as they are. The caller keeps the head on its branch
+  // and the volume in it. Waits for no space: kBusy when the journal has none at once; asked again it goes
+  // on.
   io::Task<Result<void>> write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since);
   // Everything acknowledged before the call survives any crash.
   io::Task<Result<void>> flush();
@@ -57,6 +59,9 @@ class DataPath {
   io::Task<Result<void>> write_whole(Volume* volume, BlockRange blocks, Buffer data);
   // The caller owns the blocks.
   io::Task<Result<void>> zero_whole(Volume* volume, BlockRange blocks, format::EntryKind kind);
+  void append_zero(Volume& volume, BlockRange blocks, format::EntryKind kind);
+  // The caller owns the blocks, of which nothing was written after `since`.
+  io::Task<Result<void>> write_again_whole(Volume* volume, BlockRange blocks, Buffer data, LogId since);
   io::Task<Result<void>> write_partial(Volume* volume, std::uint64_t offset, Buffer data);
   io::Task<Result<void>> read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,
                                      BlockRange blocks, Buffer out, bool* hit);

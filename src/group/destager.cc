@@ -88,6 +88,12 @@ std::vector<Destager::Pin> Destager::pins() const {
     const LogId at = LogId::from_raw(raw);
     out.push_back({"command", "a command works on log:" + at.to_string(), epochs.common_ancestor(at, head)});
   }
+  for (const std::uint64_t raw : core_.yielding_pins) {
+    const LogId at = LogId::from_raw(raw);
+    if (!epochs.is_ancestor(core_.local.floor, at)) continue;  // given up
+    out.push_back(
+        {"comparison", "the nodes are compared at log:" + at.to_string(), epochs.common_ancestor(at, head)});
+  }
   for (const std::uint64_t raw : core_.view_pins) {
     const LogId at = LogId::from_raw(raw);
     if (!epochs.is_ancestor(core_.local.floor, at)) continue;  // given up
@@ -115,6 +121,7 @@ LogId Destager::limit_by_pins(Need need) const {
   for (const Pin& pin : pins()) {
     const std::string_view kind = pin.kind;
     if (kind == "branch" || (kind == "view" && need == Need::kViews)) continue;
+    if (kind == "comparison" && need != Need::kNone) continue;
     limit = older(pin.at, limit);
   }
   for (const index::EpochTree::Branch& branch : epochs.branches(head)) {

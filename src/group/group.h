@@ -161,8 +161,8 @@ class Group {
   LogId takeover_point() const;
   // The floor does not pass `point` while it lives; the caller has checked that it is readable.
   PointPin pin(LogId point) { return {&core_, point}; }
-  // The same, but space that can be had from nothing else is had from it: ask check_readable() again.
-  PointPin pin_until_needed(LogId point) { return PointPin::of_view(&core_, point); }
+  // The same, but it yields when the journal is short of space: ask check_readable() again.
+  PointPin pin_that_yields(LogId point) { return PointPin::that_yields(&core_, point); }
   // Where the group follows a primary, only a branch that this node alone has can be released.
   io::Task<Result<void>> release_branch(Epoch epoch);
   io::Task<Result<void>> set_exports_closed(bool closed);
@@ -193,7 +193,8 @@ class Group {
   const VerifyProgress& verification() const { return verifier_.progress(); }
 
   // ---- For the pair ----
-  // See DataPath::write_again(). kRefused when the head is no longer on a branch that `since` lies on.
+  // See DataPath::write_again(); at most 1 MiB. kRefused when the head is no longer on a branch that `since`
+  // lies on, kExpired when `since` is no longer readable, kNotFound when the volume was deleted.
   io::Task<Result<void>> write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since);
   // What came of a comparison with the peer, now.
   io::Task<Result<void>> note_comparison(LogId point, std::uint64_t differing_bytes,

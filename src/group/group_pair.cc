@@ -177,14 +177,27 @@ io::Task<Result<void>> Group::open_window(LogId point) {
 }
 
 io::Task<Result<void>> Group::write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since) {
-  if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
-  // No restore comes between.
-  auto guard = co_await core_.command_mutex.lock();
-  if (!core_.state.epochs().is_ancestor(since, core_.head())) {
-    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' was restored to before log:" +
-                                            since.to_string() + " meanwhile");
+  const auto count =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(blocks.count(), core_.journal->entry_blocks_max()));
+  while (true) {
+    if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
+    // Space is waited for before the lock: a restore must not wait behind this.
+    TM_CO_TRY(co_await core_.make_room(count, 0, journal::Purpose::kData));
+    // Neither a restore nor a deletion of the volume comes between.
+    auto guard = co_await core_.command_mutex.lock();
+    if (held_back().has_value()) co_return *held_back();
+    if (!core_.state.epochs().is_ancestor(since, core_.head())) {
+      co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' was restored to before log:" +
+                                              since.to_string() + " meanwhile");
+    }
+    const std::vector<VolumeShape> shapes = volumes();
+    const bool exists = std::any_of(shapes.begin(), shapes.end(), [&](const VolumeShape& shape) {
+      return shape.id == volume && blocks.end * kBlockSizeBytes <= shape.size_bytes;
+    });
+    if (!exists) co_return fail(ErrorCode::kNotFound, "the volume was deleted or made smaller");
+    auto written = co_await data_.write_again(volume, blocks, data, since);
+    if (written.ok() || written.error().code != ErrorCode::kBusy) co_return written;
   }
-  co_return co_await data_.write_again(volume, blocks, std::move(data), since);
 }
 
 io::Task<Result<void>> Group::note_comparison(LogId point, std::uint64_t differing_bytes,

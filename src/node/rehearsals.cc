@@ -40,7 +40,7 @@ void Node::end_rehearsal(const std::string& group) {
 io::Task<Result<void>> Node::open_rehearsal(std::shared_ptr<Rehearsal> rehearsal, std::string point) {
   group::Group& group = *rehearsal->group;
   TM_CO_TRY_ASSIGN(rehearsal->point, co_await group.points().resolve(point, false));
-  const group::PointPin pin = group.pin_until_needed(rehearsal->point.at);
+  const group::PointPin pin = group.pin(rehearsal->point.at);
   const std::string at = "log:" + rehearsal->point.at.to_string();
   const std::vector<group::VolumeShape> volumes = group.state().shape_at(rehearsal->point.at);
   if (volumes.empty()) {

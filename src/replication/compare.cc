@@ -8,8 +8,6 @@
 namespace tidemark::replication {
 namespace {
 
-// Of a volume in one question: bounded, so that an answer comes in time.
-constexpr std::uint64_t kStepBlocks = (1ull << 30) / kBlockSizeBytes;
 constexpr int kExpiriesMax = 100;  // of points at which not a single part could be compared
 constexpr Duration kPaceStep = Duration::milliseconds(100);
 
@@ -129,11 +127,9 @@ io::Task<Result<void>> Comparison::work() {
   const std::vector<group::VolumeShape> volumes = volumes_;
   for (const group::VolumeShape& shape : volumes) progress_.bytes_total += shape.size_bytes;
   for (const group::VolumeShape& shape : volumes) {
-    auto compared = co_await compare_volume(shape.id);
+    TM_CO_TRY_ASSIGN(const bool is_there, co_await compare_volume(shape.id));
     // One that was deleted since is nobody's any more.
-    const bool is_gone = !compared.ok() && compared.error().code == ErrorCode::kNotFound;
-    if (!compared.ok() && !is_gone) co_return compared;
-    if (is_gone) {
+    if (!is_there) {
       progress_.reason += (progress_.reason.empty() ? "" : "; ") + std::string("volume '") + shape.name +
                           "' was deleted meanwhile";
     }
@@ -145,15 +141,18 @@ io::Task<Result<void>> Comparison::work() {
 io::Task<Result<void>> Comparison::meet() {
   TM_CO_TRY(check_going_on());
   point_ = common_();
+  if (point_.is_none()) {
+    co_return fail(ErrorCode::kRefused, "the two nodes have gone their own ways since it began");
+  }
   TM_CO_TRY(group_->check_readable(point_));
-  pin_ = group_->pin_until_needed(point_);
+  pin_ = group_->pin_that_yields(point_);
   TM_CO_TRY_ASSIGN(const format::Answer there,
                    co_await query_.resolve("log:" + point_.to_string(), false, true));
   // The first point of an epoch is the one that it continues.
   if (there.at != point_) {
     point_ = there.at;
     TM_CO_TRY(group_->check_readable(point_));
-    pin_ = group_->pin_until_needed(point_);
+    pin_ = group_->pin_that_yields(point_);
   }
   volumes_ = group_->state().shape_at(point_);
   if (!same_volumes(volumes_, there.volumes)) {
@@ -165,7 +164,8 @@ io::Task<Result<void>> Comparison::meet() {
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> Comparison::compare_volume(VolumeId volume) {
+// False when the point was lost and the volume is not there at the next one.
+io::Task<Result<bool>> Comparison::compare_volume(VolumeId volume) {
   const std::uint64_t before = progress_.bytes_done;
   std::uint64_t at = 0;
   std::uint64_t expired_at = 0;
@@ -174,22 +174,22 @@ io::Task<Result<void>> Comparison::compare_volume(VolumeId volume) {
     // As it is at the point, which may be another one now.
     const auto shape = std::find_if(volumes_.begin(), volumes_.end(),
                                     [&](const group::VolumeShape& known) { return known.id == volume; });
-    if (shape == volumes_.end()) co_return fail(ErrorCode::kNotFound, "the volume is gone");
-    if (at * kBlockSizeBytes >= shape->size_bytes) co_return Result<void>{};
+    if (shape == volumes_.end()) co_return false;
+    if (at * kBlockSizeBytes >= shape->size_bytes) co_return true;
     const group::VolumeShape now = *shape;
     const Result<void> compared = co_await compare_step(&now, &at);
     progress_.bytes_done = before + at * kBlockSizeBytes;
     if (compared.ok()) continue;
     expiries = expired_at == at ? expiries + 1 : 1;
     expired_at = at;
-    if (compared.error().code != ErrorCode::kExpired || expiries > kExpiriesMax) co_return compared;
+    if (compared.error().code != ErrorCode::kExpired || expiries > kExpiriesMax) co_return compared.error();
     TM_CO_TRY(co_await meet());
   }
 }
 
 // From `*at` on, as far as both nodes tell at once what they have allocated; `*at` goes along.
 io::Task<Result<void>> Comparison::compare_step(const group::VolumeShape* shape, std::uint64_t* at) {
-  const BlockRange asked{*at, std::min(shape->size_bytes / kBlockSizeBytes, *at + kStepBlocks)};
+  const BlockRange asked{*at, std::min(shape->size_bytes / kBlockSizeBytes, *at + kQueryStepBlocks)};
   TM_CO_TRY_ASSIGN(const std::vector<BlockRange> there, co_await query_.allocated(shape->id, point_, asked));
   TM_CO_TRY_ASSIGN(const std::vector<BlockRange> here,
                    co_await allocated_at(*group_, shape->id, point_, asked));
@@ -257,7 +257,9 @@ io::Task<Result<bool>> Comparison::repair(const Difference* difference) {
     if (from == RepairFrom::kSecondary) {
       TM_CO_TRY_ASSIGN(data, co_await query_.blocks(difference->volume, point_, part));
     }
-    TM_CO_TRY(co_await group_->write_again(difference->volume, part, std::move(data), point_));
+    auto written = co_await group_->write_again(difference->volume, part, std::move(data), point_);
+    if (!written.ok() && written.error().code == ErrorCode::kNotFound) co_return false;
+    TM_CO_TRY(written);
     progress_.repaired_bytes += part.count() * kBlockSizeBytes;
   }
   co_return true;
@@ -325,12 +327,12 @@ io::Task<Result<void>> Pairs::compare(std::string name, CompareOptions options) 
   if (group == nullptr || stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   std::function<LogId()> common = [this, name] {
     Entry* known = find(name);
-    if (known == nullptr) return LogId();
+    if (known == nullptr || known->record.state == PairState::kSsws) return LogId();
     return known->record.side == Side::kPrimary ? known->peer_has() : known->held();
   };
   entry->comparison = std::make_shared<Comparison>(environment_, std::move(group), std::move(link),
                                                    entry->record.peer_name, options, std::move(common));
-  tasks_.spawn(run_comparison(name, entry->comparison));
+  comparisons_.spawn(run_comparison(name, entry->comparison));
   co_return Result<void>{};
 }
 

@@ -1,5 +1,7 @@
 #include "replication/pairs.h"
 
+#include <algorithm>
+
 #include "base/log_field.h"
 
 #include "replication/pairs_entry.h"
@@ -24,7 +26,8 @@ Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
       self_(std::move(self)),
       host_(host),
       tasks_(environment.scheduler),
-      mark_tasks_(environment.scheduler) {
+      mark_tasks_(environment.scheduler),
+      comparisons_(environment.scheduler) {
   self_.instance = environment_.random.next();
   tasks_.spawn(watch_space());
   tasks_.spawn(watch_lag());
@@ -32,6 +35,7 @@ Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
 
 Pairs::~Pairs() {
   mark_tasks_.cancel_all();
+  comparisons_.cancel_all();
   tasks_.cancel_all();
 }
 
@@ -321,6 +325,7 @@ io::Task<void> Pairs::stop() {
     if (Entry* entry = find(name)) co_await end_receiver(entry);
   }
   mark_tasks_.cancel_all();
+  co_await comparisons_.join();
   // Those left wait for a timer or for a stranger's first message.
   tasks_.cancel_all();
 }
@@ -339,10 +344,16 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   group::Group* group = host_.find_group(name);
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
   if (address == kSelf) {
-    if (self_.addresses.empty()) {
-      co_return fail(ErrorCode::kRefused, "this node has no replication service to pair a group within it");
+    // Over a unix socket nobody else can say that it is this node.
+    const auto local = std::find_if(self_.addresses.begin(), self_.addresses.end(),
+                                    [](const std::string& known) { return known.starts_with("unix:"); });
+    if (local == self_.addresses.end()) {
+      co_return fail(
+          ErrorCode::kRefused,
+          "a pair within one node goes over a unix socket, and the replication service of this node "
+          "listens on none");
     }
-    address = self_.addresses.front();
+    address = *local;
   }
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
   if (Entry* entry = find(name)) {

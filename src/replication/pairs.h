@@ -178,7 +178,9 @@ class Pairs {
   io::Task<Result<Entry*>> welcome_back(format::Hello hello);
   io::Task<Result<Entry*>> welcome_follow(format::Hello hello, std::string peer_address);
   io::Task<void> receive_request(std::shared_ptr<Link> link, format::Hello hello, std::string peer_address);
-  io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address);
+  io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address,
+                                          std::string certificate);
+  Result<void> check_shown(const format::Hello& hello, const std::string& certificate) const;
   io::Task<void> turn_later(std::string group);
   io::Task<Result<void>> become_primary(Entry* entry);
   Result<void> check_not_refilling(const Entry& entry) const;
@@ -189,7 +191,7 @@ class Pairs {
   // A connection for one purpose, welcomed.
   io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
   Error no_such_pair(const std::string& group) const;
-  Result<format::Hello> from_itself(format::Hello hello) const;
+  Result<format::Hello> from_itself(format::Hello hello, const std::string& client) const;
   // The welcome or the refusal of a connection that carries requests.
   io::Task<Result<void>> answer_request(std::shared_ptr<Link> link, const format::Hello& hello,
                                         Result<void> accepted);
@@ -220,6 +222,7 @@ class Pairs {
   bool stopping_ = false;
   io::TaskScope tasks_;
   io::TaskScope mark_tasks_;  // marks that peers asked for
+  io::TaskScope comparisons_;
 };
 
 }  // namespace tidemark::replication

@@ -14,8 +14,16 @@ struct Pairs::Entry {
         sender_task(scheduler),
         gave_way(scheduler),
         receiver_moved(scheduler) {}
+  // Who works on the group for the pair lets go of it.
   ~Entry() {
     if (comparison != nullptr) comparison->stop("the pair ended");
+    for (const std::weak_ptr<Link>& asker : askers) {
+      if (const std::shared_ptr<Link> asking = asker.lock()) asking->close();
+    }
+  }
+  void note_asker(const std::shared_ptr<Link>& asking) {
+    std::erase_if(askers, [](const std::weak_ptr<Link>& asker) { return asker.expired(); });
+    askers.push_back(asking);
   }
   std::string name;
   group::Group* group;
@@ -34,7 +42,8 @@ struct Pairs::Entry {
     return turned ? record.fork : group->head();
   }
 
-  std::shared_ptr<Comparison> comparison;  // with the peer: the one that runs, or the last one
+  std::vector<std::weak_ptr<Link>> askers;  // connections with the peer's questions
+  std::shared_ptr<Comparison> comparison;   // with the peer: the one that runs, or the last one
 
   // Primary side.
   bool waiting = false;    // since the start, to hear the peer

@@ -73,6 +73,8 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
     case format::QueryKind::kDiffering: {
       TM_CO_TRY(group.check_readable(query.at));
       TM_CO_TRY(group.check_readable(query.from));
+      if (query.blocks.count() > kQueryStepBlocks)
+        co_return fail(ErrorCode::kInvalid, "too much is asked for at once");
       auto runs =
           co_await group.diff(query.volume, query.from, query.at, query.blocks, format::kQueryRunsMax);
       if (!runs.ok()) co_return std::move(runs).error();
@@ -90,7 +92,7 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
     }
     case format::QueryKind::kAllocated: {
       TM_CO_TRY(group.check_readable(query.at));
-      TM_CO_TRY(check_asked(group, query, UINT64_MAX));
+      TM_CO_TRY(check_asked(group, query, kQueryStepBlocks));
       TM_CO_TRY_ASSIGN(reply.answer.runs, co_await allocated_at(group, query.volume, query.at, query.blocks));
       co_return reply;
     }
@@ -118,22 +120,27 @@ Result<format::Answer> answer_of(const Message& message) {
 io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volume, LogId at,
                                               BlockRange blocks) {
   BlockChecksums out;
-  auto all = co_await read_checksums(group, volume, at, blocks);
-  if (all.ok()) {
-    out.checksums = std::move(*all);
-    co_return out;
-  }
-  if (!is_of_the_block(all.error())) co_return std::move(all).error();
-  // Which of them it is.
-  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
-    auto one = co_await read_checksums(group, volume, at, {block, block + 1});
-    if (!one.ok() && !is_of_the_block(one.error())) co_return std::move(one).error();
-    out.checksums.push_back(one.ok() ? one->front() : 0);
-    if (one.ok()) continue;
-    if (!out.unreadable.empty() && out.unreadable.back().end == block) {
+  out.checksums.resize(blocks.count());
+  // What cannot be read at once is halved until it is known which blocks it is.
+  std::vector<BlockRange> left{blocks};
+  while (!left.empty()) {
+    const BlockRange part = left.back();
+    left.pop_back();
+    auto read = co_await read_checksums(group, volume, at, part);
+    if (read.ok()) {
+      std::copy(read->begin(), read->end(),
+                out.checksums.begin() + static_cast<std::ptrdiff_t>(part.begin - blocks.begin));
+      continue;
+    }
+    if (!is_of_the_block(read.error())) co_return std::move(read).error();
+    if (part.count() > 1) {
+      const std::uint64_t middle = part.begin + part.count() / 2;
+      left.push_back({middle, part.end});
+      left.push_back({part.begin, middle});
+    } else if (!out.unreadable.empty() && out.unreadable.back().end == part.begin) {
       ++out.unreadable.back().end;
     } else {
-      out.unreadable.push_back({block, block + 1});
+      out.unreadable.push_back(part);
     }
   }
   co_return out;
@@ -250,23 +257,29 @@ io::Task<void> Pairs::serve_queries(std::shared_ptr<Link> link, format::Hello he
       group->identity() != hello.group) {
     accepted = no_such_pair(name);
   }
+  if (accepted.ok()) find(name)->note_asker(link);
   auto sent = co_await answer_request(link, hello, accepted);
   std::vector<group::PointPin> pins;
+  group::PointPin yields;
   while (sent.ok() && accepted.ok() && !stopping_) {
     auto message = co_await link->receive_within(kIdleTimeout, 1 << 16);
     if (!message.ok() || message->type != format::LinkMessage::kQuery) co_return;
     auto query = format::decode_query(message->body);
     if (!query.ok()) co_return;
+    // The pair may have been dissolved since.
+    const Entry* known = find(name);
+    if (known == nullptr || known->group != group.get() || known->record.peer_node != hello.node) co_return;
     const bool resolves = query->kind == format::QueryKind::kResolve;
     const bool gives_way = query->gives_way;
     auto found = co_await answer_query(*group, std::move(query).value());
     Reply reply;
     if (found.ok()) {
       reply = std::move(found).value();
+      if (resolves && gives_way) yields = group->pin_that_yields(reply.answer.at);
       // Who asks again needs the points before no longer, sooner or later.
-      if (resolves && pins.size() == kPinsMax) pins.erase(pins.begin());
-      if (resolves) {
-        pins.push_back(gives_way ? group->pin_until_needed(reply.answer.at) : group->pin(reply.answer.at));
+      if (resolves && !gives_way) {
+        if (pins.size() == kPinsMax) pins.erase(pins.begin());
+        pins.push_back(group->pin(reply.answer.at));
       }
     } else {
       reply.answer = failed(found.error());

@@ -9,6 +9,8 @@
 namespace tidemark::replication {
 
 inline constexpr std::uint64_t kQueryBlocksMax = (1u << 20) / kBlockSizeBytes;
+// Of a volume in one question about runs: bounded, so that an answer comes in time.
+inline constexpr std::uint64_t kQueryStepBlocks = (1ull << 30) / kBlockSizeBytes;
 
 // What a node's blocks are, without the blocks.
 struct BlockChecksums {

@@ -71,7 +71,7 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   } else if (first->type == format::LinkMessage::kHello) {
     hello = format::decode_hello(first->body);
   }
-  if (hello.ok() && hello->node == self_.identity) hello = from_itself(std::move(hello).value());
+  if (hello.ok() && hello->node == self_.identity) hello = from_itself(std::move(hello).value(), client);
   if (!hello.ok()) {
     if (!stopping_)
       host_.log("link-refused", "",
@@ -116,8 +116,23 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   co_await apply(link, *entry);
 }
 
+// The pair may have learnt whom to trust while this connection waited for its turn.
+Result<void> Pairs::check_shown(const format::Hello& hello, const std::string& certificate) const {
+  const Entry* known = find(hello.group_name);
+  if (known == nullptr || known->record.peer_node != hello.node) return {};
+  const Result<void> trusted = known->record.check_peer(certificate);
+  if (trusted.ok()) return {};
+  return fail(ErrorCode::kClosed, trusted.error().message);
+}
+
 // A pair within one node, whose copy is another group there.
-Result<format::Hello> Pairs::from_itself(format::Hello hello) const {
+Result<format::Hello> Pairs::from_itself(format::Hello hello, const std::string& client) const {
+  // Whom this node has ever greeted knows its number.
+  if (client.find(':') != std::string::npos) {
+    return fail(
+        ErrorCode::kInvalid,
+        "the identity of the two nodes is the same, and a pair within one node goes over a unix socket");
+  }
   if (hello.instance != self_.instance) {
     return fail(ErrorCode::kInvalid,
                 "the identity of the two nodes is the same: one is a copy of the other. "
@@ -170,6 +185,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   if (!makes && find(name) == nullptr) co_return no_such_pair(name);
   auto guard = co_await lock(name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  TM_CO_TRY(check_shown(hello, link->peer_identity()));
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {

@@ -11,8 +11,6 @@
 namespace tidemark::replication {
 namespace {
 
-// Of a volume in one question: bounded, so that an answer comes in time.
-constexpr std::uint64_t kStepBlocks = (1ull << 30) / kBlockSizeBytes;
 constexpr Duration kDrainTimeout = Duration::seconds(30);
 
 Result<void> same_volumes(const std::vector<group::VolumeShape>& here,
@@ -37,7 +35,7 @@ class DifferingBlocks {
   bool ended() const { return at_ == end_; }
   // May be empty before the end.
   io::Task<Result<std::vector<BlockRange>>> next() {
-    const std::uint64_t until = std::min(end_, at_ + kStepBlocks);
+    const std::uint64_t until = std::min(end_, at_ + kQueryStepBlocks);
     TM_CO_TRY_ASSIGN(std::vector<BlockRange> runs,
                      co_await refill_->query->differing(volume_, from_, refill_->point.at, {at_, until}));
     at_ = runs.size() == format::kQueryRunsMax ? runs.back().end : until;

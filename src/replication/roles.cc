@@ -230,15 +230,18 @@ io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
 // A connection that carries one request instead of a stream.
 io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello hello,
                                       std::string peer_address) {
-  const Result<void> accepted = co_await accept_hand_over(hello, std::move(peer_address));
+  const Result<void> accepted =
+      co_await accept_hand_over(hello, std::move(peer_address), link->peer_identity());
   (void)co_await answer_request(std::move(link), hello, accepted);
   if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name));
 }
 
-io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address) {
+io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address,
+                                               std::string certificate) {
   if (find(hello.group_name) == nullptr) co_return no_such_pair(hello.group_name);
   auto guard = co_await lock(hello.group_name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  TM_CO_TRY(check_shown(hello, certificate));
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node ||
       entry->record.side != Side::kSecondary) {
