@@ -81,10 +81,19 @@ void Play::bring_back(Machine& machine) {
 void Play::start(Machine& machine) {
   machine.power_on();
   auto started = stage_.ask(machine, machine.start_task());
-  // One failed read of a disk that fails may keep a node from starting; the next start has to succeed.
-  if (started.has_value() && (!started->ok() || machine.group() == nullptr) && machine.disk_may_fail) {
-    stage_.say(machine.name() +
-               " does not start: " + (started->ok() ? "no group" : started->error().message));
+  bool stops = false;
+  if (started.has_value() && machine.disk_may_fail && machine.group() != nullptr) {
+    const auto flushed = stage_.ask(machine, holding(machine.hold_group(), machine.group()->data().flush()));
+    stops = flushed.has_value() && !flushed->ok();
+  }
+  // One failed operation of a disk may keep a node from starting, or stop its group right after; the next
+  // start has to succeed.
+  if (started.has_value() && (!started->ok() || machine.group() == nullptr || stops) &&
+      machine.disk_may_fail) {
+    stage_.say(machine.name() + " does not start: " +
+               (!started->ok() ? started->error().message
+                : stops        ? "its group stops"
+                               : "no group"));
     machine.disk().forget_planned_faults();
     stage_.crash(machine, false);
     machine.power_on();

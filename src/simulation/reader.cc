@@ -118,8 +118,6 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
   const Error& error = image->error();
   stage_.say(machine.name() + " at " + name + ": " + error_code_name(error.code) + ", " + error.message);
   if (damage != Damage::kNone && (error.code == ErrorCode::kDamaged || error.code == ErrorCode::kIo)) return;
-  // What a start has found and could not make durable is not shown.
-  if (machine.disk_may_fail && error.code == ErrorCode::kIo) return;
   const bool by_mark = name.find(':') == std::string::npos;
   switch (error.code) {
     case ErrorCode::kExpired:

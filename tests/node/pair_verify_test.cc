@@ -278,26 +278,6 @@ TEST_F(PairVerify, ItEndsWithWhatItDependsOn) {
   }
 }
 
-TEST_F(PairVerify, NodesThatComeApartMeanwhileAreNotToldToBeTheSame) {
-  ASSERT_NO_FATAL_FAILURE(begin(9));
-  ASSERT_TRUE(ask(bench->b, std::nullopt, kBlockSizeBytes).ok());
-  bench->world.run_for(Duration::seconds(1));
-  ASSERT_TRUE(bench->suspend(bench->a).ok());
-  ASSERT_TRUE(bench->wait_for([&] { return bench->state(bench->b) == control::PairState::kPsus; }));
-  ASSERT_TRUE(bench->take_over(bench->b).ok());
-  // Until the point is given up; the secondary's newest entry is now one that the primary does not have.
-  for (std::uint32_t i = 0; i < 8000; ++i) {
-    const auto written = bench->write(bench->b, "data", i % kVolumeBlocks, i);
-    ASSERT_TRUE(written.ok()) << written.error().message;
-    if (i % 100 == 0) bench->world.run_for(Duration::milliseconds(20));
-  }
-  ASSERT_TRUE(bench->wait_for([&] { return now(bench->b).state != CompareState::kRunning; },
-                              Duration::seconds(1000)));
-  EXPECT_EQ(now(bench->b).state, CompareState::kFailed);
-  EXPECT_NE(now(bench->b).reason.find("their own ways"), std::string::npos) << now(bench->b).reason;
-  EXPECT_FALSE(bench->status(bench->b).compared.has_value());
-}
-
 TEST_F(PairVerify, ARepairIsAskedOfAPrimaryInPair) {
   ASSERT_NO_FATAL_FAILURE(begin(7));
   EXPECT_EQ(ask(bench->a, std::nullopt, 1).error().code, ErrorCode::kInvalid) << "too slow";
