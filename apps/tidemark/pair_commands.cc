@@ -11,6 +11,18 @@
 namespace tidemark::cli {
 namespace {
 
+// The mode that `create` and `set` take.
+template <typename Request>
+void add_mode(CLI::App* command, std::optional<control::PairMode>& mode, Request& request) {
+  add_word(command, "--mode", mode,
+           "async, or sync: FLUSH and FUA also wait until the secondary has what they cover");
+  add_word(command, "--on-peer-loss", request.on_peer_loss,
+           "Once a synchronous pair has lost its secondary, FLUSH and FUA go on without it (async), wait, or "
+           "fail");
+  add_duration(command, "--peer-loss-after", request.peer_loss_after,
+               "How long without link, or without progress, makes a secondary lost; 10s unless said");
+}
+
 void add_create(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairCreateRequest>();
   CLI::App* command = add_command(
@@ -27,7 +39,10 @@ void add_create(CLI::App& family, Cli& cli) {
       .required()
       .shown_as("ADDRESS");
   add_text(command, "--peer-group", request->peer_group, "The group's name there (the same)");
-  on_chosen(cli, command, [&cli, request]() -> Result<void> {
+  auto mode = std::make_shared<std::optional<control::PairMode>>();
+  add_mode(command, *mode, *request);
+  on_chosen(cli, command, [&cli, request, mode]() -> Result<void> {
+    request->mode = mode->value_or(control::PairMode::kAsync);
     const bool within = request->peer_address == "self";
     const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
     if (!within && !peer.ok()) return cli.usage_error(peer.error().message);
@@ -36,6 +51,24 @@ void add_create(CLI::App& family, Cli& cli) {
     }
     return cli.ask(*request, show_pair);
   });
+}
+
+void add_set(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::PairSetRequest>();
+  CLI::App* command = add_command(
+      family, "set", "Change the mode of a pair",
+      "On the primary: makes a pair synchronous or asynchronous, or says what a synchronous one does once "
+      "its "
+      "secondary is lost. In a synchronous pair a FLUSH or FUA is answered when what it covers is durable "
+      "here "
+      "and on the secondary; plain writes do not wait. It becomes synchronous when the secondary has caught "
+      "up. "
+      "A pair that went on without its secondary (--on-peer-loss async) is in sync again by itself once that "
+      "has caught up. Waiting FLUSHes go on when the mode becomes async.",
+      "tidemark pair set app --mode sync --on-peer-loss async --peer-loss-after 10s");
+  add_group(command, request->group);
+  add_mode(command, request->mode, *request);
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 
 template <typename Request>
@@ -232,10 +265,12 @@ void add_pair_commands(CLI::App& app, Cli& cli) {
   CLI::App* family =
       add_family(app, "pair", "Pairs: a group's copy on another node", "tidemark pair status app");
   add_create(*family, cli);
+  add_set(*family, cli);
   add_simple<control::PairStatusRequest>(
       *family, cli, "status", "Show the state of a pair",
-      "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the link, and "
-      "how far the secondary is behind in entries, bytes and seconds.",
+      "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the mode and whether it is in sync, "
+      "the "
+      "link, and how far the secondary is behind in entries, bytes and seconds.",
       "tidemark pair status app");
   add_simple<control::PairSuspendRequest>(
       *family, cli, "suspend", "Suspend a pair",

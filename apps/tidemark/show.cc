@@ -129,6 +129,27 @@ void show_volume(const control::VolumeInfo& volume) {
   facts.print();
 }
 
+namespace {
+
+// "sync, in sync since ..." or "sync, not in sync since ... (why)".
+std::string mode_text(const control::PairStatus& pair) {
+  std::string text(word(pair.mode));
+  if (!pair.in_sync) return text;
+  text += *pair.in_sync ? ", in sync" : ", not in sync";
+  if (pair.sync_since) text += " since " + format_time(*pair.sync_since);
+  return with_reason(text, pair.sync_reason);
+}
+
+std::string peer_loss_text(const control::PairStatus& pair) {
+  std::string text = *pair.on_peer_loss == control::OnPeerLoss::kAsync  ? "goes on as async"
+                     : *pair.on_peer_loss == control::OnPeerLoss::kWait ? "FLUSH and FUA wait"
+                                                                        : "FLUSH and FUA fail";
+  if (pair.peer_loss_after) text += " after " + format_duration(*pair.peer_loss_after);
+  return text;
+}
+
+}  // namespace
+
 std::string pair_line(const control::PairStatus& pair) {
   std::string line = std::string(word(pair.state)) + ", " + std::string(word(pair.role));
   // The secondary is called by its primary and knows no address of it.
@@ -136,6 +157,7 @@ std::string pair_line(const control::PairStatus& pair) {
           (pair.link_up ? "up" : "down");
   if (pair.state == control::PairState::kCopy && pair.copy_total_bytes != 0)
     line += ", copied " + percent(pair.copy_done_bytes, pair.copy_total_bytes);
+  if (pair.in_sync) line += *pair.in_sync ? ", in sync" : ", sync mode and not in sync";
   if (pair.lag_entries != 0) {
     line += ", " + std::to_string(pair.lag_entries) + " entries (" + format_size(pair.lag_bytes) + ", " +
             seconds_text(pair.lag_seconds) + ") behind";
@@ -155,7 +177,9 @@ void show_pair(const control::PairStatus& pair) {
   facts.add("role", std::string(word(pair.role)));
   facts.add("state", with_reason(word(pair.state), pair.state_reason));
   if (pair.state_since) facts.add("since", format_time(*pair.state_since));
-  facts.add("mode", std::string(word(pair.mode)));
+  facts.add("mode", mode_text(pair));
+  if (pair.on_peer_loss) facts.add("on peer loss", peer_loss_text(pair));
+  if (pair.flushes_waiting != 0) facts.add("flushes waiting", std::to_string(pair.flushes_waiting));
   facts.add_known("peer", pair.peer_address);
   facts.add_known("peer node", pair.peer_node);
   facts.add_known("peer certificate", pair.peer_certificate);
@@ -190,8 +214,13 @@ void show_takeover(const control::PairTakeoverReply& taken) {
               taken.primary_head->to_string() + " when it was last heard" +
                   (taken.primary_head->raw() > taken.point.log_id.raw() ? ", more than is here" : ""));
   }
+  const bool sync = taken.pair.mode == control::PairMode::kSync;
   if (taken.may_be_behind) {
-    facts.add("may be behind", taken.behind_since ? "since " + format_time(*taken.behind_since) : "yes");
+    const std::string what = sync ? ", also in what a FLUSH covered" : "";
+    facts.add("may be behind",
+              (taken.behind_since ? "since " + format_time(*taken.behind_since) : "yes") + what);
+  } else if (sync) {
+    facts.add("in sync", "nothing that the primary acknowledged to a FLUSH is missing");
   }
   facts.add("state", with_reason(word(taken.pair.state), taken.pair.state_reason));
   facts.print();

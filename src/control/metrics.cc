@@ -100,6 +100,12 @@ void add_pair(Exposition& out, const PairStatus& pair, const std::string& group)
   out.gauge("tidemark_pair_lag_bytes", "Bytes that the secondary has not received.", labels,
             static_cast<double>(pair.lag_bytes));
   out.gauge("tidemark_pair_lag_seconds", "Age of the oldest entry not received.", labels, pair.lag_seconds);
+  if (!pair.in_sync.has_value()) return;
+  out.gauge("tidemark_pair_in_sync",
+            "Of a synchronous pair: 1 while nothing acknowledged to a FLUSH is missing on the secondary.",
+            labels, *pair.in_sync ? 1 : 0);
+  out.gauge("tidemark_pair_flushes_waiting", "FLUSHes and FUAs that wait for the secondary.", labels,
+            static_cast<double>(pair.flushes_waiting));
 }
 
 }  // namespace

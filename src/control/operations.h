@@ -39,6 +39,7 @@ class NodeOperations {
   virtual io::Task<Result<Done>> volume_delete(VolumeDeleteRequest request) = 0;
 
   virtual io::Task<Result<PairStatus>> pair_create(PairCreateRequest request) = 0;
+  virtual io::Task<Result<PairStatus>> pair_set(PairSetRequest request) = 0;
   virtual io::Task<Result<PairStatus>> pair_status(PairStatusRequest request) = 0;
   virtual io::Task<Result<PairStatus>> pair_suspend(PairSuspendRequest request) = 0;
   virtual io::Task<Result<PairStatus>> pair_resync(PairResyncRequest request) = 0;

@@ -46,6 +46,7 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "The bytes of a volume that differ between two points")                                                  \
   X(pair_create, PairCreateRequest, PairStatus, "POST", "/v1/groups/{group}/pair",                           \
     "Pair a group with a peer and begin the initial copy")                                                   \
+  X(pair_set, PairSetRequest, PairStatus, "PATCH", "/v1/groups/{group}/pair", "Change a pair's mode")        \
   X(pair_status, PairStatusRequest, PairStatus, "GET", "/v1/groups/{group}/pair", "The state of a pair")     \
   X(pair_suspend, PairSuspendRequest, PairStatus, "POST", "/v1/groups/{group}/pair/suspend",                 \
     "Suspend a pair")                                                                                        \

@@ -35,6 +35,8 @@ enum class GroupState {
 enum class OnFull { kDropHistory, kStopWrites };
 enum class PairState { kSmpl, kCopy, kPair, kPsus, kPsue, kSsws };
 enum class PairMode { kAsync, kSync };
+// What FLUSH and FUA of a synchronous pair do once its secondary is lost: go on without it, wait, or fail.
+enum class OnPeerLoss { kAsync, kWait, kFail };
 enum class ResyncFrom { kPrimary, kSecondary };
 enum class EntryKind {
   kWrite,
@@ -210,6 +212,14 @@ struct PairStatus {
   std::uint64_t copy_done_bytes = 0;  // of an initial copy or resync under way
   std::uint64_t copy_total_bytes = 0;
   std::optional<ComparedInfo> compared;  // absent: never
+  // Of a synchronous pair, else absent. In sync: nothing that was acknowledged to a FLUSH or FUA is missing
+  // on the secondary.
+  std::optional<OnPeerLoss> on_peer_loss;
+  std::optional<Duration> peer_loss_after;
+  std::optional<bool> in_sync;
+  std::optional<WallTime> sync_since;  // in sync or not
+  std::string sync_reason;             // why not, or what its FLUSHes wait for
+  std::uint64_t flushes_waiting = 0;   // for the secondary, just now
 };
 
 struct GroupInfo {
@@ -386,6 +396,15 @@ struct PairCreateRequest {
   std::string peer_address;
   std::optional<std::string> peer_group;  // default: the same name
   PairMode mode = PairMode::kAsync;
+  std::optional<OnPeerLoss> on_peer_loss;   // of a synchronous pair; default: async
+  std::optional<Duration> peer_loss_after;  // the same; default: 10 s
+};
+// On the primary. What is absent stays.
+struct PairSetRequest {
+  std::string group;
+  std::optional<PairMode> mode;
+  std::optional<OnPeerLoss> on_peer_loss;
+  std::optional<Duration> peer_loss_after;
 };
 struct PairStatusRequest {
   std::string group;
@@ -408,6 +427,7 @@ struct PairTakeoverReply {
   std::uint32_t new_epoch = 0;
   PointInfo point;                    // the last entry held here, where the new epoch continues
   std::optional<LogId> primary_head;  // the primary's newest entry, as it told last
+  // The primary may have acknowledged writes that are not here; in a synchronous pair, to a FLUSH or FUA.
   bool may_be_behind = false;
   std::optional<WallTime> behind_since;
   PairStatus pair;

@@ -97,6 +97,9 @@ TM_WORDS(PairState, 6) {
 TM_WORDS(PairMode, 2) {
   return {{{PairMode::kAsync, "async"}, {PairMode::kSync, "sync"}}};
 }
+TM_WORDS(OnPeerLoss, 3) {
+  return {{{OnPeerLoss::kAsync, "async"}, {OnPeerLoss::kWait, "wait"}, {OnPeerLoss::kFail, "fail"}}};
+}
 TM_WORDS(ResyncFrom, 2) {
   return {{{ResyncFrom::kPrimary, "primary"}, {ResyncFrom::kSecondary, "secondary"}}};
 }
@@ -290,6 +293,12 @@ TM_FIELDS(PairStatus) {
   v.field("copy_done_bytes", r.copy_done_bytes);
   v.field("copy_total_bytes", r.copy_total_bytes);
   v.field("compared", r.compared);
+  v.field("on_peer_loss", r.on_peer_loss);
+  v.field("peer_loss_after_ns", r.peer_loss_after);
+  v.field("in_sync", r.in_sync);
+  v.field("sync_since", r.sync_since);
+  v.field("sync_reason", r.sync_reason);
+  v.field("flushes_waiting", r.flushes_waiting);
 }
 TM_FIELDS(GroupInfo) {
   v.field("group", r.group);
@@ -441,6 +450,14 @@ TM_FIELDS(PairCreateRequest) {
   v.required("peer_address", r.peer_address, Rule{Rule::Kind::kText, "address", 0, 256, false});
   v.field("peer_group", r.peer_group, Rule::name("peer group name"));
   v.field("mode", r.mode);
+  v.field("on_peer_loss", r.on_peer_loss);
+  v.field("peer_loss_after_ns", r.peer_loss_after);
+}
+TM_FIELDS(PairSetRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.field("mode", r.mode);
+  v.field("on_peer_loss", r.on_peer_loss);
+  v.field("peer_loss_after_ns", r.peer_loss_after);
 }
 TM_FIELDS(PairStatusRequest) {
   v.required("group", r.group, kGroupRule);

@@ -45,7 +45,7 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
     return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
   }
-  if (type < 1 || type > 14 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
+  if (type < 1 || type > 15 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
       header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
     return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
   }
@@ -53,9 +53,25 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   return header;
 }
 
+void encode_terms(Encoder& out, const SyncTerms& terms) {
+  out.u8(static_cast<std::uint8_t>(terms.on_loss));
+  out.i64(terms.loss_after.ns);
+}
+
+std::optional<SyncTerms> decode_terms(Decoder& in) {
+  const std::uint8_t on_loss = in.u8();
+  SyncTerms terms;
+  terms.loss_after.ns = in.i64();
+  if (on_loss < 1 || on_loss > 3 || terms.loss_after < kLossAfterMin || terms.loss_after > kLossAfterMax) {
+    return std::nullopt;
+  }
+  terms.on_loss = static_cast<PeerLoss>(on_loss);
+  return terms;
+}
+
 std::vector<std::byte> encode_hello(const Hello& hello) {
   Encoder out;
-  out.u32(hello.version);
+  out.u32(hello.version());
   out.u8(static_cast<std::uint8_t>(hello.intent));
   out.u8(hello.overrules ? 1 : 0);
   out.raw(hello.node.bytes);
@@ -76,17 +92,22 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
   out.i64(hello.retain_ns);
   out.u32(static_cast<std::uint32_t>(hello.state.size()));
   out.raw(Bytes(hello.state));
+  if (hello.sync.has_value()) {
+    encode_terms(out, *hello.sync);
+    out.u8(static_cast<std::uint8_t>(hello.not_in_sync));
+  }
   return out.take();
 }
 
 Result<Hello> decode_hello(Bytes bytes) {
   Decoder in(bytes);
   Hello hello;
-  hello.version = in.u32();
-  if (!in.failed() && hello.version != kLinkVersion) {
-    return fail(ErrorCode::kUnsupported, "the peer speaks version " + std::to_string(hello.version) +
-                                             " of the link; this tidemarkd speaks version " +
-                                             std::to_string(kLinkVersion));
+  const std::uint32_t version = in.u32();
+  if (!in.failed() && version != kLinkVersion && version != kLinkVersionSync) {
+    return fail(ErrorCode::kUnsupported, "the peer speaks version " + std::to_string(version) +
+                                             " of the link; this tidemarkd speaks versions " +
+                                             std::to_string(kLinkVersion) + " and " +
+                                             std::to_string(kLinkVersionSync));
   }
   const std::uint8_t intent = in.u8();
   const std::uint8_t overrules = in.u8();
@@ -107,6 +128,12 @@ Result<Hello> decode_hello(Bytes bytes) {
   hello.retain_ns = in.i64();
   const Bytes state = in.raw(in.u32());
   hello.state.assign(state.begin(), state.end());
+  if (version == kLinkVersionSync) {
+    hello.sync = decode_terms(in);
+    const std::uint8_t not_in_sync = in.u8();
+    if (!hello.sync.has_value() || not_in_sync > 4) return malformed("hello");
+    hello.not_in_sync = static_cast<NotInSync>(not_in_sync);
+  }
   if (!in.done() || intent < 1 || intent > 7 || overrules > 1 || hello.retain_ns < 0)
     return malformed("hello");
   hello.intent = static_cast<HelloIntent>(intent);
@@ -172,6 +199,7 @@ std::vector<std::byte> encode_ack(const Ack& ack) {
   out.u64(ack.durable.raw());
   out.u64(ack.floor.raw());
   out.u8(ack.window_open ? 1 : 0);
+  if (ack.sent_ns.has_value()) out.i64(*ack.sent_ns);
   return out.take();
 }
 
@@ -182,8 +210,33 @@ Result<Ack> decode_ack(Bytes bytes) {
   ack.floor = LogId::from_raw(in.u64());
   const std::uint8_t window_open = in.u8();
   ack.window_open = window_open != 0;
+  if (!in.failed() && in.remaining() > 0) ack.sent_ns = in.i64();
   if (!in.done() || window_open > 1) return malformed("acknowledgement");
   return ack;
+}
+
+std::vector<std::byte> encode_in_sync(const InSync& word) {
+  Encoder out;
+  out.u8(static_cast<std::uint8_t>(word.why));
+  out.i64(word.since.ns);
+  out.i64(word.heard_ns);
+  out.i64(word.holds_for.ns);
+  return out.take();
+}
+
+Result<InSync> decode_in_sync(Bytes bytes) {
+  Decoder in(bytes);
+  InSync word;
+  const std::uint8_t why = in.u8();
+  word.why = static_cast<NotInSync>(why);
+  word.since.ns = in.i64();
+  word.heard_ns = in.i64();
+  word.holds_for.ns = in.i64();
+  // Their sum is a time on the secondary's clock.
+  const bool in_bounds = word.heard_ns >= 0 && word.heard_ns < INT64_MAX / 2 &&
+                         word.holds_for >= kHoldsForMin && word.holds_for <= kLossAfterMax;
+  if (!in.done() || why > 4 || !in_bounds) return malformed("word about being in sync");
+  return word;
 }
 
 std::vector<std::byte> encode_suspend(const Suspend& suspend) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,11 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "format/records.h"
+
+namespace tidemark {
+class Decoder;
+class Encoder;
+}  // namespace tidemark
 
 namespace tidemark::format {
 
@@ -30,12 +36,15 @@ enum class LinkMessage : std::uint16_t {
   kMarkReply = 12,    // its answer
   kQuery = 13,        // either way, on a connection of its own: what the other node has at a point
   kAnswer = 14,       // its answer; payload are blocks
+  kInSync = 15,       // primary → secondary of a synchronous pair: whether FLUSHes wait for it
 };
 
 inline constexpr std::size_t kLinkHeaderBytes = 32;
 inline constexpr std::uint32_t kLinkBodyBytesMax = 256u << 20;  // a group's state with its marks
 inline constexpr std::uint32_t kLinkPayloadBytesMax = 4u << 20;
 inline constexpr std::uint32_t kLinkVersion = 2;
+// Of a synchronous pair; in an asynchronous one a node of the version before can be the peer.
+inline constexpr std::uint32_t kLinkVersionSync = 3;
 inline constexpr std::uint32_t kLinkAddressesMax = 16;
 inline constexpr std::size_t kLinkAddressBytesMax = 512;
 
@@ -58,8 +67,35 @@ enum class HelloIntent : std::uint8_t {
   kHandOver = 6,  // the peer is to take over where it has not yet, and then say kFollow to the sender
   kQuery = 7,     // questions follow; nothing changes
 };
+// What a synchronous pair does when its primary has lost the secondary.
+enum class PeerLoss : std::uint8_t {
+  kAsync = 1,  // FLUSH and FUA no longer wait for it, until it has caught up
+  kWait = 2,   // they wait on
+  kFail = 3,   // they fail
+};
+// How a synchronous pair is kept.
+struct SyncTerms {
+  PeerLoss on_loss = PeerLoss::kAsync;
+  Duration loss_after = Duration::seconds(10);  // of no link, or of no progress while somebody waits
+  bool operator==(const SyncTerms&) const = default;
+};
+inline constexpr Duration kLossAfterMin = Duration::seconds(1);
+inline constexpr Duration kLossAfterMax = Duration::seconds(3600);
+void encode_terms(Encoder& out, const SyncTerms& terms);
+// Nothing when a field is out of bounds.
+std::optional<SyncTerms> decode_terms(Decoder& in);
+
+// Why the FLUSHes of a synchronous pair do not wait for the secondary.
+enum class NotInSync : std::uint8_t {
+  kNone = 0,        // they do
+  kCatchingUp = 1,  // since the copy, a resync or a change of the mode it has not had everything
+  kLinkDown = 2,    // the link was lost for too long
+  kNoProgress = 3,  // the link was there and nothing became durable on the secondary for too long
+  kSuspended = 4,
+};
+
 struct Hello {
-  std::uint32_t version = kLinkVersion;
+  std::uint32_t version() const { return sync.has_value() ? kLinkVersionSync : kLinkVersion; }
   HelloIntent intent = HelloIntent::kContinue;
   bool overrules = false;  // kResync, kReplace: this side's branch continues, whatever the peer wrote alone
   NodeIdentity node{};
@@ -78,6 +114,9 @@ struct Hello {
   std::uint64_t journal_size_bytes = 0;
   std::int64_t retain_ns = 0;
   std::vector<std::byte> state{};
+  // Of a synchronous pair; and what no longer holds of what the secondary was told before.
+  std::optional<SyncTerms> sync{};
+  NotInSync not_in_sync = NotInSync::kCatchingUp;
 };
 std::vector<std::byte> encode_hello(const Hello& hello);
 Result<Hello> decode_hello(Bytes bytes);
@@ -107,9 +146,24 @@ struct Ack {
   LogId durable{};  // newest entry of the primary's order that is durable there
   LogId floor{};
   bool window_open = false;
+  // In a synchronous pair: the secondary's own clock when it sent this, for it to read back (see InSync).
+  std::optional<std::int64_t> sent_ns{};
 };
 std::vector<std::byte> encode_ack(const Ack& ack);
 Result<Ack> decode_ack(Bytes bytes);
+
+// What the secondary may count on when it takes over. While `why` is kNone, nothing that the primary has
+// acknowledged to a FLUSH is missing there.
+struct InSync {
+  NotInSync why = NotInSync::kCatchingUp;
+  WallTime since{};  // of `why`, by the primary's clock
+  // With kNone and PeerLoss::kAsync: that holds until the secondary's clock shows `heard_ns` + `holds_for`.
+  std::int64_t heard_ns = 0;  // `sent_ns` of the newest acknowledgement that came
+  Duration holds_for{};       // from the moment it came; may be negative
+};
+inline constexpr Duration kHoldsForMin = Duration::seconds(-24 * 3600);
+std::vector<std::byte> encode_in_sync(const InSync& word);
+Result<InSync> decode_in_sync(Bytes bytes);
 
 enum class SuspendCause : std::uint8_t {
   kOperator = 0,

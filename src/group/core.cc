@@ -30,6 +30,7 @@ Core::Core(GroupContext group_context, std::unique_ptr<journal::Journal> opened_
       space_freed(context.environment.scheduler),
       floor_wanted(context.environment.scheduler),
       changed(context.environment.scheduler),
+      peer_gate(context.environment.scheduler),
       reads_ended(context.environment.scheduler),
       phase_mutex(context.environment.scheduler),
       command_mutex(context.environment.scheduler),
@@ -119,6 +120,8 @@ Volume* Core::find_volume(VolumeId id) {
 void Core::stop(const Error& error) {
   if (failure.has_value()) return;
   failure = error;
+  // The peer is sent nothing more: nobody need wait for it.
+  peer_gate.end(check_accepting().error());
   space_freed.wake_all();
   floor_wanted.wake_all();
   changed.wake_all();

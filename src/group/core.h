@@ -11,6 +11,7 @@
 
 #include "group/block_cache.h"
 #include "group/local_record.h"
+#include "group/peer_gate.h"
 #include "group/range_lock.h"
 #include "group/state.h"
 #include "index/version_index.h"
@@ -91,6 +92,7 @@ struct Core {
   io::WaitQueue space_freed;
   io::WaitQueue floor_wanted;  // wakes the destager
   io::WaitQueue changed;       // head, roles or marks moved: for those who follow
+  PeerGate peer_gate;          // what a FLUSH waits for besides this disk
 
   // Reads register in the current phase; flip_phase() waits until those of the phase before have ended, so
   // that what they may still look at is not changed under them.

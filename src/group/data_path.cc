@@ -211,9 +211,13 @@ io::Task<Result<void>> DataPath::write_again_whole(Volume* volume, BlockRange bl
 }
 
 io::Task<Result<void>> DataPath::flush() {
+  const LogId newest = core_.journal->last_appended();
   auto durable = co_await core_.journal->wait_durable(core_.journal->last_ticket());
-  if (!durable.ok()) core_.stop(durable.error());
-  co_return durable;
+  if (!durable.ok()) {
+    core_.stop(durable.error());
+    co_return durable;
+  }
+  co_return co_await core_.peer_gate.pass(newest);
 }
 
 io::Task<Result<std::vector<index::Piece>>> DataPath::pieces(VolumeId volume, BlockRange blocks,

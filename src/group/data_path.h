@@ -38,7 +38,8 @@ class DataPath {
   // and the volume in it. Waits for no space: kBusy when the journal has none at once; asked again it goes
   // on.
   io::Task<Result<void>> write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since);
-  // Everything acknowledged before the call survives any crash.
+  // Everything acknowledged before the call survives any crash, and in a synchronous pair the peer has it
+  // too. An error of the peer's making leaves it durable here.
   io::Task<Result<void>> flush();
   // `count`: in the volume's hits and misses.
   io::Task<Result<void>> read(VolumeId volume, std::shared_ptr<const index::Path> path, std::uint64_t offset,

@@ -201,6 +201,9 @@ class Group {
                                          std::uint64_t repaired_bytes);
   io::Task<Result<void>> save_pair(std::vector<std::byte> record, Role role, LogId peer_has);
   void set_peer_has(LogId id) { core_.local.peer_has = id; }  // saved with the next local record
+  // What FLUSH and FUA wait for besides this node's disk.
+  PeerGate& peer_gate() { return core_.peer_gate; }
+  const PeerGate& peer_gate() const { return core_.peer_gate; }
   // While a reason is set, nothing is accepted; for the reason's sake.
   void hold_back(std::optional<Error> reason);
   const std::optional<Error>& held_back() const {

@@ -25,6 +25,78 @@ control::PairState to_api(replication::PairState state) {
   return control::PairState::kSmpl;
 }
 
+control::OnPeerLoss to_api(format::PeerLoss on_loss) {
+  switch (on_loss) {
+    case format::PeerLoss::kAsync:
+      return control::OnPeerLoss::kAsync;
+    case format::PeerLoss::kWait:
+      return control::OnPeerLoss::kWait;
+    case format::PeerLoss::kFail:
+      return control::OnPeerLoss::kFail;
+  }
+  return control::OnPeerLoss::kAsync;
+}
+
+std::string why_not_in_sync(const replication::PairRecord& record) {
+  const std::string after = format_duration(record.sync->loss_after);
+  switch (record.not_in_sync) {
+    case format::NotInSync::kNone:
+      return {};
+    case format::NotInSync::kCatchingUp:
+      return "the secondary has not caught up yet";
+    case format::NotInSync::kLinkDown:
+      return "the link was down for " + after;
+    case format::NotInSync::kNoProgress:
+      return "the secondary made no progress for " + after;
+    case format::NotInSync::kSuspended:
+      return "the pair was suspended";
+  }
+  return {};
+}
+
+// What is said of a pair that is in sync and has lost its secondary.
+const char* lost_words(format::PeerLoss on_loss) {
+  return on_loss == format::PeerLoss::kFail ? "the secondary is lost, and FLUSH and FUA fail"
+                                            : "the secondary is lost, and FLUSH and FUA wait for it";
+}
+
+// Suspended, it is told as that.
+void add_sync_problem(const std::string& group, const replication::PairStatus& status,
+                      const control::PairStatus& pair, std::vector<control::Problem>& out) {
+  const replication::PairRecord& record = status.record;
+  const bool takes_writes =
+      record.state == replication::PairState::kPair || record.state == replication::PairState::kPsue;
+  if (!record.sync.has_value() || record.side != replication::Side::kPrimary || !takes_writes) return;
+  if (status.sync.lost && record.in_sync()) {
+    const std::string words = lost_words(record.sync->on_loss);
+    out.push_back({group, words + "; to go on without it:", std::nullopt,
+                   "tidemark pair set " + group + " --on-peer-loss async"});
+  } else if (!record.in_sync() && record.state == replication::PairState::kPair) {
+    out.push_back({group,
+                   "the pair is synchronous and goes on as asynchronous: " + pair.sync_reason +
+                       "; it is in sync again by itself once " + pair.peer_node + " has caught up",
+                   pair.sync_since,
+                   {}});
+  }
+}
+
+void describe_sync(const replication::PairStatus& status, control::PairStatus& info) {
+  const replication::PairRecord& record = status.record;
+  if (!record.sync.has_value()) return;
+  info.mode = control::PairMode::kSync;
+  info.on_peer_loss = to_api(record.sync->on_loss);
+  info.peer_loss_after = record.sync->loss_after;
+  info.in_sync = status.sync.in_sync;
+  if (record.sync_since.ns != 0) info.sync_since = record.sync_since;
+  info.sync_reason = why_not_in_sync(record);
+  if (record.in_sync() && !status.sync.in_sync) {
+    info.sync_reason = "the primary may go on without this node by now";
+  } else if (status.sync.lost && record.in_sync()) {
+    info.sync_reason = lost_words(record.sync->on_loss);
+  }
+  info.flushes_waiting = status.sync.flushes_waiting;
+}
+
 void add(control::CacheCounters& sum, const control::CacheCounters& part) {
   sum.read_hits += part.read_hits;
   sum.read_misses += part.read_misses;
@@ -302,7 +374,13 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .lag_seconds = status->lag.seconds,
                            .copy_done_bytes = status->copy.done_bytes,
                            .copy_total_bytes = status->copy.total_bytes,
-                           .compared = {}};
+                           .compared = {},
+                           .on_peer_loss = {},
+                           .peer_loss_after = {},
+                           .in_sync = {},
+                           .sync_since = {},
+                           .sync_reason = {}};
+  describe_sync(*status, info);
   const group::LocalRecord& local = group.local();
   if (local.compared_at.ns != 0) {
     info.compared = control::ComparedInfo{.time = local.compared_at,
@@ -466,6 +544,7 @@ std::vector<control::Problem> Node::problems() const {
                      pair->link_since,
                      {}});
     }
+    add_sync_problem(name, *status, *pair, out);
   }
   // What went wrong comes before what only got less.
   for (const auto& [name, group] : groups_) {

@@ -101,7 +101,15 @@ void Node::set_addresses(std::vector<std::string> nbd, std::vector<std::string> 
 io::Task<Result<void>> Node::stop() {
   stopping_ = true;
   stop_wanted_.wake_all();
-  co_await nbd_server_->stop();
+  {
+    io::TaskScope hurried(environment_.scheduler);
+    for (const auto& [name, group] : groups_) {
+      hurried.spawn(hurry_flushes(group, fail(ErrorCode::kShutdown,
+                                              "the node is stopping; what was written is "
+                                              "durable here, and its peer lacks it")));
+    }
+    co_await nbd_server_->stop();
+  }
   co_await pairs_->stop();
   while (!rehearsals_.empty()) end_rehearsal(rehearsals_.begin()->first);
   co_await tasks_.join();
@@ -300,7 +308,22 @@ io::Task<void> Node::disconnect_exports(std::string name) {
   std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
     return export_name.starts_with(prefix) && !is_view(export_name);
   };
-  co_await nbd_server_->disconnect(std::move(matches));
+  const GroupHandle group = hold_group(name);
+  {
+    io::TaskScope hurried(environment_.scheduler);
+    if (group != nullptr) {
+      hurried.spawn(hurry_flushes(group, fail(ErrorCode::kClosed,
+                                              "the connection is to end; what was written "
+                                              "is durable here, and its peer lacks it")));
+    }
+    co_await nbd_server_->disconnect(std::move(matches));
+  }
+  if (group != nullptr && !stopping_) group->peer_gate().settle();
+}
+
+io::Task<void> Node::hurry_flushes(GroupHandle group, Error reason) {
+  co_await environment_.scheduler.sleep_for(kFlushGrace);
+  group->peer_gate().hurry(std::move(reason));
 }
 
 void Node::log(const std::string& event, const std::string& group, const std::string& text) {

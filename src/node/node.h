@@ -41,6 +41,8 @@ struct NodeConfiguration {
 inline constexpr std::uint64_t kCacheSizeBytesMin = 16 << 20;
 // A host or a command that comes while a primary waits for its peer, or is turned, waits this long for it.
 inline constexpr Duration kReadyTimeout = Duration::seconds(10);
+// A FLUSH that waits for the peer of a synchronous pair holds up the end of its connection for so long.
+inline constexpr Duration kFlushGrace = Duration::seconds(2);
 inline constexpr std::uint64_t kJournalSizeBytesDefault = 8ull << 30;
 
 // One event, one line: a word for the kind, then fields.
@@ -127,6 +129,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::VolumeInfo>> volume_resize(control::VolumeResizeRequest request) override;
   io::Task<Result<control::Done>> volume_delete(control::VolumeDeleteRequest request) override;
   io::Task<Result<control::PairStatus>> pair_create(control::PairCreateRequest request) override;
+  io::Task<Result<control::PairStatus>> pair_set(control::PairSetRequest request) override;
   io::Task<Result<control::PairStatus>> pair_status(control::PairStatusRequest request) override;
   io::Task<Result<control::PairStatus>> pair_suspend(control::PairSuspendRequest request) override;
   io::Task<Result<control::PairStatus>> pair_resync(control::PairResyncRequest request) override;
@@ -215,6 +218,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<std::shared_ptr<group::View>> rehearsed(const std::string& group, const std::string& volume) const;
   std::vector<std::string> writers_of(const std::string& group) const;
   void note_write(const std::string& group, const Result<void>& done);
+  // FLUSHes that wait for a peer end in a while, with an error.
+  io::Task<void> hurry_flushes(GroupHandle group, Error reason);
   Result<void> check_disposable(const group::Group& group) const;
   // Waits a while for a primary that has not heard its peer; then whether the group takes changes.
   io::Task<Result<void>> wait_for_changes(group::Group& group) const;

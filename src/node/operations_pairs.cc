@@ -11,6 +11,27 @@ control::PairStatus no_pair(const std::string& group) {
   return status;
 }
 
+replication::ModeChange mode_change(std::optional<control::PairMode> mode,
+                                    std::optional<control::OnPeerLoss> on_loss,
+                                    std::optional<Duration> loss_after) {
+  replication::ModeChange change;
+  if (mode.has_value()) change.sync = *mode == control::PairMode::kSync;
+  change.loss_after = loss_after;
+  if (!on_loss.has_value()) return change;
+  switch (*on_loss) {
+    case control::OnPeerLoss::kAsync:
+      change.on_loss = format::PeerLoss::kAsync;
+      break;
+    case control::OnPeerLoss::kWait:
+      change.on_loss = format::PeerLoss::kWait;
+      break;
+    case control::OnPeerLoss::kFail:
+      change.on_loss = format::PeerLoss::kFail;
+      break;
+  }
+  return change;
+}
+
 }  // namespace
 
 // A command of a pair waits for the ones before it. Meanwhile it must not have the group at hand: a copy that
@@ -18,12 +39,23 @@ control::PairStatus no_pair(const std::string& group) {
 
 io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
-  if (request.mode == control::PairMode::kSync) {
-    co_return fail(ErrorCode::kUnsupported, "only --mode async is built in this version");
-  }
+  const replication::ModeChange mode =
+      mode_change(request.mode, request.on_peer_loss, request.peer_loss_after);
+  TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms,
+                   replication::changed_terms(std::nullopt, mode));
   group = nullptr;
   TM_CO_TRY(co_await pairs_->create(request.group, request.peer_address,
-                                    request.peer_group.value_or(request.group)));
+                                    request.peer_group.value_or(request.group), terms));
+  TM_CO_TRY_ASSIGN(group, require_group(request.group));
+  co_return pair_info(*group).value_or(no_pair(request.group));
+}
+
+io::Task<Result<control::PairStatus>> Node::pair_set(control::PairSetRequest request) {
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
+  group = nullptr;
+  const replication::ModeChange mode =
+      mode_change(request.mode, request.on_peer_loss, request.peer_loss_after);
+  TM_CO_TRY(co_await pairs_->set_mode(request.group, mode));
   TM_CO_TRY_ASSIGN(group, require_group(request.group));
   co_return pair_info(*group).value_or(no_pair(request.group));
 }

@@ -100,10 +100,11 @@ catalog::Changes Node::collect_rows() {
         for (const format::UnitOfVolume& unit : status->peer_units) {
           if (unit.volume == VolumeId{volume.number}) peer_lu = unit.unit;
         }
-        rows.push_back(catalog::PairRow{
-            name, volume.volume, primary ? configuration_.name : info.pair->peer_node, primary ? lu : peer_lu,
-            primary ? info.pair->peer_node : configuration_.name, primary ? peer_lu : lu, role,
-            replication::pair_state_name(status->record.state), "async", info.pair->peer_address});
+        rows.push_back(
+            catalog::PairRow{name, volume.volume, primary ? configuration_.name : info.pair->peer_node,
+                             primary ? lu : peer_lu, primary ? info.pair->peer_node : configuration_.name,
+                             primary ? peer_lu : lu, role, replication::pair_state_name(status->record.state),
+                             status->record.sync.has_value() ? "sync" : "async", info.pair->peer_address});
       }
     }
     const LuNumber log_volume = group->log_volume();

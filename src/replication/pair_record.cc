@@ -1,12 +1,14 @@
 #include "replication/pair_record.h"
 
+#include <utility>
+
 #include "base/codec.h"
 #include "base/names.h"
 
 namespace tidemark::replication {
 namespace {
 
-// 1 had neither epoch_left nor alone, 2 no peer_certificate.
+// 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode.
 constexpr std::uint32_t kPairRecordVersion = 3;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
@@ -43,6 +45,27 @@ Result<void> PairRecord::check_peer(const std::string& shown) const {
                                        "; give that node a certificate of that name, or make the pair anew");
 }
 
+void PairRecord::leave_sync(format::NotInSync why, WallTime now) {
+  // Since when not, not since when for this reason.
+  if (not_in_sync == format::NotInSync::kNone) sync_since = now;
+  not_in_sync = why;
+}
+
+// A suspension by an error leaves it as it is: that is a loss of the peer like any other, and takes as long.
+void PairRecord::enter(PairState next, WallTime now) {
+  const PairState left = std::exchange(state, next);
+  if (!sync.has_value()) return;
+  if (next == PairState::kCopy) {
+    leave_sync(format::NotInSync::kCatchingUp, now);
+  } else if (next == PairState::kPsus) {
+    leave_sync(format::NotInSync::kSuspended, now);
+  } else if (next == PairState::kPair && left != next) {
+    // A secondary counts on what its primary tells it from now on.
+    const bool kept = side == Side::kPrimary && left == PairState::kPsue && in_sync();
+    if (!kept) leave_sync(format::NotInSync::kCatchingUp, now);
+  }
+}
+
 std::vector<std::byte> PairRecord::encode() const {
   Encoder out;
   out.u32(kPairRecordVersion);
@@ -61,6 +84,12 @@ std::vector<std::byte> PairRecord::encode() const {
   // One that is too long must not turn into none.
   TM_ASSERT(peer_certificate.size() <= kCertificateBytesMax);
   out.text(peer_certificate);
+  out.u8(sync.has_value() ? 1 : 0);
+  if (sync.has_value()) {
+    format::encode_terms(out, *sync);
+    out.u8(static_cast<std::uint8_t>(not_in_sync));
+    out.i64(sync_since.ns);
+  }
   return out.take();
 }
 
@@ -89,10 +118,18 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
     record.alone = in.u8() != 0;
   }
   if (version >= 3) record.peer_certificate = in.text(kCertificateBytesMax);
-  if (!in.done() || side < 1 || side > 2 || state > 5) {
+  const bool sync = version >= 3 && in.u8() != 0;
+  std::uint8_t not_in_sync = static_cast<std::uint8_t>(record.not_in_sync);
+  if (sync) {
+    record.sync = format::decode_terms(in);
+    not_in_sync = in.u8();
+    record.sync_since.ns = in.i64();
+  }
+  if (!in.done() || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 || state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
   }
   record.side = static_cast<Side>(side);
+  record.not_in_sync = static_cast<format::NotInSync>(not_in_sync);
   record.state = static_cast<PairState>(state);
   return record;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "format/link.h"
 
 namespace tidemark::replication {
 
@@ -42,6 +44,12 @@ struct PairRecord {
   bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
   // Primary side: it went on without its peer, so a restart need not wait for it.
   bool alone = false;
+  // A synchronous pair has terms. kNone: nothing that was acknowledged to a FLUSH is missing on the
+  // secondary; on the secondary, as its primary told last. Recorded before a FLUSH is answered without the
+  // peer.
+  std::optional<format::SyncTerms> sync{};
+  format::NotInSync not_in_sync = format::NotInSync::kCatchingUp;
+  WallTime sync_since{};  // of that
   // Whose certificate the peer showed when the pair was made, or first over TLS: a peer with another one, or
   // with none, is not this pair's. Empty when it has never shown one.
   std::string peer_certificate{};
@@ -49,6 +57,10 @@ struct PairRecord {
   // kRefused when `shown`, whose certificate the other end of a connection has, is not the peer's.
   Result<void> check_peer(const std::string& shown) const;
 
+  // The state becomes `next`; which of them end being in sync is decided here.
+  void enter(PairState next, WallTime now);
+  void leave_sync(format::NotInSync why, WallTime now);
+  bool in_sync() const { return sync.has_value() && not_in_sync == format::NotInSync::kNone; }
   std::vector<std::byte> encode() const;
   static Result<PairRecord> decode(Bytes bytes);
 };

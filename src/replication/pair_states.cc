@@ -43,6 +43,9 @@ constexpr PairRule kOverrules = depends("refused when entries that the secondary
 constexpr std::array<Row, kPairCommandCount> kPrimary{{
     // SMPL, COPY, PAIR, PSUS, PSUE, SSWS
     {done(), kSameOnly, kSameOnly, kSameOnly, kSameOnly, kSameOnly},
+    {kNoPair, kFirstCopyRuns, done(), done(), done(),
+     refused("{peer} has taken over group '{group}'; set the mode on the node whose branch continues, after "
+             "`tidemark pair resync`")},
     {kNoPair, kFirstCopyRuns, done(), nothing(), nothing(), nothing()},
     {kNoPair, nothing(), nothing(), kResyncs, kResyncs, kResyncs},
     {kNoPair, nothing(), nothing(), kOverrules, kOverrules, kOverrules},
@@ -61,6 +64,9 @@ constexpr std::array<Row, kPairCommandCount> kPrimary{{
 constexpr std::array<Row, kPairCommandCount> kSecondary{{
     // SMPL, COPY, PAIR, PSUS, PSUE, SSWS
     {done(), kHasPair, kHasPair, kHasPair, kHasPair, kHasPair},
+    {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere,
+     refused("group '{group}' goes on by itself here; set the mode on the node whose branch continues, after "
+             "`tidemark pair resync`")},
     {kNoPair, kFirstCopyRuns, done(), nothing(), nothing(), nothing()},
     {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere, kSayItThere},
     {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere, kSayItThere},
@@ -112,6 +118,8 @@ const char* pair_command_name(PairCommand command) {
   switch (command) {
     case PairCommand::kCreate:
       return "pair create";
+    case PairCommand::kSet:
+      return "pair set";
     case PairCommand::kSuspend:
       return "pair suspend";
     case PairCommand::kResync:

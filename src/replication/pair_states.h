@@ -10,6 +10,7 @@ namespace tidemark::replication {
 // What can be asked of a pair, as far as its state decides on it.
 enum class PairCommand : std::uint8_t {
   kCreate,
+  kSet,
   kSuspend,
   kResync,
   kResyncFromPrimary,
@@ -19,7 +20,7 @@ enum class PairCommand : std::uint8_t {
   kVerify,
   kDelete,
 };
-inline constexpr std::size_t kPairCommandCount = 9;
+inline constexpr std::size_t kPairCommandCount = 10;
 // As it is typed, without the group: "pair resync --swap".
 const char* pair_command_name(PairCommand command);
 

@@ -25,12 +25,14 @@ Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
     : environment_(environment),
       self_(std::move(self)),
       host_(host),
+      sync_moved_(environment.scheduler),
       tasks_(environment.scheduler),
       mark_tasks_(environment.scheduler),
       comparisons_(environment.scheduler) {
   self_.instance = environment_.random.next();
   tasks_.spawn(watch_space());
   tasks_.spawn(watch_lag());
+  tasks_.spawn(watch_sync());
 }
 
 Pairs::~Pairs() {
@@ -59,7 +61,7 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
                                       group::Role role) {
   if (entry->record.state != state) entry->record.since = environment_.clock.now();
   if (state != PairState::kPair) entry->waiting = false;
-  entry->record.state = state;
+  entry->record.enter(state, environment_.clock.now());
   entry->record.reason = std::move(reason);
   // A full journal waits for this pair to give way, rather than refuse a write.
   entry->group->set_peer_gives_way(entry->record.side == Side::kPrimary);
@@ -68,7 +70,21 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
   host_.log("pair-state", entry->name,
             log_field("state", pair_state_name(state)) +
                 (entry->record.reason.empty() ? "" : " " + log_field("reason", entry->record.reason)));
-  co_return co_await entry->group->save_pair(std::move(bytes), role, peer_has);
+  const std::string name = entry->name;
+  const std::shared_ptr<Entry::Sync> sync = entry->sync;
+  ++sync->saving;
+  auto saved = co_await entry->group->save_pair(std::move(bytes), role, peer_has);
+  --sync->saving;
+  sync_moved_.wake_all();
+  Entry* still = find(name);
+  if (still != nullptr && still->sync == sync) settle_sync(*still);
+  co_return saved;
+}
+
+io::Task<Result<void>> Pairs::save_record(Entry* entry) {
+  std::vector<std::byte> bytes = entry->record.encode();
+  co_return co_await entry->group->save_pair(std::move(bytes), entry->group->local().role,
+                                             entry->group->local().peer_has);
 }
 
 void Pairs::hold(Entry* entry) {
@@ -95,10 +111,8 @@ io::Task<void> Pairs::set_alone(Entry* entry, bool alone) {
 }
 
 io::Task<void> Pairs::note(Entry* entry) {
-  std::vector<std::byte> bytes = entry->record.encode();
   // A group that cannot note it has stopped, and says so.
-  (void)co_await entry->group->save_pair(std::move(bytes), entry->group->local().role,
-                                         entry->group->local().peer_has);
+  (void)co_await save_record(entry);
 }
 
 bool Pairs::learn_certificate(Entry* entry) {
@@ -116,16 +130,18 @@ io::Task<io::Mutex::Guard> Pairs::lock(std::string group) {
 std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord& record) {
   const std::uint64_t number = ++senders_made_;
   const std::string name = group.name();
-  Sender::Report report = [this, name, number](Sender::Outcome outcome, std::string reason) {
+  Sender::Calls calls;
+  calls.report = [this, name, number](Sender::Outcome outcome, std::string reason) {
     tasks_.spawn(handle(name, number, outcome, std::move(reason)));
   };
-  Sender::MarkAsked mark_asked = [this, name, number](format::MarkRequest request) {
+  calls.mark_asked = [this, name, number](format::MarkRequest request) {
     // One that asks for more at once is not answered.
     if (mark_tasks_.running() >= kMarksAskedMax) return;
     mark_tasks_.spawn(make_asked_mark(name, number, std::move(request)));
   };
-  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(report),
-                                  std::move(mark_asked));
+  calls.moved = [this, name, number] { peer_moved(name, number); };
+  calls.promise = [this, name] { return promise_of(name); };
+  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(calls));
 }
 
 void Pairs::set_addresses(std::vector<std::string> addresses) {
@@ -212,6 +228,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
     case Sender::Outcome::kDeletedThere:
       (void)co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
+      release_gate(*entry);
       entries_.erase(group);
       break;
   }
@@ -285,6 +302,8 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   hold(entry.get());
   Entry* adopted = entry.get();
   entries_[name] = std::move(entry);
+  attach_gate(*adopted);
+  settle_sync(*adopted);
   if (record.side == Side::kSecondary && record.state == PairState::kSsws) {
     // A stop between the decision to take writes and the epoch leaves a suspended pair, one between the epoch
     // and the role leaves the role to be set.
@@ -324,6 +343,9 @@ io::Task<void> Pairs::stop() {
     auto guard = co_await lock(name);
     if (Entry* entry = find(name)) co_await end_receiver(entry);
   }
+  for (const std::string& name : names) {
+    while (find(name) != nullptr && find(name)->sync->saving > 0) co_await sync_moved_.wait();
+  }
   mark_tasks_.cancel_all();
   co_await comparisons_.join();
   // Those left wait for a timer or for a stranger's first message.
@@ -336,10 +358,12 @@ io::Task<void> Pairs::forget(std::string name) {
   if (entry == nullptr) co_return;
   co_await stop_sender(entry, std::nullopt);
   co_await end_receiver(entry);
+  release_gate(*entry);
   entries_.erase(name);
 }
 
-io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group) {
+io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group,
+                                     std::optional<format::SyncTerms> terms) {
   auto guard = co_await lock(name);
   group::Group* group = host_.find_group(name);
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
@@ -370,6 +394,8 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   entry->record.peer_address = peer.to_string();
   entry->record.peer_group = peer_group;
   entry->record.since = environment_.clock.now();
+  entry->record.sync = terms;
+  entry->record.sync_since = entry->record.since;
   PairRecord record = entry->record;
   record.state = PairState::kCopy;
   auto sender = make_sender(*group, record);
@@ -390,6 +416,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   entry->record.peer_name = welcome->node_name;
   Entry* created = entry.get();
   entries_[name] = std::move(entry);
+  attach_gate(*created);
   const LogId acked = sender->acked();
   sender->let_stream();
   start_sender(created, std::move(sender));
@@ -466,6 +493,7 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
   if (entry->record.side == Side::kPrimary) {
     co_await stop_sender(entry, format::LinkMessage::kDelete);
     TM_CO_TRY(co_await become_alone(entry));
+    release_gate(*entry);
     entries_.erase(name);
     co_return Result<void>{};
   }
@@ -474,6 +502,7 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
   }
   co_await end_receiver(entry);
   TM_CO_TRY(co_await become_alone(entry));
+  release_gate(*entry);
   entries_.erase(name);
   co_return Result<void>{};
 }
@@ -527,6 +556,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
   if (entry == nullptr) return std::nullopt;
   PairStatus status{.record = entry->record};
   status.peer_units = entry->peer_units;
+  status.sync = sync_status(*entry);
   if (entry->sender != nullptr) {
     status.link_up = entry->sender->link_up();
     status.link_since = entry->sender->link_since();

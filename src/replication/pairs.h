@@ -40,6 +40,13 @@ struct PairLag {
   double seconds = 0;  // since the first entry that the peer lacks was appended
 };
 
+// Of a synchronous pair; its terms, and since when it is in sync or not, are in the record.
+struct SyncStatus {
+  bool in_sync = false;  // now: nothing that was acknowledged to a FLUSH is missing on the secondary
+  bool lost = false;     // primary side: the secondary counts as lost
+  std::size_t flushes_waiting = 0;
+};
+
 struct PairStatus {
   PairRecord record{};
   bool link_up = false;
@@ -52,6 +59,7 @@ struct PairStatus {
   std::string
       link_error{};  // why there is no link, or why somebody was turned away who claimed to be the peer
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
+  SyncStatus sync{};
 };
 
 // Whose branch goes on after the two nodes wrote apart.
@@ -60,13 +68,24 @@ enum class Continues : std::uint8_t {
   kPrimary,
 };
 
+// What is absent stays.
+struct ModeChange {
+  std::optional<bool> sync{};
+  std::optional<format::PeerLoss> on_loss{};
+  std::optional<Duration> loss_after{};
+};
+// The terms of a pair that has `terms` now; nothing of an asynchronous one.
+Result<std::optional<format::SyncTerms>> changed_terms(std::optional<format::SyncTerms> terms,
+                                                       const ModeChange& change);
+
 // What a secondary took over with.
 struct Takeover {
   Epoch epoch{};                 // its own, which takes the writes
   group::ResolvedPoint point{};  // where it continues: the last entry held here
   LogId primary_head{};          // the primary's newest entry, as it told last; none when it never did
-  bool may_be_behind = false;    // the primary may have acknowledged writes that are not here
-  WallTime behind_since{};       // when the secondary was last known to have everything
+  // The primary may have acknowledged writes that are not here; in a synchronous pair, to a FLUSH.
+  bool may_be_behind = false;
+  WallTime behind_since{};  // when the secondary was last known to have everything of that kind
 };
 
 // A restore from the other node, from its plan to its end.
@@ -103,7 +122,11 @@ class Pairs {
   // Before the group goes: its sender and receiver end.
   io::Task<void> forget(std::string group);
 
-  io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group);
+  // Synchronous with `terms`, else asynchronous.
+  io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group,
+                                std::optional<format::SyncTerms> terms);
+  // kInvalid for terms of a pair that is, or becomes, asynchronous.
+  io::Task<Result<void>> set_mode(std::string group, ModeChange change);
   io::Task<Result<void>> suspend(std::string group);
   io::Task<Result<void>> resync(std::string group, Continues continues, bool give_up_window);
   io::Task<Result<void>> dissolve(std::string group);
@@ -154,6 +177,26 @@ class Pairs {
                                  group::Role role);
   // Whether the group takes writes, as far as the pair has a say in it.
   void hold(Entry* entry);
+  // sync.cc: what FLUSHes of a synchronous pair wait for.
+  void attach_gate(const Entry& entry);
+  void release_gate(const Entry& entry);
+  void peer_moved(const std::string& group, std::uint64_t sender);
+  void settle_sync(Entry& entry);
+  void settle_streaming(Entry& entry);
+  bool has_caught_up(const Entry& entry) const;
+  void change_sync(Entry& entry, format::NotInSync why);
+  io::Task<void> save_sync(std::string group);
+  io::Task<void> watch_sync();
+  std::optional<MonotonicTime> loss_due(const Entry& entry) const;
+  void lose(Entry& entry);
+  Error peer_lost(const Entry& entry) const;
+  Sender::Promise promise_of(const std::string& group) const;
+  SyncStatus sync_status(const Entry& entry) const;
+  bool counts_as_in_sync(const Entry& entry) const;
+  io::Task<Result<void>> take_promise(Entry* entry, format::InSync word);
+  bool take_terms(Entry& entry, const std::optional<format::SyncTerms>& terms);
+  void judge_takeover(const Entry& entry, Takeover& taken) const;
+  io::Task<Result<void>> save_record(Entry* entry);
   io::Task<void> set_alone(Entry* entry, bool alone);
   io::Task<void> note(Entry* entry);
   // Whether the pair has learnt by its sender whose certificate the peer has.
@@ -220,6 +263,8 @@ class Pairs {
   std::uint64_t marks_asked_ = 0;
   bool has_addresses_ = false;
   bool stopping_ = false;
+  io::WaitQueue sync_moved_;  // a peer may be lost at another moment than it seemed
+  std::optional<MonotonicTime> sync_due_;
   io::TaskScope tasks_;
   io::TaskScope mark_tasks_;  // marks that peers asked for
   io::TaskScope comparisons_;

@@ -29,6 +29,21 @@ struct Pairs::Entry {
   group::Group* group;
   PairRecord record{};
 
+  // Of a synchronous pair; see sync.cc. Shared with what saves the record, which may outlive the pair.
+  struct Sync {
+    std::uint32_t saving = 0;  // records under way to the disk: the gate stays as it is until they are there
+    // Primary side, in PAIR.
+    std::optional<MonotonicTime> down_since;  // the link
+    LogId acked{};
+    MonotonicTime progress_at{};    // when the peer had more for the last time
+    bool progressed = false;        // since the link was made, or since it was lost
+    bool lost = false;              // neither link nor progress for as long as the terms say
+    std::optional<LogId> joins_at;  // FLUSHes wait again; in sync when the peer has this
+    // Secondary side: on this node's clock, until when the primary answers no FLUSH without it.
+    std::optional<MonotonicTime> holds_until;
+  };
+  std::shared_ptr<Sync> sync = std::make_shared<Sync>();
+
   // The primary's: the newest entry that the peer is known to hold, also when it will be copied anew.
   LogId peer_has() const {
     if (sender != nullptr) return sender->acked();

@@ -187,6 +187,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   TM_CO_TRY(check_shown(hello, link->peer_identity()));
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
+  const std::optional<format::SyncTerms> terms = hello.sync;
+  const format::NotInSync not_in_sync = hello.not_in_sync;
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {
     entry = co_await welcome_new(std::move(hello));
@@ -197,11 +199,15 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   }
   if (!entry.ok()) co_return entry;
   Entry* taken = *entry;
-  const bool moved = !peer_address.empty() && taken->record.peer_address != peer_address;
-  const bool learnt = taken->record.peer_certificate.empty() && !link->peer_identity().empty();
-  if (moved || learnt) {
-    if (moved) taken->record.peer_address = std::move(peer_address);
-    if (learnt) taken->record.peer_certificate = link->peer_identity();
+  const bool has_moved = !peer_address.empty() && taken->record.peer_address != peer_address;
+  if (has_moved) taken->record.peer_address = std::move(peer_address);
+  const bool has_learnt = taken->record.peer_certificate.empty() && !link->peer_identity().empty();
+  if (has_learnt) taken->record.peer_certificate = link->peer_identity();
+  const bool has_new_terms = take_terms(*taken, terms);
+  // What it was told before may have ended while it could not hear it.
+  const bool has_left_sync = taken->record.in_sync() && not_in_sync != format::NotInSync::kNone;
+  if (has_left_sync) taken->record.leave_sync(not_in_sync, environment_.clock.now());
+  if (has_moved || has_learnt || has_new_terms || has_left_sync) {
     TM_CO_TRY(co_await save(taken, taken->record.state, taken->record.reason, taken->durable));
   }
   taken->link = link;
@@ -256,7 +262,10 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
     if (complete) {
       host_.log("pair-window-given-up", name, log_field("copied_anew_by", hello.node_name));
     }
-    if (entry != nullptr) co_await end_receiver(entry);
+    if (entry != nullptr) {
+      co_await end_receiver(entry);
+      release_gate(*entry);
+    }
     entries_.erase(name);
     TM_CO_TRY(co_await host_.drop_group(name));
   }
@@ -267,6 +276,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   record.peer_node = hello.node;
   record.peer_name = hello.node_name;
   record.since = environment_.clock.now();
+  record.sync = hello.sync;
+  record.sync_since = record.since;
   const LogId start = hello.start;
   auto group = co_await host_.create_secondary(std::move(hello), std::move(state).value());
   if (!group.ok()) co_return std::move(group).error();
@@ -275,6 +286,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   entry->durable = start;
   Entry* created = entry.get();
   entries_[name] = std::move(entry);
+  attach_gate(*created);
   TM_CO_TRY(co_await save(created, PairState::kCopy, std::string(), start));
   co_return created;
 }
@@ -397,6 +409,7 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
   auto alone = co_await become_alone(still);
   host_.log("pair-deleted", name,
             "by=peer" + (alone.ok() ? "" : " " + log_field("failure", alone.error().message)));
+  release_gate(*still);
   entries_.erase(name);
 }
 
@@ -487,6 +500,10 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       group->changed().wake_all();
       co_return Result<void>{};
     }
+    case format::LinkMessage::kInSync: {
+      TM_CO_TRY_ASSIGN(const format::InSync word, format::decode_in_sync(message.body));
+      co_return co_await take_promise(entry, word);
+    }
     case format::LinkMessage::kPing: {
       auto head = format::decode_log_id(message.body);
       if (!head.ok()) co_return std::move(head).error();
@@ -499,6 +516,8 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
 }
 
 io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
+  // As long as this link lasts; other terms come with another one.
+  const bool is_sync = entry->record.sync.has_value();
   format::Ack told;
   std::vector<format::UnitOfVolume> told_units;
   MonotonicTime due = environment_.scheduler.now();
@@ -513,6 +532,7 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
     ack.durable = entry->durable;
     ack.floor = entry->group->local().floor;
     ack.window_open = entry->complete;
+    if (is_sync) ack.sent_ns = environment_.scheduler.now().ns;
     const bool news =
         ack.durable != told.durable || ack.floor != told.floor || ack.window_open != told.window_open;
     std::vector<format::UnitOfVolume> units;

@@ -54,7 +54,6 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     co_return no_pair(name);
   }
   TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(PairCommand::kTakeover, entry->record, name));
-  const WallTime now = environment_.clock.now();
   Takeover taken;
   taken.primary_head = entry->primary_head;
   if (!to_do) {
@@ -62,8 +61,7 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     taken.point.at = entry->record.fork;
     auto timer = co_await entry->group->points().timer_at(taken.point.at);
     if (timer.ok()) taken.point.timer = *timer;
-    taken.behind_since = entry->record.since;
-    taken.may_be_behind = true;
+    judge_takeover(*entry, taken);
     co_return taken;
   }
   const std::shared_ptr<Link> link = entry->link;
@@ -76,8 +74,6 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
                        entry->record.peer_group +
                        " --swap` on it swaps the roles without losing one, --force takes over at once");
   }
-  taken.behind_since = !in_pair ? entry->record.since : link != nullptr ? now : entry->link_since;
-  taken.may_be_behind = true;
   if (in_pair && link != nullptr) {
     format::Suspend suspend;
     suspend.cause = format::SuspendCause::kTakeover;
@@ -86,12 +82,21 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
   }
   co_await end_receiver(entry);
+  judge_takeover(*entry, taken);
   // What a node that was turned has beyond the fork had been given up; what a refill began does not count.
   const LogId at = entry->held() == entry->group->head() ? entry->group->takeover_point() : entry->held();
   TM_CO_TRY_ASSIGN(group::RestorePlan plan,
                    co_await entry->group->plan_restore("log:" + at.to_string(), false));
   taken.point = plan.target;
+  const PairRecord before = entry->record;
+  // Said again, it is answered in the same way.
+  entry->record.not_in_sync = taken.may_be_behind ? format::NotInSync::kCatchingUp : format::NotInSync::kNone;
+  entry->record.sync_since = taken.behind_since;
   auto opened = co_await open_own_epoch(entry, std::move(plan), format::EpochReason::kTakeover, "taken over");
+  if (!opened.ok()) {
+    entry->record.not_in_sync = before.not_in_sync;
+    entry->record.sync_since = before.sync_since;
+  }
   if (!opened.ok()) co_return std::move(opened).error();
   taken.epoch = opened->id.epoch();
   host_.log("takeover", name,
@@ -301,6 +306,7 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
                    record.peer_name + " cannot follow: " + welcome->error_message);
   }
   entry->record.side = Side::kPrimary;
+  entry->record.leave_sync(format::NotInSync::kCatchingUp, environment_.clock.now());
   entry->record.alone = false;
   entry->record.needs_copy = false;
   const LogId acked = sender->acked();
@@ -350,6 +356,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
   }
   PairRecord& record = entry->record;
   record.side = Side::kSecondary;
+  record.leave_sync(format::NotInSync::kCatchingUp, environment_.clock.now());
   record.fork = fork;
   record.epoch_left = group->live_epoch();
   record.needs_copy = false;

@@ -35,16 +35,21 @@ std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
 }
 
 Sender::Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
-               std::uint64_t number, Report report, MarkAsked mark_asked)
+               std::uint64_t number, Calls calls)
     : environment_(environment),
       self_(self),
       group_(group),
       record_(std::move(record)),
       number_(number),
-      report_(std::move(report)),
-      mark_asked_(std::move(mark_asked)),
+      calls_(std::move(calls)),
       acked_(group.local().peer_has),
-      moved_(environment.scheduler) {}
+      moved_(environment.scheduler),
+      promise_moved_(environment.scheduler) {}
+
+void Sender::moved_on() {
+  moved_.wake_all();
+  calls_.moved();
+}
 
 io::Task<Result<format::Welcome>> Sender::connect(format::HelloIntent intent, bool overrules) {
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(record_.peer_address));
@@ -91,6 +96,9 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   hello.group = group_.identity();
   hello.group_name = record_.peer_group;
   hello.primary_group = group_.name();
+  hello.sync = record_.sync;
+  // Whoever joins again has been without the other one.
+  if (intent == format::HelloIntent::kContinue) hello.not_in_sync = calls_.promise().why;
   const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
   if (copy) TM_CO_TRY(co_await prepare_copy(&hello));
   if (intent == format::HelloIntent::kFollow) {
@@ -123,12 +131,15 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   sent_ = acked_ = copy ? hello.start : welcome.received;
   peer_floor_ = welcome.floor;
   TM_CO_TRY_ASSIGN(next_, co_await place_after(sent_));
+  // Nothing is awaited from here on: whoever sets other terms ends the link.
+  if (hello.sync != record_.sync) co_return fail(ErrorCode::kClosed, "the pair has another mode by now");
   acked_place_ = next_;
   group_.set_peer_has(acked_);
   link_ = std::move(link);
   link_since_ = environment_.clock.now();
   last_error_.clear();
-  moved_.wake_all();
+  heard_ns_ = 0;
+  moved_on();
   co_return welcome;
 }
 
@@ -158,7 +169,7 @@ void Sender::let_stream() {
 }
 
 io::Task<void> Sender::wait_until_let() {
-  if (!may_stream_) report_(Outcome::kLinkUp, std::string());
+  if (!may_stream_) calls_.report(Outcome::kLinkUp, std::string());
   while (!may_stream_) co_await moved_.wait();
 }
 
@@ -168,14 +179,14 @@ void Sender::link_lost(const std::string& why) {
   may_stream_ = false;
   link_since_ = environment_.clock.now();
   last_error_ = why;
-  moved_.wake_all();
+  moved_on();
 }
 
 // Tried again soon, and told once: a refusal is for somebody to look at.
 void Sender::not_connected(const Error& error) {
   if (error.message == last_error_) return;
   last_error_ = error.message;
-  if (error.code == ErrorCode::kRefused) report_(Outcome::kDistrusted, error.message);
+  if (error.code == ErrorCode::kRefused) calls_.report(Outcome::kDistrusted, error.message);
 }
 
 // True when the link is up. False when that is over: the outcome was reported.
@@ -198,17 +209,17 @@ io::Task<bool> Sender::connected() {
       const bool distrusted = code == ErrorCode::kClosed;
       const bool passes = distrusted || code == ErrorCode::kShutdown || code == ErrorCode::kBusy;
       if (welcome->taken_over) {
-        report_(Outcome::kTakenOver, welcome->error_message);
+        calls_.report(Outcome::kTakenOver, welcome->error_message);
         co_return false;
       }
       if (!passes) {
-        report_(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
-                welcome->error_message);
+        calls_.report(code == ErrorCode::kRefused ? Outcome::kSuspendedThere : Outcome::kRefused,
+                      welcome->error_message);
         co_return false;
       }
       not_connected(fail(distrusted ? ErrorCode::kRefused : code, welcome->error_message));
     } else if (welcome.error().code == ErrorCode::kExpired) {
-      report_(Outcome::kNeedsCopy, welcome.error().message);
+      calls_.report(Outcome::kNeedsCopy, welcome.error().message);
       co_return false;
     } else {
       not_connected(welcome.error());
@@ -229,18 +240,44 @@ io::Task<void> Sender::run() {
       io::TaskScope link_tasks(environment_.scheduler);
       link_tasks.spawn(receive_acks(link));
       link_tasks.spawn(link->watch_silence());
+      if (record_.sync.has_value()) link_tasks.spawn(keep_promising(link));
       streamed = co_await stream();
       link->close();
     }
     const std::string why = streamed.ok() ? "the link ended" : streamed.error().message;
     if (link_ != nullptr) link_lost(why);
     if (!streamed.ok() && streamed.error().code == ErrorCode::kExpired) {
-      report_(Outcome::kNeedsCopy, why);
+      calls_.report(Outcome::kNeedsCopy, why);
       co_return;
     }
-    report_(Outcome::kLinkDown, why);
+    calls_.report(Outcome::kLinkDown, why);
     // Whatever ended it is given a moment to pass.
     co_await environment_.scheduler.sleep_for(kRetryMin);
+  }
+}
+
+void Sender::set_terms(std::optional<format::SyncTerms> terms) {
+  if (record_.sync == terms) return;
+  record_.sync = terms;
+  // The hello carries them, and what follows it is of their version.
+  if (link_ != nullptr) link_->close();
+}
+
+// Each time anew what the secondary may count on, by its own clock: the primary says how long after an
+// acknowledgement came it will answer no FLUSH without the secondary, which knows when it sent that one.
+io::Task<void> Sender::keep_promising(std::shared_ptr<Link> link) {
+  while (true) {
+    const Promise promise = calls_.promise();
+    format::InSync word;
+    word.why = promise.why;
+    word.since = promise.since;
+    word.heard_ns = heard_ns_;
+    const Duration holds_for = heard_ns_ == 0 ? format::kHoldsForMin : promise.holds_until - heard_at_;
+    word.holds_for = std::clamp(holds_for, format::kHoldsForMin, format::kLossAfterMax);
+    std::vector<std::byte> body = format::encode_in_sync(word);
+    auto sent = co_await link->send(format::LinkMessage::kInSync, std::move(body));
+    if (!sent.ok()) co_return;
+    co_await promise_moved_.wait_until(environment_.scheduler.now() + kHeartbeatInterval);
   }
 }
 
@@ -351,20 +388,20 @@ io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
       switch (cause) {
         case format::SuspendCause::kOperator:
           why = "suspended at the peer";
-          report_(Outcome::kSuspendedThere, why);
+          calls_.report(Outcome::kSuspendedThere, why);
           break;
         case format::SuspendCause::kError:
           why = "the peer: " + suspend->reason;
-          report_(Outcome::kRefused, why);
+          calls_.report(Outcome::kRefused, why);
           break;
         case format::SuspendCause::kTakeover:
           why = suspend->reason;
-          report_(Outcome::kTakenOver, why);
+          calls_.report(Outcome::kTakenOver, why);
           break;
       }
     } else if (received->type == format::LinkMessage::kDelete) {
       why = "the peer has dissolved the pair";
-      report_(Outcome::kDeletedThere, why);
+      calls_.report(Outcome::kDeletedThere, why);
     } else {
       auto taken = take_message(*received);
       if (!taken.ok()) why = taken.error().message;
@@ -383,7 +420,7 @@ Result<void> Sender::take_message(const Message& message) {
   }
   if (message.type == format::LinkMessage::kMarkRequest) {
     TM_TRY_ASSIGN(format::MarkRequest request, format::decode_mark_request(message.body));
-    mark_asked_(std::move(request));
+    calls_.mark_asked(std::move(request));
     return {};
   }
   if (message.type != format::LinkMessage::kAck) {
@@ -405,9 +442,13 @@ void Sender::take_ack(const format::Ack& ack) {
   group_.set_peer_has(acked_);
   if (ack.window_open && record_.state == PairState::kCopy) {
     record_.state = PairState::kPair;
-    report_(Outcome::kCopied, std::string());
+    calls_.report(Outcome::kCopied, std::string());
   }
-  moved_.wake_all();
+  if (ack.sent_ns.has_value()) {
+    heard_ns_ = *ack.sent_ns;
+    heard_at_ = environment_.scheduler.now();
+  }
+  moved_on();
 }
 
 io::Task<void> Sender::answer_mark(format::MarkReply reply) {

@@ -50,10 +50,27 @@ class Sender {
   // Called with a mark that was asked for at the peer; must not await.
   using MarkAsked = std::function<void(format::MarkRequest)>;
 
+  // Called when the link goes up or down and when the peer has more; must not await.
+  using Moved = std::function<void()>;
+  // What the peer of a synchronous pair may count on: `why`, `since`, and the moment before which no FLUSH is
+  // answered without it.
+  struct Promise {
+    format::NotInSync why = format::NotInSync::kCatchingUp;
+    WallTime since{};
+    MonotonicTime holds_until{};
+  };
+  using GivePromise = std::function<Promise()>;
+  struct Calls {
+    Report report{};
+    MarkAsked mark_asked{};
+    Moved moved{};
+    GivePromise promise{};
+  };
+
   // `number` tells this sender's reports from those of one before it.
   // `self` outlives it.
   Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
-         std::uint64_t number, Report report, MarkAsked mark_asked);
+         std::uint64_t number, Calls calls);
   std::uint64_t number() const { return number_; }
 
   // Makes the first connection, so that the command that wants it can say what is wrong. `intent` is kCreate,
@@ -63,6 +80,9 @@ class Sender {
   void let_stream();
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
+  // The promise has changed: the peer is told at once. With other terms the link is made anew.
+  void tell_promise() { promise_moved_.wake_all(); }
+  void set_terms(std::optional<format::SyncTerms> terms);
   // The answer to a mark that was asked for; nothing is sent when the link is down by now.
   io::Task<void> answer_mark(format::MarkReply reply);
   // Sends a last message if the link is up, without waiting long for it, and closes the link.
@@ -73,6 +93,9 @@ class Sender {
   LogId acked() const { return acked_; }
   LogId sent() const { return sent_; }
   bool copying() const { return copying_; }
+  // Sent, and not known to be durable at the peer; and whether there is anything that was not sent.
+  std::uint64_t unacked_bytes() const { return unacked_bytes_; }
+  bool all_sent() const { return link_ != nullptr && sent_ == group_.journal().durable(); }
   CopyProgress copy_progress() const { return progress_; }
   LogId peer_floor() const { return peer_floor_; }
   // Whose certificate the peer has shown; empty until it has.
@@ -115,14 +138,15 @@ class Sender {
   void take_ack(const format::Ack& ack);
   void link_lost(const std::string& why);
   void not_connected(const Error& error);
+  void moved_on();
+  io::Task<void> keep_promising(std::shared_ptr<Link> link);
 
   io::Environment environment_;
   const NodeName& self_;
   group::Group& group_;
   PairRecord record_;
   std::uint64_t number_;
-  Report report_;
-  MarkAsked mark_asked_;
+  Calls calls_;
   std::shared_ptr<Link> link_;
   WallTime link_since_{};
   std::string last_error_;
@@ -140,6 +164,10 @@ class Sender {
   std::deque<Unacked> unacked_;
   std::uint64_t unacked_bytes_ = 0;
   io::WaitQueue moved_;
+  // Of a synchronous pair: the newest acknowledgement, by the peer's clock, and when it came.
+  std::int64_t heard_ns_ = 0;
+  MonotonicTime heard_at_{};
+  io::WaitQueue promise_moved_;
 };
 
 }  // namespace tidemark::replication

@@ -24,6 +24,10 @@ bool settles(const Request& request) {
          request.kind == Request::Kind::kRestore;
 }
 
+bool flushes(const Request& request) {
+  return request.fua || request.kind == Request::Kind::kFlush;
+}
+
 }  // namespace
 
 Chronicle::Chronicle(Stage& stage) : model(kVolumeCount * stage.options.volume_blocks), stage_(stage) {
@@ -54,7 +58,6 @@ std::optional<LogId> Chronicle::newest_known(const group::Group& group) {
   return at;
 }
 
-// A secondary that was copied anew has none of the branches that it wrote alone.
 void Chronicle::forget_if_given_up(Machine& holder) {
   const std::vector<LogId>& own = side(holder).appended.order;
   if (!holder.gave_up_window || holder.group() == nullptr) return;
@@ -219,8 +222,12 @@ void Chronicle::account(Machine& writer, bool crashed, bool lossy) {
   const bool settled = std::any_of(at.pending.begin(), at.pending.end(), [](const auto& issued) {
     return issued->acknowledged() && settles(issued->request);
   });
+  const bool flushed = std::any_of(at.pending.begin(), at.pending.end(), [](const auto& issued) {
+    return issued->acknowledged() && flushes(issued->request);
+  });
   const std::size_t known_before = at.appended.order.size();
   if (settled && !lossy) at.appended.durable_count = known_before;
+  if (flushed && !lossy) at.appended.flushed_count = known_before;
   if (crashed || !record_alone(*writer.group(), at)) learn(writer);
   if (stage_.failed() || writer.group() == nullptr || writer.group()->failure().has_value()) return;
   // Its disk failed just now; a restart is to come.
@@ -233,6 +240,9 @@ void Chronicle::account(Machine& writer, bool crashed, bool lossy) {
     if (!lost) {
       if (settles(issued->request) && !lossy) {
         at.appended.durable_count = std::max(at.appended.durable_count, issued->position + 1);
+      }
+      if (flushes(issued->request) && !lossy) {
+        at.appended.flushed_count = std::max(at.appended.flushed_count, issued->position + 1);
       }
     } else if (!crashed) {
       stage_.broken(Rule::kNoFalseAcknowledge, writer.name() + ": " + issued->request.to_string() +
@@ -252,10 +262,32 @@ void Chronicle::account(Machine& writer, bool crashed, bool lossy) {
                                                   " was acknowledged, then flushed, and is lost");
       } else {
         at.appended.durable_count = std::max(at.appended.durable_count, before->position + 1);
+        at.appended.flushed_count = std::max(at.appended.flushed_count, before->position + 1);
       }
     }
   }
   at.pending.clear();
+}
+
+std::optional<std::string> Chronicle::flushed_missing(const Machine& writer,
+                                                      const group::Group& other) const {
+  const Side& at = side(writer);
+  const auto holds = [&other](LogId id) {
+    const index::EpochInfo* info = other.state().epochs().find(id.epoch());
+    return info != nullptr && id.sequence() <= info->last.sequence();
+  };
+  const std::vector<LogId>& order = at.appended.order;
+  const std::size_t count = std::min(at.appended.flushed_count, order.size());
+  if (count > 0 && !holds(order[count - 1])) return "log:" + order[count - 1].to_string();
+  for (const std::shared_ptr<Issued>& flush : at.pending) {
+    if (!flush->acknowledged() || !flushes(flush->request)) continue;
+    for (const std::shared_ptr<Issued>& one : at.pending) {
+      const bool covered = one == flush || (one->acknowledged() && one->ended_at < flush->issued_at);
+      if (!covered || !one->request.has_blocks()) continue;
+      if (one->id.is_none() || !holds(one->id)) return one->request.to_string();
+    }
+  }
+  return std::nullopt;
 }
 
 void Chronicle::cut_what_a_crash_took(Machine& writer, bool lossy) {
@@ -276,6 +308,7 @@ void Chronicle::cut_what_a_crash_took(Machine& writer, bool lossy) {
   }
   at.order.resize(*position + 1);
   at.durable_count = std::min(at.durable_count, at.order.size());
+  at.flushed_count = std::min(at.flushed_count, at.order.size());
 }
 
 // What ended before another was asked for comes before it; and nothing is missing between.

@@ -29,6 +29,12 @@ class Chronicle {
   void account(Machine& writer, bool crashed, bool lossy);
   // What another one of the same stage knows.
   void adopt(const Chronicle& other);
+  // What was acknowledged to a FLUSH or FUA on `writer` and `other` does not hold; nothing when it has all.
+  // The requests under way count as far as they were answered, and what `other` holds of them was learnt.
+  std::optional<std::string> flushed_missing(const Machine& writer, const group::Group& other) const;
+  // A secondary that was copied anew has none of the branches that it wrote alone, and may use their numbers
+  // again.
+  void forget_if_given_up(Machine& holder);
   // What nobody else held is gone with its disk.
   void forget_writer(const Machine& writer);
 
@@ -45,7 +51,6 @@ class Chronicle {
   Side& side(const Machine& machine) { return sides_[&machine == &stage_.a ? 0 : 1]; }
   const Side& side(const Machine& machine) const { return sides_[&machine == &stage_.a ? 0 : 1]; }
   Side& author(LogId id) { return sides_[id.epoch().value % 2 == 1 ? 0 : 1]; }
-  void forget_if_given_up(Machine& holder);
   std::optional<LogId> newest_known(const group::Group& group);
   bool wait_until_durable(Machine& holder, LogId end);
   bool record_alone(const group::Group& group, Side& from);

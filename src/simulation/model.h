@@ -51,6 +51,8 @@ struct Appended {
   // Entries before this position survive any crash: a FLUSH, a FUA, a mark or a restore was acknowledged
   // after them.
   std::size_t durable_count = 0;
+  // Of these, those that a FLUSH or FUA covered: in sync, the other node has them too.
+  std::size_t flushed_count = 0;
 
   std::optional<std::size_t> position(LogId id) const {
     for (std::size_t i = order.size(); i-- > 0;) {

@@ -100,6 +100,10 @@ Options draw_options(std::uint64_t seed) {
   if (one_in(3)) options.clock_drift_ppm = static_cast<double>(random.below(1000)) - 500;
   options.clock_goes_back = one_in(2);
   if (one_in(3)) options.damages = 1 + up_to(5);
+  if (options.pair && one_in(2)) {
+    options.sync = format::SyncTerms{static_cast<format::PeerLoss>(1 + random.below(3)),
+                                     Duration::milliseconds(1000 + up_to(14'000))};
+  }
   for (const UsualWeight& usual : kUsual) {
     const bool of_pairs = usual.when == When::kPairAlways || usual.when == When::kPairSometimes;
     const bool may_be_absent = usual.when == When::kSometimes || usual.when == When::kPairSometimes;
@@ -113,7 +117,14 @@ Options draw_options(std::uint64_t seed) {
 std::string describe(const Options& options) {
   const auto count = [](std::uint64_t n) { return std::to_string(n); };
   std::string text = options.pair ? "pair" : "alone";
-  text.append(", ").append(count(options.steps)).append(" steps, ");
+  if (options.sync.has_value()) {
+    constexpr const char* kOnLoss[] = {"async", "wait", "fail"};
+    text.append(" in sync, without a peer ");
+    text.append(kOnLoss[static_cast<std::size_t>(options.sync->on_loss) - 1]).append(" after ");
+    text.append(format_duration(options.sync->loss_after));
+  }
+  text.append(", ");
+  text.append(count(options.steps)).append(" steps, ");
   text.append(count(options.volume_blocks)).append(" blocks a volume, journal ");
   text.append(count(options.journal_bytes >> 10)).append(" KiB");
   if (options.segment_bytes != 0) {

@@ -2,9 +2,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/time.h"
+#include "format/link.h"
 #include "sim/disk.h"
 #include "sim/network.h"
 
@@ -51,7 +53,8 @@ inline constexpr std::size_t kStepCount = kStepNames.size();
 // drowned in all the others.
 struct Options {
   std::uint64_t seed = 0;
-  bool pair = true;  // else a node alone
+  bool pair = true;                         // else a node alone
+  std::optional<format::SyncTerms> sync{};  // of a pair that is synchronous
   std::uint32_t steps = 0;
   std::uint64_t volume_blocks = 0;  // of each of the two volumes
   std::uint64_t journal_bytes = 0;

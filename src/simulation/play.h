@@ -66,6 +66,12 @@ class Play {
   void go_alone();
   void lose_secondary();
   void check_follower();
+  void check_sync();
+  void agree();
+  void settle_sync();
+  void add_terms(control::PairCreateRequest& request) const;
+  void take_over();
+  bool may_fail_for_the_peer(const Machine& machine, const Request& request) const;
   void settle();
   bool pair_again();
 
@@ -88,6 +94,8 @@ class Play {
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
   bool faults_are_over_ = false;
+  // The primary may have been told to go on without the secondary, which may not know.
+  bool unheard_word_ = false;
   MonotonicTime hangs_until_[2] = {};
   // What the primary sent when the pair was made, and of which group.
   std::vector<std::byte> first_session_;

@@ -219,8 +219,36 @@ void Play::destage_beside(Machine& machine) {
   }(holding(machine.hold_group(), machine.group()->destage_now(draw(2) == 0))));
 }
 
+// With or without the primary: what it says of itself is what counts.
+void Play::take_over() {
+  chronicle_.forget_if_given_up(b());
+  const LogId head = b().group()->head();
+  control::PairTakeoverRequest request;
+  request.group = kGroup;
+  request.force = true;
+  const auto taken = stage_.ask(b(), b().node()->pair_takeover(request));
+  if (!taken.has_value()) return;
+  stage_.say("osaka takes over: " +
+             (taken->ok() ? (*taken)->point.log_id.to_string() : taken->error().message));
+  if (!taken->ok() || b().group() == nullptr) return;
+  // What the primary was asked for and has not accounted for is learnt with it.
+  chronicle_.learn(b());
+  if (stage_.failed() || b().group() == nullptr || head.epoch().value % 2 == 0) return;
+  if (chronicle_.model.find(b().group()->head()) == nullptr) return;  // its disk does not let it be looked at
+  const bool says_all = stage_.options.sync.has_value() && !(*taken)->may_be_behind;
+  if (!says_all || unheard_word_ || watcher_.has_replayed()) return;
+  if (const auto missing = chronicle_.flushed_missing(a(), *b().group()); missing.has_value()) {
+    stage_.broken(Rule::kInSyncHoldsTheFlushed,
+                  "osaka says at its takeover that nothing flushed is missing, and lacks " + *missing);
+  }
+}
+
 void Play::go_alone() {
   if (b().group() == nullptr) return;
+  const PairState now = state(b());
+  const bool can_take_over = now == PairState::kPair || now == PairState::kPsus || now == PairState::kPsue;
+  if (b().group() == nullptr) return;
+  if (can_take_over && draw(2) == 0) return take_over();
   // What the primary was asked for and has not accounted for is learnt from the secondary.
   control::PairSuspendRequest suspend;
   suspend.group = kGroup;

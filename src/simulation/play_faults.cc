@@ -25,6 +25,7 @@ void Play::lose_secondary() {
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = b().address();
+  add_terms(create);
   tell(a(), "pair create", a().node()->pair_create(create));
 }
 

@@ -65,11 +65,24 @@ void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan
   stage_.outcome.counts.requests += issued.size();
   chronicle_.add(writer, issued);
   const MonotonicTime due = stage_.world.now() + Duration::seconds(600);
+  const MonotonicTime helped_at = stage_.world.now() + Duration::seconds(100);
+  bool helped = false;
   const auto all_ended = [&issued] {
     return std::all_of(issued.begin(), issued.end(), [](const auto& one) { return one->ended_at != 0; });
   };
   while (!all_ended() && writer.is_on() && !stage_.failed()) {
     if (stage_.crash_if_due(crash)) continue;
+    if (!helped && stage_.options.sync.has_value() && stage_.world.now() > helped_at && writer.is_running()) {
+      // A FLUSH waits for a peer that nobody brings back: it is told to go on without.
+      helped = unheard_word_ = true;
+      control::PairSetRequest set;
+      set.group = kGroup;
+      set.on_peer_loss = control::OnPeerLoss::kAsync;
+      set.peer_loss_after = Duration::seconds(1);
+      (void)stage_.ask(writer, writer.node()->pair_set(set));
+      stage_.say(writer.name() + " is told to go on without its peer");
+      continue;
+    }
     if (stage_.world.run_steps(1) == 0 || stage_.world.now() > due) {
       stage_.broken(Rule::kEndsInTime, writer.name() + ": requests have not ended within 600 s");
     }
@@ -86,12 +99,20 @@ void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan
   chronicle_.account(writer, false, false);
 }
 
+// A FLUSH of a synchronous pair that has lost its peer, or has just been taken over.
+bool Play::may_fail_for_the_peer(const Machine& machine, const Request& request) const {
+  const bool waits = request.fua || request.kind == Request::Kind::kFlush;
+  return stage_.options.sync.has_value() && &machine == &stage_.a && waits;
+}
+
 // An error has to follow from the state.
 void Play::explain(Machine& machine, const Issued& issued) {
   const Error& error = issued.result.error();
   stage_.say(machine.name() + " " + issued.request.to_string() + ": " + error_code_name(error.code) + ", " +
              error.message);
   if (machine.disk_may_fail || !machine.is_running() || machine.group() == nullptr) return;
+  const bool is_of_the_peer = error.code == ErrorCode::kIo || error.code == ErrorCode::kReadOnly;
+  if (is_of_the_peer && may_fail_for_the_peer(machine, issued.request)) return;
   switch (error.code) {
     case ErrorCode::kNoSpace:
       return;

@@ -18,6 +18,8 @@ const char* rule_name(Rule rule) {
       return "mark-covers-the-order";
     case Rule::kNeededIsKept:
       return "needed-is-kept";
+    case Rule::kInSyncHoldsTheFlushed:
+      return "in-sync-holds-the-flushed";
     case Rule::kOneWriterInPair:
       return "one-writer-in-pair";
     case Rule::kNoFalseAcknowledge:

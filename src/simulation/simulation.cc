@@ -126,6 +126,7 @@ void Play::step(Step step) {
       if (at == nullptr) return;
       control::PairSuspendRequest request;
       request.group = kGroup;
+      if (at == &a()) unheard_word_ = true;
       tell(*at, "pair suspend", at->node()->pair_suspend(request));
       return;
     }
@@ -171,6 +172,7 @@ void Play::set_up() {
   control::PairCreateRequest pair;
   pair.group = kGroup;
   pair.peer_address = b().address();
+  add_terms(pair);
   const auto paired = stage_.ask(a(), a().node()->pair_create(pair));
   if (!paired.has_value() || !paired->ok()) {
     return stage_.broken(Rule::kRefusalsAreExpected,
@@ -178,6 +180,45 @@ void Play::set_up() {
   }
   first_session_ = stage_.world.network().last_session();
   first_identity_ = a().group()->identity();
+}
+
+void Play::add_terms(control::PairCreateRequest& request) const {
+  const std::optional<format::SyncTerms>& terms = stage_.options.sync;
+  if (!terms.has_value()) return;
+  request.mode = control::PairMode::kSync;
+  constexpr control::OnPeerLoss kWords[] = {control::OnPeerLoss::kAsync, control::OnPeerLoss::kWait,
+                                            control::OnPeerLoss::kFail};
+  request.on_peer_loss = kWords[static_cast<std::size_t>(terms->on_loss) - 1];
+  request.peer_loss_after = terms->loss_after;
+}
+
+// While the secondary says that it is in sync, nothing that was flushed on the primary is missing there. The
+// word of an operator on a primary that it could not hear is not known to it; nor is a stranger's.
+void Play::check_sync() {
+  if (!stage_.options.sync.has_value() || stage_.failed() || b().group() == nullptr) return;
+  const std::optional<replication::PairStatus> there = b().node()->pairs().status(kGroup);
+  if (!there.has_value() || there->record.side != replication::Side::kSecondary ||
+      there->record.state == replication::PairState::kSsws) {
+    return;
+  }
+  if (unheard_word_ && a().group() != nullptr) {
+    const std::optional<replication::PairStatus> here = a().node()->pairs().status(kGroup);
+    const bool agree = here.has_value() && here->link_up && there->link_up && here->sync.in_sync &&
+                       here->record.sync == there->record.sync &&
+                       here->record.sync_since == there->record.sync_since;
+    if (agree) unheard_word_ = false;
+  }
+  if (!there->sync.in_sync || unheard_word_ || watcher_.has_replayed()) return;
+  // What the primary was asked for and has not accounted for is learnt from the secondary.
+  if (chronicle_.has_pending(a())) {
+    if (there->link_up || chronicle_.has_pending(b())) return;
+    chronicle_.learn(b());
+  }
+  if (stage_.failed() || b().group() == nullptr || chronicle_.model.find(b().group()->head()) == nullptr)
+    return;
+  if (const auto missing = chronicle_.flushed_missing(a(), *b().group()); missing.has_value()) {
+    stage_.broken(Rule::kInSyncHoldsTheFlushed, "osaka says that it is in sync and lacks " + *missing);
+  }
 }
 
 // The faults stop: both nodes run, the pair is whole again, and both show the same.
@@ -212,7 +253,7 @@ void Play::settle() {
                                (now.link_up ? ", link up; " : ", link down; ") + now.state_reason + "; " +
                                status(b()).state_reason);
     }
-    if (!suspended()) return verify_at_the_end();
+    if (!suspended()) return agree();
     control::PairResyncRequest request;
     request.group = kGroup;
     request.give_up_window = tries > 0;
@@ -225,7 +266,31 @@ void Play::settle() {
     stage_.broken(Rule::kPairAgrees, "the pair does not get whole: " + status(a()).state_reason + "; " +
                                          status(b()).state_reason);
   }
-  verify_at_the_end();
+  agree();
+}
+
+void Play::agree() {
+  settle_sync();
+  if (!stage_.failed()) verify_at_the_end();
+}
+
+void Play::settle_sync() {
+  if (!stage_.options.sync.has_value() || stage_.failed()) return;
+  const auto in_sync = [this] {
+    return status(a()).in_sync.value_or(false) && status(b()).in_sync.value_or(false);
+  };
+  // The word of a suspension on the other side may come only now.
+  const auto suspended = [this] { return state(a()) == PairState::kPsus; };
+  (void)stage_.wait_for([&] { return in_sync() || suspended(); }, kCatchUpMax);
+  if (suspended()) {
+    control::PairResyncRequest request;
+    request.group = kGroup;
+    request.from = control::ResyncFrom::kPrimary;
+    tell(a(), "pair resync", a().node()->pair_resync(request));
+  }
+  if (!stage_.wait_for(in_sync, kCatchUpMax)) {
+    stage_.broken(Rule::kPairAgrees, "the pair is not in sync again: " + status(a()).sync_reason);
+  }
 }
 
 // A crash came before the primary knew of its pair, or the secondary's disk was lost while the link was cut.
@@ -233,6 +298,7 @@ bool Play::pair_again() {
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = b().address();
+  add_terms(create);
   auto made = stage_.ask(a(), a().node()->pair_create(create));
   // What was under way when a disk hung may still keep it from answering in time.
   if (made.has_value() && !made->ok()) made = stage_.ask(a(), a().node()->pair_create(create));
@@ -260,6 +326,7 @@ Outcome Play::run() {
     while (at >= stage_.options.weights[chosen]) at -= stage_.options.weights[chosen++];
     step(static_cast<Step>(chosen));
     check_follower();
+    check_sync();
     watcher_.look();
     // Nobody stays down for long.
     if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();

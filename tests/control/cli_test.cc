@@ -62,6 +62,7 @@ TEST_F(CliTest, EveryCommandReachesItsOperation) {
       {"volume delete app/db", "volume_delete"},
       {"pair create app --peer tcp:127.0.0.1:7083", "pair_create"},
       {"pair status app", "pair_status"},
+      {"pair set app --mode sync --on-peer-loss wait --peer-loss-after 5s", "pair_set"},
       {"pair suspend app", "pair_suspend"},
       {"pair resync app --give-up-window", "pair_resync"},
       {"pair delete app", "pair_delete"},

@@ -106,7 +106,7 @@ TEST(Link, AHelloReadsBackEveryField) {
   const Hello hello = example_hello();
   const auto decoded = decode_hello(encode_hello(hello));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
-  EXPECT_EQ(decoded->version, kLinkVersion);
+  EXPECT_EQ(decoded->version(), kLinkVersion);
   EXPECT_EQ(decoded->intent, hello.intent);
   EXPECT_EQ(decoded->node, hello.node);
   EXPECT_EQ(decoded->instance, hello.instance);
@@ -153,6 +153,46 @@ TEST(Link, TheOtherMessagesReadBackEveryField) {
   const auto id = decode_log_id(encode_log_id(LogId(Epoch{3}, 77)));
   ASSERT_TRUE(id.ok());
   EXPECT_EQ(*id, LogId(Epoch{3}, 77));
+}
+
+TEST(Link, AnAsynchronousPairIsIntroducedInTheVersionBefore) {
+  Hello hello = example_hello();
+  EXPECT_EQ(encode_hello(hello)[0], std::byte{kLinkVersion});
+  hello.sync = SyncTerms();
+  EXPECT_EQ(encode_hello(hello)[0], std::byte{kLinkVersionSync});
+}
+
+TEST(Link, TheTermsOfASynchronousPairReadBackEveryField) {
+  Hello hello = example_hello();
+  hello.sync = SyncTerms{PeerLoss::kFail, Duration::seconds(7)};
+  hello.not_in_sync = NotInSync::kNoProgress;
+  const auto decoded = decode_hello(encode_hello(hello));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->sync, hello.sync);
+  EXPECT_EQ(decoded->not_in_sync, hello.not_in_sync);
+  for (const Duration wrong : {Duration::seconds(0), Duration::seconds(3601)}) {
+    hello.sync->loss_after = wrong;
+    EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
+  }
+  Ack ack = example_ack();
+  ack.sent_ns = 123'456;
+  const std::vector<std::byte> bytes = encode_ack(ack);
+  EXPECT_EQ(decode_ack(bytes)->sent_ns, ack.sent_ns);
+  EXPECT_EQ(hex(encode_ack(*decode_ack(bytes))), hex(bytes));
+  EXPECT_FALSE(decode_ack(Bytes(bytes).first(bytes.size() - 1)).ok());
+}
+
+TEST(Link, WhatASecondaryMayCountOnReadsBackEveryField) {
+  const InSync word{NotInSync::kLinkDown, WallTime{1000}, 77, Duration::seconds(-3)};
+  EXPECT_EQ(hex(encode_in_sync(word)), "02e8030000000000004d0000000000000000a22f4dffffffff");
+  const auto decoded = decode_in_sync(encode_in_sync(word));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->why, word.why);
+  EXPECT_EQ(decoded->since, word.since);
+  EXPECT_EQ(decoded->heard_ns, word.heard_ns);
+  EXPECT_EQ(decoded->holds_for, word.holds_for);
+  EXPECT_FALSE(decode_in_sync(encode_in_sync({NotInSync::kNone, {}, -1, {}})).ok());
+  EXPECT_FALSE(decode_in_sync(encode_in_sync({NotInSync::kNone, {}, 0, Duration::seconds(3601)})).ok());
 }
 
 TEST(Link, AMarkAskedForAndItsAnswerReadBackEveryField) {
@@ -236,6 +276,11 @@ void expect_canonical(const std::vector<std::byte>& example, Decode decode, Enco
 
 TEST(Link, BodiesWithFlippedBitsAndTruncationsAreRefusedOrMeanWhatTheySay) {
   expect_canonical(encode_hello(example_hello()), decode_hello, encode_hello);
+  Hello synchronous = example_hello();
+  synchronous.sync = SyncTerms();
+  expect_canonical(encode_hello(synchronous), decode_hello, encode_hello);
+  expect_canonical(encode_in_sync(InSync{NotInSync::kNone, WallTime{1}, 2, Duration{3}}), decode_in_sync,
+                   encode_in_sync);
   expect_canonical(encode_welcome(example_welcome()), decode_welcome, encode_welcome);
   expect_canonical(encode_welcome(example_refusal()), decode_welcome, encode_welcome);
   expect_canonical(encode_chunk(example_chunk()), decode_chunk, encode_chunk);
@@ -270,14 +315,14 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
   header.payload_bytes = 4095;
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
   header = LinkHeader();
-  header.type = static_cast<LinkMessage>(15);
+  header.type = static_cast<LinkMessage>(16);
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
 }
 
 TEST(Link, ANewerVersionIsToldFromGarbage) {
-  Hello hello = example_hello();
-  hello.version = kLinkVersion + 1;
-  EXPECT_EQ(decode_hello(encode_hello(hello)).error().code, ErrorCode::kUnsupported);
+  std::vector<std::byte> bytes = encode_hello(example_hello());
+  bytes[0] = std::byte{kLinkVersionSync + 1};
+  EXPECT_EQ(decode_hello(bytes).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(Link, AHelloWithNamesThatAreNoneIsRefused) {

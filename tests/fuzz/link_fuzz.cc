@@ -11,6 +11,7 @@ void try_bodies(Bytes body) {
   fuzz::check_exact(body, decode_welcome, encode_welcome);
   fuzz::check_exact(body, decode_chunk, encode_chunk);
   fuzz::check_exact(body, decode_ack, encode_ack);
+  fuzz::check_exact(body, decode_in_sync, encode_in_sync);
   fuzz::check_exact(body, decode_suspend, encode_suspend);
   fuzz::check_exact(body, decode_units, encode_units);
   fuzz::check_exact(body, decode_log_id, encode_log_id);

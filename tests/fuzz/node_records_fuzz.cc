@@ -31,5 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   pair.peer_name = "osaka";
   pair.reason = "full";
   try_decode(tidemark::fuzz::laid_over(pair.encode(), input));
+  pair.sync = tidemark::format::SyncTerms();
+  try_decode(tidemark::fuzz::laid_over(pair.encode(), input));
   return 0;
 }

@@ -171,6 +171,22 @@ class PairBench {
     request.peer_address = to.address();
     return run(from.node->pair_create(request));
   }
+  Result<control::PairStatus> pair_create_sync(Machine& from, Machine& to, control::OnPeerLoss on_loss) {
+    control::PairCreateRequest request;
+    request.group = kGroup;
+    request.peer_address = to.address();
+    request.mode = control::PairMode::kSync;
+    request.on_peer_loss = on_loss;
+    return run(from.node->pair_create(request));
+  }
+  Result<control::PairStatus> pair_set(Machine& machine, std::optional<control::PairMode> mode,
+                                       std::optional<control::OnPeerLoss> on_loss = std::nullopt) {
+    control::PairSetRequest request;
+    request.group = kGroup;
+    request.mode = mode;
+    request.on_peer_loss = on_loss;
+    return run(machine.node->pair_set(request));
+  }
   Result<control::PairStatus> suspend(Machine& machine) {
     control::PairSuspendRequest request;
     request.group = kGroup;

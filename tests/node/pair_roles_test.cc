@@ -363,6 +363,8 @@ class PairTable : public PairRoles {
     switch (command) {
       case PairCommand::kCreate:
         return error_of(bench->pair_create(at, &at == &a() ? b() : a()));
+      case PairCommand::kSet:
+        return error_of(bench->pair_set(at, control::PairMode::kSync));
       case PairCommand::kSuspend:
         return error_of(bench->suspend(at));
       case PairCommand::kResync:

@@ -22,6 +22,15 @@ PairRecord sample() {
   record.epoch_left = Epoch{2};
   record.alone = true;
   record.peer_certificate = "CN=osaka,O=Example";
+  record.sync = format::SyncTerms{format::PeerLoss::kWait, Duration::seconds(30)};
+  record.not_in_sync = format::NotInSync::kLinkDown;
+  record.sync_since = WallTime{88};
+  return record;
+}
+
+PairRecord asynchronous() {
+  PairRecord record = sample();
+  record.sync.reset();
   return record;
 }
 
@@ -42,32 +51,65 @@ TEST(PairRecord, ComesBackAsItWas) {
   EXPECT_EQ(decoded->epoch_left, record.epoch_left);
   EXPECT_EQ(decoded->alone, record.alone);
   EXPECT_EQ(decoded->peer_certificate, record.peer_certificate);
+  EXPECT_EQ(decoded->sync, record.sync);
+  EXPECT_EQ(decoded->not_in_sync, record.not_in_sync);
+  EXPECT_EQ(decoded->sync_since, record.sync_since);
 }
 
-// What version 3 added, at the end of a record.
-std::size_t certificate_bytes() {
-  return 4 + sample().peer_certificate.size();
+// The certificate and the mode, at the end of an asynchronous record.
+std::size_t added_in_version_3_bytes() {
+  return 4 + sample().peer_certificate.size() + 1;
+}
+
+TEST(PairRecord, OfVersion2HasNoCertificateAndIsAsynchronous) {
+  std::vector<std::byte> bytes = asynchronous().encode();
+  bytes[0] = std::byte{2};
+  bytes.resize(bytes.size() - added_in_version_3_bytes());
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_TRUE(decoded->alone);
+  EXPECT_FALSE(decoded->sync.has_value());
+  EXPECT_FALSE(decoded->in_sync());
+  EXPECT_EQ(decoded->peer_certificate, "");
+  EXPECT_TRUE(decoded->check_peer("CN=anybody").ok());
+}
+
+TEST(PairRecord, TheStatesInWhichAFlushDoesNotWaitEndBeingInSync) {
+  using format::NotInSync;
+  PairRecord record = sample();
+  record.side = Side::kPrimary;
+  record.state = PairState::kPair;
+  record.not_in_sync = NotInSync::kNone;
+  PairRecord at = record;
+  for (const PairState state : {PairState::kPair, PairState::kPsue, PairState::kPair}) {
+    at.enter(state, WallTime{99});
+    EXPECT_TRUE(at.in_sync());
+  }
+  for (const PairState state : {PairState::kCopy, PairState::kPsus}) {
+    at = record;
+    at.enter(state, WallTime{102});
+    EXPECT_FALSE(at.in_sync());
+    EXPECT_EQ(at.sync_since, WallTime{102});
+    at.enter(PairState::kPair, WallTime{103});
+    EXPECT_EQ(at.not_in_sync, NotInSync::kCatchingUp);
+    EXPECT_EQ(at.sync_since, WallTime{102});
+  }
+  // A secondary counts on what it is told from then on.
+  at = record;
+  at.side = Side::kSecondary;
+  at.enter(PairState::kPsue, WallTime{104});
+  at.enter(PairState::kPair, WallTime{105});
+  EXPECT_FALSE(at.in_sync());
 }
 
 TEST(PairRecord, OfVersion1LeftTheEpochOfItsFork) {
-  std::vector<std::byte> bytes = sample().encode();
+  std::vector<std::byte> bytes = asynchronous().encode();
   bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - certificate_bytes() - 5);
+  bytes.resize(bytes.size() - added_in_version_3_bytes() - 5);
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->epoch_left, Epoch{3});
   EXPECT_FALSE(decoded->alone);
-}
-
-TEST(PairRecord, OfVersion2KnowsNoCertificate) {
-  std::vector<std::byte> bytes = sample().encode();
-  bytes[0] = std::byte{2};
-  bytes.resize(bytes.size() - certificate_bytes());
-  const auto decoded = PairRecord::decode(bytes);
-  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
-  EXPECT_TRUE(decoded->alone);
-  EXPECT_EQ(decoded->peer_certificate, "");
-  EXPECT_TRUE(decoded->check_peer("CN=anybody").ok());
 }
 
 TEST(PairRecord, KnowsItsPeerByTheCertificate) {
