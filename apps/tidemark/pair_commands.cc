@@ -3,13 +3,31 @@
 #include <cstdio>
 
 #include "cli.h"
+<<<<<<< HEAD
 #include "output_file.h"
 #include "progress.h"
+=======
+#include "pair_watch.h"
+>>>>>>> 05fd8d2 (tidemark: `pair status --watch`, and `--wait` with a progress bar for copies)
 #include "show.h"
 #include "table.h"
 
 namespace tidemark::cli {
 namespace {
+
+// Asks; with `wait`, stays until the secondary has everything.
+template <typename Request>
+Result<void> ask_and_wait(Cli& cli, const Request& request, bool wait) {
+  if (!wait) return cli.ask(request, show_pair);
+  TM_TRY_ASSIGN(control::PairStatus status, cli.call(request));
+  TM_TRY_ASSIGN(status, wait_for_secondary(cli, std::move(status)));
+  if (cli.json()) {
+    cli.print_json(status);
+  } else {
+    show_pair(status);
+  }
+  return {};
+}
 
 // The mode that `create` and `set` take.
 template <typename Request>
@@ -41,15 +59,22 @@ void add_create(CLI::App& family, Cli& cli) {
   add_text(command, "--peer-group", request->peer_group, "The group's name there (the same)");
   auto mode = std::make_shared<std::optional<control::PairMode>>();
   add_mode(command, *mode, *request);
-  on_chosen(cli, command, [&cli, request, mode]() -> Result<void> {
+  auto wait = std::make_shared<bool>(false);
+  add_flag(command, "--wait", *wait, "Stay until the copy is complete");
+  on_chosen(cli, command, [&cli, request, mode, wait]() -> Result<void> {
     request->mode = mode->value_or(control::PairMode::kAsync);
     const bool within = request->peer_address == "self";
     const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
+<<<<<<< HEAD
     if (!within && !peer.ok()) return cli.usage_error(peer.error().message);
     if (within && request->peer_group.value_or(request->group) == request->group) {
       return cli.usage_error("a group cannot be the copy of itself; name another with --peer-group");
     }
     return cli.ask(*request, show_pair);
+=======
+    if (!peer.ok()) return cli.usage_error(peer.error().message);
+    return ask_and_wait(cli, *request, *wait);
+>>>>>>> 05fd8d2 (tidemark: `pair status --watch`, and `--wait` with a progress bar for copies)
   });
 }
 
@@ -80,6 +105,33 @@ void add_simple(CLI::App& family, Cli& cli, const char* name, const char* summar
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 
+void add_status(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::PairStatusRequest>();
+  auto watch = std::make_shared<bool>(false);
+  auto interval = std::make_shared<std::optional<Duration>>();
+  CLI::App* command =
+      add_command(family, "status", "Show the state of a pair",
+                  "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the mode and whether it "
+                  "is in sync, the "
+                  "link, and how far the secondary is behind in entries, bytes and seconds. --watch shows it "
+                  "again and again "
+                  "until it is interrupted: on a terminal in place, else one block after the other.",
+                  "tidemark pair status app --watch");
+  add_group(command, request->group);
+  add_flag(command, "--watch", *watch, "Show it again and again, until ^C");
+  add_duration(command, "--interval", *interval, "With --watch: how often; 1s unless said");
+  on_chosen(cli, command, [&cli, request, watch, interval]() -> Result<void> {
+    if (!*watch && interval->has_value()) return cli.usage_error("--interval goes with --watch");
+    if (!*watch) return cli.ask(*request, show_pair);
+    const Duration every = interval->value_or(Duration::seconds(1));
+    if (every < kWatchIntervalMin || every > kWatchIntervalMax) {
+      return cli.usage_error("--interval takes from " + format_duration(kWatchIntervalMin) + " to " +
+                             format_duration(kWatchIntervalMax));
+    }
+    return watch_pair(cli, *request, every);
+  });
+}
+
 void add_resync(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairResyncRequest>();
   auto swap = std::make_shared<bool>(false);
@@ -102,7 +154,9 @@ void add_resync(CLI::App& family, Cli& cli) {
       .shown_as("SIDE");
   add_flag(command, "--give-up-window", request->give_up_window,
            "Copy the volumes anew, and let the secondary's past points go");
-  on_chosen(cli, command, [&cli, request, swap, from]() -> Result<void> {
+  auto wait = std::make_shared<bool>(false);
+  add_flag(command, "--wait", *wait, "Stay until the secondary has everything, a copy included");
+  on_chosen(cli, command, [&cli, request, swap, from, wait]() -> Result<void> {
     if (!from->empty() && *from != "primary" && *from != "secondary") {
       return cli.usage_error("--from takes primary or secondary, not '" + printable(*from) + "'");
     }
@@ -110,7 +164,8 @@ void add_resync(CLI::App& family, Cli& cli) {
       return cli.usage_error("--swap and --from primary contradict each other");
     if (*swap || *from == "secondary") request->from = control::ResyncFrom::kSecondary;
     if (*from == "primary") request->from = control::ResyncFrom::kPrimary;
-    return cli.ask(*request, show_pair);
+    // A swap waits by itself, and then another node is the primary.
+    return ask_and_wait(cli, *request, *wait && request->from != control::ResyncFrom::kSecondary);
   });
 }
 
@@ -266,12 +321,7 @@ void add_pair_commands(CLI::App& app, Cli& cli) {
       add_family(app, "pair", "Pairs: a group's copy on another node", "tidemark pair status app");
   add_create(*family, cli);
   add_set(*family, cli);
-  add_simple<control::PairStatusRequest>(
-      *family, cli, "status", "Show the state of a pair",
-      "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the mode and whether it is in sync, "
-      "the "
-      "link, and how far the secondary is behind in entries, bytes and seconds.",
-      "tidemark pair status app");
+  add_status(*family, cli);
   add_simple<control::PairSuspendRequest>(
       *family, cli, "suspend", "Suspend a pair",
       "Stops sending. The secondary stays as it is and can be read; the primary goes on "

@@ -84,7 +84,9 @@ void Play::start(Machine& machine) {
   auto started = stage_.ask(machine, machine.start_task());
   bool stops = false;
   if (started.has_value() && machine.disk_may_fail && machine.group() != nullptr) {
-    const auto flushed = stage_.ask(machine, holding(machine.hold_group(), machine.group()->data().flush()));
+    journal::Journal& journal = machine.group()->journal();
+    const auto flushed =
+        stage_.ask(machine, holding(machine.hold_group(), journal.wait_durable(journal.last_ticket())));
     stops = flushed.has_value() && !flushed->ok();
   }
   // One failed operation of a disk may keep a node from starting, or stop its group right after; the next
