@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -157,7 +158,8 @@ std::vector<std::string> nbd_uris(const control::NodeStatus& status, const std::
     if (address->is_unix) {
       uris.push_back("nbd+unix:///" + uri_escaped(export_name) + "?socket=" + uri_escaped(address->path));
     } else {
-      uris.push_back("nbd" + address->to_string().replace(0, 4, "://") + "/" + uri_escaped(export_name));
+      const std::string scheme = status.nbd_tls == control::NbdTls::kRequired ? "nbds" : "nbd";
+      uris.push_back(scheme + address->to_string().replace(0, 4, "://") + "/" + uri_escaped(export_name));
     }
   }
   return uris;
@@ -165,10 +167,16 @@ std::vector<std::string> nbd_uris(const control::NodeStatus& status, const std::
 
 Result<std::string> nbd_uri(const control::NodeStatus& status, const std::string& export_name) {
   control::NodeStatus reachable;
+  reachable.nbd_tls = status.nbd_tls;
   for (const std::string& text : status.nbd_addresses) {
     // A unix socket of a node on another machine is not here.
     if (text.starts_with("unix:") && ::access(text.c_str() + 5, F_OK) != 0) continue;
     reachable.nbd_addresses.push_back(text);
+  }
+  // This program has no certificate to show.
+  if (status.nbd_tls == control::NbdTls::kRequired) {
+    std::stable_partition(reachable.nbd_addresses.begin(), reachable.nbd_addresses.end(),
+                          [](const std::string& text) { return text.starts_with("unix:"); });
   }
   const std::vector<std::string> uris = nbd_uris(reachable, export_name);
   if (uris.empty()) {

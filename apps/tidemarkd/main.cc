@@ -112,6 +112,7 @@ struct Machine {
   const DaemonOptions& options;
   const os::DataFolder& folder;
   io::Event& stop_wanted;
+  nbd::TlsMode nbd_tls{};
 };
 
 io::Task<Result<std::vector<std::unique_ptr<io::Listener>>>> listen_all(io::Network& network,
@@ -197,6 +198,7 @@ io::Task<Result<void>> serve(Machine* machine) {
   configuration.version = kVersion;
   configuration.cache_size_bytes = cache;
   configuration.may_format_disk = !had_disk;
+  configuration.nbd_tls = machine->nbd_tls;
   configuration.machine_alarm = [path = folder.path()] { return space_alarm(path); };
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
@@ -250,6 +252,23 @@ io::Task<Result<void>> serve(Machine* machine) {
   co_return stopped;
 }
 
+struct TlsOfServices {
+  std::unique_ptr<os::Tls> replication;  // null: none
+  std::unique_ptr<os::Tls> nbd;          // null: that of the replication
+};
+
+Result<TlsOfServices> make_tls(os::Reactor& reactor, const DaemonOptions& options) {
+  TlsOfServices made;
+  if (!options.has_tls()) return made;
+  os::TlsFiles files{options.tls_certificate, options.tls_key, options.tls_authorities};
+  TM_TRY_ASSIGN(made.replication, os::Tls::create(reactor, files, log_line));
+  if (options.nbd_tls == "off" || options.nbd_tls_authorities.empty()) return made;
+  files.authorities = options.nbd_tls_authorities;
+  files.authorities_option = "--nbd-tls-ca";
+  TM_TRY_ASSIGN(made.nbd, os::Tls::create(reactor, std::move(files), log_line));
+  return made;
+}
+
 int run(int argc, char** argv) {
   auto parsed = parse_command_line(argc, argv);
   if (!parsed.ok()) {
@@ -279,17 +298,16 @@ int run(int argc, char** argv) {
   os::SystemClock clock;
   os::SystemRandom random;
   os::Network sockets(**reactor, offload);
-  std::unique_ptr<os::Tls> tls;
-  if (options.has_tls()) {
-    os::TlsFiles files{options.tls_certificate, options.tls_key, options.tls_authorities};
-    auto made = os::Tls::create(**reactor, std::move(files), log_line);
-    if (!made.ok()) return refuse(made.error());
-    tls = std::move(made).value();
-  }
+  auto tls = make_tls(**reactor, options);
+  if (!tls.ok()) return refuse(tls.error());
   // What a node connects to are peers.
-  os::TlsNetwork network(**reactor, sockets, tls.get(), options.replication_plaintext);
+  os::TlsNetwork network(**reactor, sockets, tls->replication.get(), options.replication_plaintext);
   Machine machine{**reactor, sockets, {**reactor, clock, random, network, offload},
                   options,   *folder, stop_wanted};
+  if (options.nbd_tls != "off") {
+    machine.nbd_tls.upgrade = tls->nbd != nullptr ? tls->nbd.get() : tls->replication.get();
+    machine.nbd_tls.required = options.nbd_tls == "required";
+  }
   auto served = (*reactor)->run(serve(&machine));
   if (!served.ok()) return refuse(served.error());
   return 0;

@@ -145,13 +145,17 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       TM_TRY(read_text(path, key, node, options.tls_key));
     } else if (key == "tls-ca") {
       TM_TRY(read_text(path, key, node, options.tls_authorities));
+    } else if (key == "nbd-tls") {
+      TM_TRY(read_text(path, key, node, options.nbd_tls));
+    } else if (key == "nbd-tls-ca") {
+      TM_TRY(read_text(path, key, node, options.nbd_tls_authorities));
     } else if (key == "replication-plaintext") {
       TM_TRY(read_flag(path, key, node, options.replication_plaintext));
     } else {
       return bad_key(path, node,
                      "unknown key '" + printable(key) +
                          "'; known are data, name, nbd, control, replication, cache-size, disk-size, spin, "
-                         "tls-cert, tls-key, tls-ca, replication-plaintext");
+                         "tls-cert, tls-key, tls-ca, replication-plaintext, nbd-tls, nbd-tls-ca");
     }
   }
   return {};
@@ -176,9 +180,20 @@ Result<void> check_addresses(const std::string& option, const std::vector<std::s
 Result<void> check_tls(const DaemonOptions& options) {
   const bool any = options.has_tls() || !options.tls_key.empty() || !options.tls_authorities.empty();
   const bool all = options.has_tls() && !options.tls_key.empty() && !options.tls_authorities.empty();
-  if (any == all) return {};
-  return fail(ErrorCode::kInvalid,
-              "TLS needs all of --tls-cert, --tls-key and --tls-ca; leave all of them out to do without");
+  if (any != all) {
+    return fail(ErrorCode::kInvalid,
+                "TLS needs all of --tls-cert, --tls-key and --tls-ca; leave all of them out to do without");
+  }
+  const std::string& mode = options.nbd_tls;
+  if (mode != "off" && mode != "offered" && mode != "required") {
+    return fail(ErrorCode::kInvalid,
+                "--nbd-tls: one of off, offered and required, not '" + printable(mode) + "'");
+  }
+  if (!all && (mode != "off" || !options.nbd_tls_authorities.empty())) {
+    return fail(ErrorCode::kInvalid,
+                "--nbd-tls and --nbd-tls-ca need a certificate: say --tls-cert, --tls-key and --tls-ca");
+  }
+  return {};
 }
 
 Result<void> finish(DaemonOptions& options) {
@@ -192,6 +207,7 @@ Result<void> finish(DaemonOptions& options) {
   if (options.nbd.empty()) options.nbd = {unix_prefix + "nbd.sock"};
   if (options.control.empty()) options.control = {unix_prefix + "control.sock"};
   if (options.replication.empty()) options.replication = {unix_prefix + "replication.sock"};
+  if (options.nbd_tls.empty()) options.nbd_tls = options.has_tls() ? "offered" : "off";
   TM_TRY(check_tls(options));
   const bool replicates_anywhere = options.has_tls() || options.replication_plaintext;
   TM_TRY(check_addresses("--nbd", options.nbd, ""));
@@ -237,6 +253,10 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
                  "this node's certificate, PEM; TCP links are then TLS 1.3");
   app.add_option("--tls-key", given.tls_key, "its private key, PEM");
   app.add_option("--tls-ca", given.tls_authorities, "CA certificates, PEM, of which a peer must have one's");
+  app.add_option("--nbd-tls", given.nbd_tls,
+                 "TLS for NBD: off, offered (default with --tls-cert), or required on TCP");
+  app.add_option("--nbd-tls-ca", given.nbd_tls_authorities,
+                 "CA certificates, PEM, of which an NBD client in TLS must have one's (default: --tls-ca)");
   app.add_flag("--replication-plaintext", given.replication_plaintext,
                "without TLS, link to other machines in the clear; for a network that is trusted");
   app.add_option("--cache-size", cache_size,
@@ -264,6 +284,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   if (given.has_tls()) options.tls_certificate = given.tls_certificate;
   if (!given.tls_key.empty()) options.tls_key = given.tls_key;
   if (!given.tls_authorities.empty()) options.tls_authorities = given.tls_authorities;
+  if (!given.nbd_tls.empty()) options.nbd_tls = given.nbd_tls;
+  if (!given.nbd_tls_authorities.empty()) options.nbd_tls_authorities = given.nbd_tls_authorities;
   options.replication_plaintext |= given.replication_plaintext;
   if (!cache_size.empty()) {
     TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(cache_size));

@@ -21,6 +21,8 @@ struct DaemonOptions {
   std::string tls_certificate;  // all three, or none: then nothing is encrypted
   std::string tls_key;
   std::string tls_authorities;
+  std::string nbd_tls;                 // off, offered or required; default: offered where there is TLS
+  std::string nbd_tls_authorities;     // of NBD clients; default: tls_authorities
   bool replication_plaintext = false;  // TCP to other machines without TLS
 
   bool has_tls() const { return !tls_certificate.empty(); }

@@ -34,6 +34,7 @@ enum class GroupState {
 };
 enum class OnFull { kDropHistory, kStopWrites };
 enum class PairState { kSmpl, kCopy, kPair, kPsus, kPsue, kSsws };
+enum class NbdTls { kOff, kOffered, kRequired };
 enum class PairMode { kAsync, kSync };
 // What FLUSH and FUA of a synchronous pair do once its secondary is lost: go on without it, wait, or fail.
 enum class OnPeerLoss { kAsync, kWait, kFail };
@@ -263,6 +264,7 @@ struct NodeStatus {
   WallTime now;
   std::optional<WallTime> started;
   std::vector<std::string> nbd_addresses;  // "unix:PATH" or "tcp:HOST:PORT", preferred first
+  NbdTls nbd_tls = NbdTls::kOff;           // on TCP; on unix sockets it is never required
   std::vector<std::string> control_addresses;
   std::vector<std::string> replication_addresses;
   std::uint64_t pool_capacity_bytes = 0;

@@ -94,6 +94,9 @@ TM_WORDS(PairState, 6) {
            {PairState::kPsue, "PSUE"},
            {PairState::kSsws, "SSWS"}}};
 }
+TM_WORDS(NbdTls, 3) {
+  return {{{NbdTls::kOff, "off"}, {NbdTls::kOffered, "offered"}, {NbdTls::kRequired, "required"}}};
+}
 TM_WORDS(PairMode, 2) {
   return {{{PairMode::kAsync, "async"}, {PairMode::kSync, "sync"}}};
 }
@@ -336,6 +339,7 @@ TM_FIELDS(NodeStatus) {
   v.field("now", r.now);
   v.field("started", r.started);
   v.field("nbd_addresses", r.nbd_addresses);
+  v.field("nbd_tls", r.nbd_tls);
   v.field("control_addresses", r.control_addresses);
   v.field("replication_addresses", r.replication_addresses);
   v.field("pool_capacity_bytes", r.pool_capacity_bytes);

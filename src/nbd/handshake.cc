@@ -30,11 +30,16 @@ io::Task<Result<std::optional<Negotiated>>> Handshake::run() {
     co_return fail(ErrorCode::kInvalid, "the client set unknown handshake flags " +
                                             std::to_string(client_flags) + "; it was disconnected");
   }
+  fixed_newstyle_ = (client_flags & kClientFlagFixedNewstyle) != 0;
   no_zeroes_ = (client_flags & kClientFlagNoZeroes) != 0;
 
   for (;;) {
     if (stopping_) co_return fail(ErrorCode::kShutdown, "the server is shutting down");
     TM_CO_TRY_ASSIGN(const OptionHeader header, co_await next_option());
+    if (lacks_tls(header.option)) {
+      TM_CO_TRY(co_await demand_tls(header));
+      continue;
+    }
     if (header.length > kOptionBytesMax) {
       TM_CO_TRY(co_await refuse_long_option(header));
       continue;
@@ -64,6 +69,10 @@ io::Task<Result<std::optional<Negotiated>>> Handshake::run() {
       if (negotiated.has_value()) co_return negotiated;
       continue;
     }
+    if (header.option == kOptionStartTls) {
+      TM_CO_TRY(co_await start_tls(!data.empty()));
+      continue;
+    }
     TM_CO_TRY(co_await answer(header.option, std::move(data)));
   }
 }
@@ -73,7 +82,7 @@ io::Task<Result<void>> Handshake::receive(std::size_t bytes) {
   while (input_.unread().size() < bytes) {
     Buffer space = input_.space_for(bytes);
     waiting_ = true;
-    Result<std::size_t> got = co_await stream_.read_some(std::move(space));
+    Result<std::size_t> got = co_await stream_->read_some(std::move(space));
     waiting_ = false;
     if (!got.ok()) co_return std::move(got).error();
     if (*got == 0) co_return fail(ErrorCode::kClosed, "the client left during the handshake");
@@ -97,7 +106,7 @@ io::Task<Result<void>> Handshake::send() {
   std::vector<Buffer> pieces;
   pieces.push_back(Buffer::copy_of(out_.bytes()));
   out_.clear();
-  co_return co_await stream_.write(std::move(pieces));
+  co_return co_await stream_->write(std::move(pieces));
 }
 
 io::Task<Result<OptionHeader>> Handshake::next_option() {
@@ -119,7 +128,8 @@ io::Task<Result<void>> Handshake::refuse_long_option(OptionHeader header) {
   const bool known = header.option == kOptionInfo || header.option == kOptionGo ||
                      header.option == kOptionListMetaContext || header.option == kOptionSetMetaContext;
   if (header.option == kOptionSetMetaContext) context_selected_ = false;
-  if (header.option == kOptionList || header.option == kOptionStructuredReply) {
+  if (header.option == kOptionList || header.option == kOptionStructuredReply ||
+      header.option == kOptionStartTls) {
     add_error(header.option, kReplyErrorInvalid, "this option takes no data");
   } else if (known) {
     add_error(header.option, kReplyErrorTooBig, "the option has more than 65536 bytes of data");
@@ -127,6 +137,52 @@ io::Task<Result<void>> Handshake::refuse_long_option(OptionHeader header) {
     add_error(header.option, kReplyErrorUnsupported, "the option is not known here");
   }
   co_return co_await send();
+}
+
+bool Handshake::lacks_tls(std::uint32_t option) const {
+  return tls_.required && !encrypted_ && option != kOptionStartTls && option != kOptionAbort;
+}
+
+io::Task<Result<void>> Handshake::demand_tls(OptionHeader header) {
+  if (header.option == kOptionExportName || header.length > kOptionSkipBytesMax) {
+    co_return fail(ErrorCode::kInvalid, "the client asked for an export without TLS; it was disconnected");
+  }
+  TM_CO_TRY(co_await skip(header.length));
+  add_error(header.option, kReplyErrorTlsRequired, "this server requires TLS; begin with STARTTLS");
+  co_return co_await send();
+}
+
+io::Task<Result<void>> Handshake::start_tls(bool has_data) {
+  const bool forbidden = tls_.upgrade != nullptr && !fixed_newstyle_;
+  if (tls_.upgrade == nullptr || forbidden || has_data || encrypted_) {
+    if (has_data) {
+      add_error(kOptionStartTls, kReplyErrorInvalid, "this option takes no data");
+    } else if (encrypted_) {
+      add_error(kOptionStartTls, kReplyErrorInvalid, "the connection has TLS already");
+    } else if (forbidden) {
+      add_error(kOptionStartTls, kReplyErrorPolicy, "TLS is for clients of fixed newstyle");
+    } else {
+      add_error(kOptionStartTls, kReplyErrorUnsupported, "this server does not offer TLS");
+    }
+    co_return co_await send();
+  }
+  if (!input_.unread().empty()) {
+    co_return fail(ErrorCode::kInvalid,
+                   "the client sent more behind STARTTLS, in the clear; it was disconnected");
+  }
+  add_reply(kOptionStartTls, kReplyAck);
+  TM_CO_TRY(co_await send());
+  waiting_ = true;
+  Result<std::unique_ptr<io::Stream>> upgraded = co_await tls_.upgrade->upgrade(std::move(stream_));
+  waiting_ = false;
+  if (!upgraded.ok()) co_return std::move(upgraded).error();
+  stream_ = std::move(upgraded).value();
+  encrypted_ = true;
+  // Whoever was on the way could have said it.
+  structured_replies_ = false;
+  context_selected_ = false;
+  context_export_name_.clear();
+  co_return Result<void>{};
 }
 
 io::Task<Result<void>> Handshake::answer(std::uint32_t option, std::vector<std::byte> data) {
@@ -145,9 +201,6 @@ io::Task<Result<void>> Handshake::answer(std::uint32_t option, std::vector<std::
       } else {
         add_error(option, kReplyErrorInvalid, "this option takes no data");
       }
-      break;
-    case kOptionStartTls:
-      add_error(option, kReplyErrorUnsupported, "this server does not offer TLS");
       break;
     default:
       add_error(option, kReplyErrorUnsupported, "the option is not known here");

@@ -23,11 +23,24 @@ struct Negotiated {
   Agreement agreement;
 };
 
+// What connections may, or must, do about TLS. With `required` every option but STARTTLS and ABORT is refused
+// until they have done it (FORCEDTLS in the specification). The server does not require it on unix sockets,
+// which the permissions of their files guard.
+struct TlsMode {
+  io::StreamUpgrade* upgrade = nullptr;  // null: STARTTLS is not offered
+  bool required = false;
+};
+
 // The server's side of the fixed newstyle handshake on one connection. The export is opened by EXPORT_NAME
 // or GO and by nothing before them.
 //
-// Owned by the session, which sets the time limit by destroying the running Task. Stream, buffer and
-// directory outlive it. What the client sent ahead of the last reply stays unread in the buffer.
+// STARTTLS replaces the stream by one inside of TLS. Nothing that the client said before it counts after it,
+// and a client that sent more behind it, in the clear, is disconnected: whoever is on the way could have put
+// that there.
+//
+// Owned by the session, which sets the time limit by destroying the running Task. The slot of the stream,
+// which is empty during the handshake of TLS, the buffer and the directory outlive it. What the client sent
+// ahead of the last reply stays unread in the buffer.
 class Handshake {
  public:
   // Data of an option that is looked at; with room for the longest name and many queries.
@@ -38,12 +51,15 @@ class Handshake {
   // Option replies are sent in pieces of about this size.
   static constexpr std::size_t kReplyBytes = 64 << 10;
 
-  Handshake(io::Stream& stream, ReceiveBuffer& input, ExportDirectory& directory, std::string client)
-      : stream_(stream), input_(input), directory_(directory), client_(std::move(client)) {}
+  Handshake(std::unique_ptr<io::Stream>& stream, ReceiveBuffer& input, ExportDirectory& directory,
+            std::string client, TlsMode tls)
+      : stream_(stream), input_(input), directory_(directory), client_(std::move(client)), tls_(tls) {
+    TM_ASSERT(tls.upgrade != nullptr || !tls.required);
+  }
 
   // Once. nullopt: the client left in order (ABORT, or it closed between options). kInvalid: it broke the
   // protocol; kShutdown; kClosed; or what the directory said to EXPORT_NAME, which has no way to tell the
-  // client. The caller closes the stream.
+  // client. kRefused, kTimeout also when the handshake of TLS failed. The caller closes the stream.
   io::Task<Result<std::optional<Negotiated>>> run();
 
   // From now on options are refused with NBD_REP_ERR_SHUTDOWN.
@@ -61,6 +77,9 @@ class Handshake {
   io::Task<Result<void>> send();
   io::Task<Result<OptionHeader>> next_option();
   io::Task<Result<void>> refuse_long_option(OptionHeader header);
+  bool lacks_tls(std::uint32_t option) const;
+  io::Task<Result<void>> demand_tls(OptionHeader header);
+  io::Task<Result<void>> start_tls(bool has_data);
   // Options that leave the handshake going.
   io::Task<Result<void>> answer(std::uint32_t option, std::vector<std::byte> data);
   io::Task<Result<void>> answer_list(std::vector<std::byte> data);
@@ -76,16 +95,19 @@ class Handshake {
   void add_error(std::uint32_t option, std::uint32_t type, const std::string& message);
   void add_information(std::uint32_t option, const InfoOption& asked, const ExportInfo& info);
 
-  io::Stream& stream_;
+  std::unique_ptr<io::Stream>& stream_;
   ReceiveBuffer& input_;
   ExportDirectory& directory_;
   std::string client_;
+  TlsMode tls_;
   WireEncoder out_;
   std::optional<std::string> opening_;
   std::string context_export_name_;  // for which base:allocation was selected
   bool context_selected_ = false;
   bool structured_replies_ = false;
   bool no_zeroes_ = false;
+  bool fixed_newstyle_ = false;
+  bool encrypted_ = false;
   bool stopping_ = false;
   bool waiting_ = false;
 };

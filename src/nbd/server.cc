@@ -6,11 +6,13 @@
 #include "nbd/request.h"
 
 namespace tidemark::nbd {
-Server::Server(io::Environment environment, ExportDirectory& directory, ServerLimits limits, Report report)
+Server::Server(io::Environment environment, ExportDirectory& directory, ServerLimits limits, Report report,
+               TlsMode tls)
     : environment_(environment),
       directory_(directory),
       limits_(limits),
       report_(std::move(report)),
+      tls_(tls),
       budgets_{{limits.payload_share_bytes, limits.ordinary_payload_bytes_max},
                {0, limits.large_payload_bytes_max}},
       changed_(environment.scheduler),
@@ -38,10 +40,12 @@ io::Task<void> Server::serve(std::unique_ptr<io::Listener> listener) {
 }
 
 io::Task<void> Server::accept_loop(io::Listener& listener) {
+  TlsMode tls = tls_;
+  if (listener.address().kind == io::Address::Kind::kUnix) tls.required = false;
   while (!stopping_) {
     Result<std::unique_ptr<io::Stream>> accepted = co_await listener.accept();
     if (accepted.ok()) {
-      start_session(std::move(accepted).value());
+      start_session(std::move(accepted).value(), tls);
       continue;
     }
     if (accepted.error().code == ErrorCode::kClosed) co_return;
@@ -51,7 +55,7 @@ io::Task<void> Server::accept_loop(io::Listener& listener) {
   }
 }
 
-void Server::start_session(std::unique_ptr<io::Stream> stream) {
+void Server::start_session(std::unique_ptr<io::Stream> stream, TlsMode tls) {
   if (stopping_ || sessions_.size() >= limits_.connections_max) {
     if (!stopping_) {
       ++counters_.over_connection_limit;
@@ -65,7 +69,7 @@ void Server::start_session(std::unique_ptr<io::Stream> stream) {
   told_of_limit_ = false;
   ++counters_.accepted;
   auto session =
-      std::make_unique<Session>(environment_, std::move(stream), directory_, budgets_, limits_.session);
+      std::make_unique<Session>(environment_, std::move(stream), directory_, budgets_, limits_.session, tls);
   const auto place = sessions_.insert(sessions_.end(), Entry{next_number_, std::move(session)});
   ++next_number_;
   running_.spawn(run_session(place));

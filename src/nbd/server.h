@@ -53,9 +53,9 @@ struct SessionStatus {
 
 // Serves the exports of a directory over any number of listeners.
 //
-// Owned by the node, used on the reactor thread. Environment and directory outlive it; it outlives the Tasks
-// that serve(), disconnect() and stop() gave. Destroying it drops every connection at once; stop() first
-// ends them in order.
+// Owned by the node, used on the reactor thread. Environment, directory and what `tls` points to outlive it;
+// it outlives the Tasks that serve(), disconnect() and stop() gave. Destroying it drops every connection at
+// once; stop() first ends them in order.
 class Server {
  public:
   // Told of what somebody may look for: connections that end for an uncommon reason, or cannot be taken. A
@@ -63,7 +63,7 @@ class Server {
   using Report = std::function<void(const std::string& event, const std::string& fields)>;
 
   Server(io::Environment environment, ExportDirectory& directory, ServerLimits limits = {},
-         Report report = nullptr);
+         Report report = nullptr, TlsMode tls = {});
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -91,7 +91,7 @@ class Server {
   };
 
   io::Task<void> accept_loop(io::Listener& listener);
-  void start_session(std::unique_ptr<io::Stream> stream);
+  void start_session(std::unique_ptr<io::Stream> stream, TlsMode tls);
   io::Task<void> run_session(std::list<Entry>::iterator place);
   void account_for_end(const Session& session);
   bool any_left(const std::vector<std::uint64_t>& numbers) const;
@@ -100,6 +100,7 @@ class Server {
   ExportDirectory& directory_;
   ServerLimits limits_;
   Report report_;
+  TlsMode tls_;
   ServerCounters counters_;
   PayloadBudgets budgets_;
   std::uint64_t next_number_ = 1;

@@ -16,13 +16,13 @@ std::uint64_t memory_of(const Request& request) {
 }  // namespace
 
 Session::Session(io::Environment environment, std::unique_ptr<io::Stream> stream, ExportDirectory& directory,
-                 PayloadBudgets& budgets, SessionLimits limits)
+                 PayloadBudgets& budgets, SessionLimits limits, TlsMode tls)
     : scheduler_(environment.scheduler),
       stream_(std::move(stream)),
       limits_(limits),
       client_(stream_->peer_name()),
       since_(environment.clock.now()),
-      handshake_(*stream_, input_, directory, client_),
+      handshake_(stream_, input_, directory, client_, tls),
       ordinary_account_(budgets.ordinary, *this),
       large_account_(budgets.large, *this),
       changed_(scheduler_),
@@ -43,7 +43,11 @@ Session::~Session() {
   requests_.cancel_all();
   sender_.cancel_all();
   target_.reset();
-  stream_->close();
+  close_stream();
+}
+
+void Session::close_stream() {
+  if (stream_ != nullptr) stream_->close();
 }
 
 const std::string& Session::export_name() const {
@@ -71,7 +75,7 @@ io::Task<void> Session::run() {
   phase_ = SessionPhase::kEnding;
   timers_.cancel_all();
   target_.reset();
-  stream_->close();
+  close_stream();
 }
 
 io::Task<bool> Session::negotiate() {

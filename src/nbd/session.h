@@ -88,7 +88,7 @@ class Session final : private PayloadBudget::Holder {
   static constexpr Duration kStallLookInterval = Duration::seconds(1);
 
   Session(io::Environment environment, std::unique_ptr<io::Stream> stream, ExportDirectory& directory,
-          PayloadBudgets& budgets, SessionLimits limits);
+          PayloadBudgets& budgets, SessionLimits limits, TlsMode tls = {});
   ~Session() override;
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -122,6 +122,7 @@ class Session final : private PayloadBudget::Holder {
   io::Task<void> let_replies_leave();
   io::Task<void> set_after(Duration delay, bool* flag);
   void end_with(SessionEnd end, std::string reason);
+  void close_stream();
 
   // receiving
   io::Task<void> receive_task();
@@ -162,7 +163,7 @@ class Session final : private PayloadBudget::Holder {
   void break_off();
 
   io::Scheduler& scheduler_;
-  std::unique_ptr<io::Stream> stream_;
+  std::unique_ptr<io::Stream> stream_;  // null while it is taken into TLS, and when that has failed
   SessionLimits limits_;
   std::string client_;
   WallTime since_;

@@ -40,6 +40,7 @@ inline constexpr std::uint32_t kReplyErrorBit = 1u << 31;
 inline constexpr std::uint32_t kReplyErrorUnsupported = kReplyErrorBit + 1;
 inline constexpr std::uint32_t kReplyErrorPolicy = kReplyErrorBit + 2;
 inline constexpr std::uint32_t kReplyErrorInvalid = kReplyErrorBit + 3;
+inline constexpr std::uint32_t kReplyErrorTlsRequired = kReplyErrorBit + 5;
 inline constexpr std::uint32_t kReplyErrorUnknown = kReplyErrorBit + 6;
 inline constexpr std::uint32_t kReplyErrorShutdown = kReplyErrorBit + 7;
 inline constexpr std::uint32_t kReplyErrorTooBig = kReplyErrorBit + 9;

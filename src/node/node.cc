@@ -38,7 +38,8 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
   pairs_ = std::make_unique<replication::Pairs>(environment_, self, *this);
   nbd_server_ = std::make_unique<nbd::Server>(
       environment_, *this, nbd::ServerLimits{},
-      [this](const std::string& event, const std::string& fields) { log_(event, fields); });
+      [this](const std::string& event, const std::string& fields) { log_(event, fields); },
+      configuration_.nbd_tls);
 }
 
 Node::~Node() {

@@ -34,6 +34,8 @@ struct NodeConfiguration {
   bool may_format_disk = true;
   // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
   std::function<std::string()> machine_alarm{};
+  // Of NBD connections; what it points to outlives the node.
+  nbd::TlsMode nbd_tls{};
   std::vector<std::string> nbd_addresses{};
   std::vector<std::string> control_addresses{};
   std::vector<std::string> replication_addresses{};

@@ -26,6 +26,9 @@ control::NodeStatus Node::node_info() const {
                              .now = environment_.clock.now(),
                              .started = started_,
                              .nbd_addresses = configuration_.nbd_addresses,
+                             .nbd_tls = configuration_.nbd_tls.upgrade == nullptr ? control::NbdTls::kOff
+                                        : configuration_.nbd_tls.required         ? control::NbdTls::kRequired
+                                                                                  : control::NbdTls::kOffered,
                              .control_addresses = configuration_.control_addresses,
                              .replication_addresses = configuration_.replication_addresses,
                              .pool_capacity_bytes = pool.size_bytes,

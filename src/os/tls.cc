@@ -80,10 +80,10 @@ Result<SslContext> read_context(const TlsFiles& files) {
     return unusable("--tls-key", files.key, "the private key does not belong to the certificate");
   }
   if (::SSL_CTX_load_verify_file(raw, files.authorities.c_str()) != 1) {
-    return unusable("--tls-ca", files.authorities, "no certificate of a CA in PEM");
+    return unusable(files.authorities_option, files.authorities, "no certificate of a CA in PEM");
   }
-  // Clients with several certificates choose by it.
-  ::SSL_CTX_set_client_CA_list(raw, ::SSL_load_client_CA_file(files.authorities.c_str()));
+  // No list of accepted CAs for clients: some show nothing when theirs is not on it, and then the refusal
+  // could not say what is wrong.
   ::ERR_clear_error();
   return context;
 }

@@ -16,6 +16,7 @@ struct TlsFiles {
   std::string certificate{};
   std::string key{};
   std::string authorities{};
+  const char* authorities_option = "--tls-ca";  // for messages
 };
 
 // One event, one line, as for the node's log.

@@ -94,15 +94,15 @@ Error ssl_failure(SSL* ssl, const std::string& shown, const std::string& peer) {
   } else if (verified != X509_V_OK) {
     why = "the certificate of '" + shown +
           "' is not accepted here: " + ::X509_verify_cert_error_string(verified) +
-          "; it must be valid now and come from a CA in this side's --tls-ca";
+          "; it must be valid now and come from a CA that this side accepts";
   } else if (ERR_GET_REASON(first) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
-    why = "the other side shows no certificate; it needs one from a CA in this side's --tls-ca";
+    why = "the other side shows no certificate; it needs one from a CA that this side accepts";
   } else if (ERR_GET_REASON(first) == SSL_R_UNSUPPORTED_PROTOCOL) {
     why = "the other side does not speak TLS 1.3, and nothing older is accepted";
   } else if (ERR_GET_REASON(first) == SSL_R_WRONG_VERSION_NUMBER ||
              ERR_GET_REASON(first) == SSL_R_HTTP_REQUEST ||
              ERR_GET_REASON(first) == SSL_R_PACKET_LENGTH_TOO_LONG) {
-    why = "the other side does not speak TLS; both sides need --tls-cert";
+    why = "the other side does not speak TLS (a peer needs --tls-cert)";
   } else {
     why = take_ssl_reasons();
   }

@@ -429,7 +429,7 @@ io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* e
     }
     auto applied = co_await apply_message(entry, std::move(*message));
     if (applied.ok()) continue;
-    const Error error = applied.error();
+    const Error& error = applied.error();
     // What a new connection may cure is left to one. The rest would come again and again.
     const bool passes = error.code == ErrorCode::kDamaged || error.code == ErrorCode::kShutdown ||
                         error.code == ErrorCode::kIo || stopping_;

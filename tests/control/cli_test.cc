@@ -308,6 +308,16 @@ TEST_F(CliTest, UrisNameTheExportOnEveryAddress) {
             "nbd://[::1]:10809/app/db@before%2Brw\n");
 }
 
+TEST_F(CliTest, UrisSayWhereTlsIsRequired) {
+  NodeStatus status;
+  status.nbd_addresses = {"tcp:tokyo:10809", "unix:/run/nbd.sock"};
+  status.nbd_tls = NbdTls::kRequired;
+  node_.on<NodeStatusRequest>([=](const NodeStatusRequest&) { return status; });
+  EXPECT_EQ(tidemark("uri app/db").out,
+            "nbds://tokyo:10809/app/db\n"
+            "nbd+unix:///app/db?socket=/run/nbd.sock\n");
+}
+
 // A volume served by nbdkit stands in for the node's exports.
 class CliImageTest : public CliTest {
  protected:

@@ -7,40 +7,8 @@ import ssl
 import subprocess
 import threading
 
-from certificates import Authority
-from tidemark_testing import MIB, TidemarkTest, main, wait_until
-
-ANY_PORT = "tcp:127.0.0.1:0"
-
-
-class TlsTest(TidemarkTest):
-    def setUp(self):
-        super().setUp()
-        self.ca = Authority(self.path("ca"))
-
-    def start(self, name, issued, *options, ca=None, address=ANY_PORT):
-        """A node whose replication service is on TCP, with a certificate."""
-        node = self.node(name, start=False)
-        tls = (ca or self.ca).options(issued) if issued else ()
-        return node.start("--replication", address, *tls, *options)
-
-    def address(self, node):
-        return node.cli("status")["replication_addresses"][0]
-
-    def port(self, node):
-        return int(self.address(node).rsplit(":", 1)[1])
-
-    def pair_up(self, primary, secondary):
-        primary.create("app", "db")
-        primary.cli("pair", "create", "app", "--peer", self.address(secondary))
-        self.wait_for_state(primary, "PAIR")
-
-    def assertLogged(self, node, event, *words):
-        def logged():
-            return any(line.split()[1:2] == [event] and all(word in line for word in words)
-                       for line in node.log(1000).splitlines())
-
-        wait_until(logged, f"{node.name} logs {event} with {words}", 30)
+from tidemark_testing import MIB, main, wait_until
+from tls_testing import ANY_PORT, Authority, TlsTest
 
 
 class Pairs(TlsTest):
@@ -58,6 +26,28 @@ class Pairs(TlsTest):
         osaka.write("app/db", MIB, data[:MIB])
         osaka.mark("app", "swapped", "--wait", "peer")
         self.assertEqual(tokyo.read("app/db@swapped", MIB, MIB), data[:MIB])
+
+    def test_a_pair_from_before_is_bound_by_its_first_link_over_tls(self):
+        tokyo = self.start("tokyo", None)
+        osaka = self.start("osaka", None)
+        self.pair_up(tokyo, osaka)
+        addresses = {node: self.address(node) for node in (tokyo, osaka)}
+        for node in (tokyo, osaka):
+            self.assertEqual(node.cli("pair", "status", "app")["peer_certificate"], "")
+            node.stop()
+        for node in (osaka, tokyo):
+            node.start("--replication", addresses[node], *self.ca.options(self.ca.issue(node.name)))
+        self.wait_for_link(tokyo, True)
+        for node, peer in ((tokyo, osaka), (osaka, tokyo)):
+            wait_until(lambda node=node, peer=peer: node.cli("pair", "status", "app")["peer_certificate"] ==
+                       f"CN={peer.name}", f"{node.name} knows {peer.name}")
+        # There is no way back to a link that proves nothing.
+        for node in (tokyo, osaka):
+            node.stop()
+        for node in (osaka, tokyo):
+            node.start("--replication", addresses[node])
+        self.assertLogged(tokyo, "link-refused", "shows no certificate", "CN=osaka")
+        self.assertFalse(tokyo.cli("pair", "status", "app")["link_up"])
 
     def test_nothing_of_it_is_readable_on_the_wire(self):
         tokyo = self.start("tokyo", self.ca.issue("tokyo"))

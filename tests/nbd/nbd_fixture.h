@@ -21,15 +21,17 @@ class NbdTest : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kSizeBytes = 1 << 20;
 
-  explicit NbdTest(ServerLimits limits = {})
+  explicit NbdTest(ServerLimits limits = {}, TlsMode tls = {})
       : world(7),
         directory(world),
         disk(directory.add("disk", kSizeBytes)),
         environment(world.environment()),
-        server(environment, directory, limits,
-               [this](const std::string& event, const std::string& fields) {
-                 reports.push_back(event + " " + fields);
-               }),
+        server(
+            environment, directory, limits,
+            [this](const std::string& event, const std::string& fields) {
+              reports.push_back(event + " " + fields);
+            },
+            tls),
         tasks(world) {
     std::unique_ptr<io::Listener> listener = world.run(world.network().listen(kAddress)).value();
     tasks.spawn(server.serve(std::move(listener)));

@@ -38,6 +38,8 @@ class RawClient {
       : world_(world), stream_(std::move(stream)) {}
 
   io::Stream& stream() { return *stream_; }
+  // What was said so far goes on in another stream.
+  std::unique_ptr<io::Stream> take_stream() { return std::move(stream_); }
   void close() { stream_->close(); }
 
   bool send(Bytes bytes) {
