@@ -3,12 +3,9 @@
 #include <cstdio>
 
 #include "cli.h"
-<<<<<<< HEAD
 #include "output_file.h"
-#include "progress.h"
-=======
 #include "pair_watch.h"
->>>>>>> 05fd8d2 (tidemark: `pair status --watch`, and `--wait` with a progress bar for copies)
+#include "progress.h"
 #include "show.h"
 #include "table.h"
 
@@ -65,16 +62,11 @@ void add_create(CLI::App& family, Cli& cli) {
     request->mode = mode->value_or(control::PairMode::kAsync);
     const bool within = request->peer_address == "self";
     const Result<control::ControlAddress> peer = control::parse_control_address(request->peer_address);
-<<<<<<< HEAD
     if (!within && !peer.ok()) return cli.usage_error(peer.error().message);
     if (within && request->peer_group.value_or(request->group) == request->group) {
       return cli.usage_error("a group cannot be the copy of itself; name another with --peer-group");
     }
-    return cli.ask(*request, show_pair);
-=======
-    if (!peer.ok()) return cli.usage_error(peer.error().message);
     return ask_and_wait(cli, *request, *wait);
->>>>>>> 05fd8d2 (tidemark: `pair status --watch`, and `--wait` with a progress bar for copies)
   });
 }
 

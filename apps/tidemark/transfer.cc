@@ -65,6 +65,7 @@ class InterruptsLeftToChild {
 // Runs a program to its end. What it prints goes to standard error, or into `output`.
 Result<void> run_program(std::vector<std::string> words, std::string* output = nullptr) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   int pipe_ends[2] = {-1, -1};

@@ -94,12 +94,13 @@ class TlsTest : public testing::Test {
   TlsFiles files(const std::string& name, const std::string& ca = "ca") const {
     return {folder_->file(name + ".pem"), folder_->file(name + ".key"), folder_->file(ca + ".pem")};
   }
-  std::unique_ptr<Tls> tls(const TlsFiles& of) {
+  Tls* tls(const TlsFiles& of) {
     auto made = Tls::create(*reactor, of, [this](const std::string& event, const std::string& text) {
       log += event + " " + text + "\n";
     });
     EXPECT_TRUE(made.ok()) << made.error().message;
-    return std::move(made).value();
+    made_.push_back(std::move(made).value());
+    return made_.back().get();
   }
   // Two connected streams: raw[0] is the client's.
   void connect_raw() {
@@ -143,8 +144,9 @@ class TlsTest : public testing::Test {
   Wire client_wire;
   Wire server_wire;
   std::unique_ptr<io::Stream> raw[2];
-  std::unique_ptr<Tls> tokyo = tls(files("tokyo"));
-  std::unique_ptr<Tls> osaka = tls(files("osaka"));
+  std::vector<std::unique_ptr<Tls>> made_;  // outlive the streams
+  Tls* tokyo = tls(files("tokyo"));
+  Tls* osaka = tls(files("osaka"));
   std::unique_ptr<io::Stream> client;
   std::unique_ptr<io::Stream> server;
   Result<void> client_outcome;
@@ -175,7 +177,7 @@ TEST_F(TlsTest, CarriesBothWaysAtOnceAndKnowsWhoIsThere) {
 }
 
 TEST_F(TlsTest, ACertificateWithoutASubjectIsKnownByItsKey) {
-  const auto nameless = tls(files("nameless"));
+  Tls* const nameless = tls(files("nameless"));
   ASSERT_TRUE(connect(*nameless, *osaka));
   EXPECT_TRUE(server->peer_identity().starts_with("key-sha256:")) << server->peer_identity();
   EXPECT_EQ(server->peer_identity().size(), std::string("key-sha256:").size() + 64);
@@ -241,7 +243,7 @@ TEST_F(TlsTest, AStreamMayGoWhileItIsRead) {
 
 TEST_F(TlsTest, ACertificateOfAnotherAuthorityIsRefusedAndTheClientHearsWhy) {
   auto stranger_files = files("stranger");
-  const auto stranger = tls(stranger_files);
+  Tls* const stranger = tls(stranger_files);
   ASSERT_FALSE(connect(*stranger, *osaka));
   EXPECT_EQ(server_outcome.error().code, ErrorCode::kRefused);
   EXPECT_NE(server_outcome.error().message.find("'CN=stranger' is not accepted"), std::string::npos)
@@ -253,7 +255,7 @@ TEST_F(TlsTest, ACertificateOfAnotherAuthorityIsRefusedAndTheClientHearsWhy) {
 }
 
 TEST_F(TlsTest, AServerOfAnotherAuthorityIsRefused) {
-  const auto stranger = tls(files("stranger"));
+  Tls* const stranger = tls(files("stranger"));
   ASSERT_FALSE(connect(*osaka, *stranger));
   EXPECT_EQ(client_outcome.error().code, ErrorCode::kRefused);
   EXPECT_NE(client_outcome.error().message.find("'CN=stranger' is not accepted"), std::string::npos)
@@ -262,7 +264,7 @@ TEST_F(TlsTest, AServerOfAnotherAuthorityIsRefused) {
 }
 
 TEST_F(TlsTest, AnExpiredCertificateIsRefused) {
-  const auto expired = tls(files("expired"));
+  Tls* const expired = tls(files("expired"));
   ASSERT_FALSE(connect(*expired, *osaka));
   EXPECT_NE(server_outcome.error().message.find("expired"), std::string::npos)
       << server_outcome.error().message;
@@ -306,7 +308,7 @@ TEST_F(TlsTest, FilesThatChangeAreReadAgainAndBadOnesAreNot) {
                                std::filesystem::copy_options::overwrite_existing);
   };
   copy("tokyo");
-  const auto renewed = tls(used);
+  Tls* const renewed = tls(used);
   ASSERT_TRUE(connect(*renewed, *osaka));
   EXPECT_EQ(server->peer_identity(), "CN=tokyo,O=Example");
   std::ofstream(used.certificate) << "half a file";
