@@ -271,7 +271,14 @@ io::Task<Result<void>> State::recover() {
   window.bytes = Buffer();
   window_blocks = kWindowBlocks;
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
-  co_return co_await disk.flush();
+  TM_CO_TRY(co_await disk.flush());
+  if (superblock.void_generation_end == next_generation) co_return Result<void>{};
+  // On disk before one of them is used. A power cut can take the first block of a segment and leave frames in
+  // it; who came back twice without having noted where it began would use the same generation, and take those
+  // for its own.
+  superblock.void_generation_begin = tail.generation() + 1;
+  superblock.void_generation_end = next_generation;
+  co_return co_await write_superblock();
 }
 
 io::Task<Result<Place>> State::load_snapshot() {

@@ -38,7 +38,11 @@ class Damager {
 void Damager::run() {
   victim_ = stage_.options.pair && draw(2) == 0 ? &stage_.b : &stage_.a;
   if (victim_->group() == nullptr || !victim_->group()->local().window_open) return;
-  const std::uint64_t kind = draw(3);
+  std::uint64_t kind = draw(3);
+  // A flush that waits for the secondary as long as it takes waits for what a damaged journal can no longer send.
+  const std::optional<format::SyncTerms>& sync = stage_.options.sync;
+  const bool waits = sync.has_value() && sync->on_loss == format::PeerLoss::kWait;
+  if (waits && kind == 2) kind = 0;
   if (kind == 0) {
     (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
     restart(true, false);
@@ -54,7 +58,7 @@ void Damager::run() {
     look();
   } else if (kind == 1) {
     (void)stage_.ask(*victim_, holding(victim_->hold_group(), victim_->group()->destage_now(false)));
-    if (victim_ == &stage_.a && draw(2) == 0) {
+    if (victim_ == &stage_.a && !waits && draw(2) == 0) {
       damage_newest();
     } else {
       damage_at_rest();
