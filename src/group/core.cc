@@ -265,7 +265,8 @@ io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
   }
   batch = co_await journal->find(id);
   const bool is_missing = !batch.ok() && batch.error().code == ErrorCode::kNotFound;
-  if (is_missing && check_readable(id).ok() && !state.epochs().is_ancestor(id, local.destaged)) {
+  if (is_missing) TM_CO_TRY(check_readable(id));
+  if (is_missing && !state.epochs().is_ancestor(id, local.destaged)) {
     // A disk that gives an old block of the same place back can make a batch pass unseen.
     co_return fail(ErrorCode::kDamaged, "log entry " + id.to_string() +
                                             " should lie in the journal and was not found there; see "

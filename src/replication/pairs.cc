@@ -438,12 +438,16 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
     co_await stop_sender(entry, format::LinkMessage::kSuspend);
     co_return co_await save(entry, PairState::kPsus, std::string(), acked);
   }
+  // Before the primary hears of it: from then on it answers flushes alone, and this node must not come back
+  // from a stop and say that it has everything.
+  TM_CO_TRY(co_await save(entry, PairState::kPsus, std::string(), entry->held()));
   if (const std::shared_ptr<Link> link = entry->link; link != nullptr) {
     std::vector<std::byte> body = format::encode_suspend(format::Suspend());
     co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
   }
   co_await end_receiver(entry);
-  co_return co_await save(entry, PairState::kPsus, std::string(), entry->held());
+  entry->group->set_peer_has(entry->held());
+  co_return co_await save_record(entry);
 }
 
 io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool give_up_window) {

@@ -81,9 +81,9 @@ Options draw_options(std::uint64_t seed) {
   options.request_blocks_max = one_in(3) ? options.volume_blocks : 1 + random.below(8);
   options.requests_at_once_max = one_in(3) ? 1 : 2 + up_to(6);
   if (small_segments) {
-    // An entry fits in a segment, and what is asked for at once in a quarter of the journal: nothing of it
-    // goes before the model has seen it.
-    const std::uint64_t at_once = segments * segment_blocks / 4 / options.requests_at_once_max;
+    // An entry fits in a segment, and what is asked for at once in less than a quarter of the journal, though
+    // it may leave the rest of each segment empty: nothing of it goes before the model has seen it.
+    const std::uint64_t at_once = segments * segment_blocks / 8 / options.requests_at_once_max;
     options.request_blocks_max =
         std::min({options.request_blocks_max, segment_blocks - 4, std::max<std::uint64_t>(at_once, 3) - 2});
   }
