@@ -39,7 +39,8 @@ void Damager::run() {
   victim_ = stage_.options.pair && draw(2) == 0 ? &stage_.b : &stage_.a;
   if (victim_->group() == nullptr || !victim_->group()->local().window_open) return;
   std::uint64_t kind = draw(3);
-  // A flush that waits for the secondary as long as it takes waits for what a damaged journal can no longer send.
+  // A flush that waits for the secondary as long as it takes waits for what a damaged journal can no longer
+  // send.
   const std::optional<format::SyncTerms>& sync = stage_.options.sync;
   const bool waits = sync.has_value() && sync->on_loss == format::PeerLoss::kWait;
   if (waits && kind == 2) kind = 0;

@@ -7,8 +7,8 @@ import subprocess
 import time
 import unittest
 
-from certificates import Authority
 from tidemark_testing import MIB, Connection, Model, TidemarkTest, main, run, wait_until
+from tls_testing import Authority
 
 SIZE = 64 * MIB
 TOKYO, OSAKA = "10.99.81.1", "10.99.81.2"
