@@ -322,11 +322,16 @@ io::Task<Result<void>> Group::continue_epoch(LogId point, std::uint32_t checksum
     co_return fail(ErrorCode::kInvalid,
                    "group '" + core_.name() + "' cannot go on after log:" + point.to_string());
   }
+  const LogId head = core_.head();
+  TM_CO_TRY_ASSIGN(const std::uint32_t head_checksum, co_await core_.checksum_at(head));
+  target = core_.state.epochs().find(point.epoch());
   // Everything that was live here and is not on the way to the point is a dead branch now, kept until
   // released.
+  std::vector<index::EpochInfo> before;
   for (const index::PathStep& step : core_.live_path->steps) {
     if (core_.state.epochs().is_ancestor(LogId(step.epoch, 1), point)) continue;
     index::EpochInfo* left = core_.state.epochs().find(step.epoch);
+    before.push_back(*left);
     left->abandoned = mark_abandoned;
     left->unreplicated = true;
   }
@@ -334,6 +339,14 @@ io::Task<Result<void>> Group::continue_epoch(LogId point, std::uint32_t checksum
   core_.live_epoch = point.epoch();
   core_.update_live_path();
   auto saved = co_await core_.save_snapshot();
+  if (!saved.ok() && !core_.failure.has_value()) {
+    // Nothing of it is on disk: what is written next must not be numbered in the other node's epoch.
+    for (const index::EpochInfo& info : before) *core_.state.epochs().find(info.number) = info;
+    const index::EpochInfo* live = core_.state.epochs().find(head.epoch());
+    core_.journal->begin_epoch(live->identity, head.next(), head_checksum, live->last_timer);
+    core_.live_epoch = head.epoch();
+    core_.update_live_path();
+  }
   core_.changed.wake_all();
   co_return saved;
 }

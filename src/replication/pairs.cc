@@ -180,15 +180,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       (void)co_await save(entry, PairState::kPair, std::string(), acked);
       co_return;
     case Sender::Outcome::kLinkUp:
-      if (!entry->sender->link_up()) co_return;
-      // A peer that is there can take over without this node's knowing: a stop from now on must ask it again.
-      co_await set_alone(entry, false);
-      if (learn_certificate(entry)) co_await note(entry);
-      if (entry->sender == nullptr) co_return;  // the node stops
-      entry->waiting = false;
-      hold(entry);
-      entry->sender->let_stream();
-      co_return;
+      co_return co_await link_is_up(entry);
     case Sender::Outcome::kLinkDown:
       // A start that waits has not gone on without its peer.
       if (!entry->waiting && !entry->sender->link_up() && entry->record.state == PairState::kPair) {
@@ -234,6 +226,17 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
   }
 }
 
+io::Task<void> Pairs::link_is_up(Entry* entry) {
+  if (!entry->sender->waits_to_be_let()) co_return;
+  // A peer that is there can take over without this node's knowing: a stop from now on must ask it again.
+  co_await set_alone(entry, false);
+  if (learn_certificate(entry)) co_await note(entry);
+  if (entry->sender == nullptr) co_return;  // the node stops
+  entry->waiting = false;
+  hold(entry);
+  entry->sender->let_stream();
+}
+
 // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes before
 // the peer: the pair is suspended and says that it needs a copy.
 io::Task<void> Pairs::watch_space() {
@@ -249,6 +252,8 @@ io::Task<void> Pairs::watch_space() {
       if (entry->restoring) {
         // It has the lock, changes nothing of the pair, and may wait for the very space that this is to free.
         entry->gives_way = true;
+        // A peer that has come back meanwhile streams, or the restore would wait for what it alone can free.
+        if (entry->sender != nullptr) co_await link_is_up(entry);
         co_await give_way_for_space(name);
         entry->gives_way = false;
         entry->gave_way.wake_all();

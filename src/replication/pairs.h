@@ -205,6 +205,7 @@ class Pairs {
   io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
   io::Task<io::Mutex::Guard> lock(std::string group);
   std::unique_ptr<Sender> make_sender(group::Group& group, const PairRecord& record);
+  io::Task<void> link_is_up(Entry* entry);
   io::Task<void> handle(std::string group, std::uint64_t sender, Sender::Outcome outcome, std::string reason);
   io::Task<void> watch_space();
   io::Task<void> watch_lag();

@@ -297,6 +297,10 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
       entry->record.peer_node != hello.node) {
     co_return no_such_pair(hello.group_name);
   }
+  if (const std::optional<Error>& failure = entry->group->failure(); failure.has_value()) {
+    co_return fail(ErrorCode::kBusy, "group '" + entry->name + "' on " + self_.name +
+                                         " has stopped: " + failure->message + "; restart that node");
+  }
   // A connection that was lost without our noticing gives way to the new one, and may change the state doing
   // so.
   co_await end_receiver(entry);
@@ -554,6 +558,11 @@ io::Task<void> Pairs::acknowledge(std::shared_ptr<Link> link, Entry* entry) {
       continue;
     }
     (void)co_await journal.durable_moved().wait_until(due);
+    // Nothing more becomes durable here, and the primary's hosts may be waiting for that.
+    if (entry->group->failure().has_value()) {
+      link->close();
+      co_return;
+    }
   }
 }
 

@@ -89,6 +89,8 @@ class Sender {
   io::Task<void> say_goodbye(format::LinkMessage message);
 
   bool link_up() const { return link_ != nullptr; }
+  // The link is up, and nothing is sent before let_stream().
+  bool waits_to_be_let() const { return link_ != nullptr && !may_stream_; }
   WallTime link_since() const { return link_since_; }
   LogId acked() const { return acked_; }
   LogId sent() const { return sent_; }
