@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <string>
 
 namespace tidemark::pool {
@@ -37,6 +38,31 @@ Result<std::optional<ExtentRecord>> merge(Bytes first, Bytes second, const DiskI
                                          "; the disk cannot be used until it is restored or formatted anew");
   }
   return best;
+}
+
+// The first page of the table has records whenever there is any data. When one copy of it turned to zeroes
+// and nothing of the other can be read, its slots are not free. Some bits that turned in an empty one are no
+// more than that.
+Result<void> check_first_page(const std::array<Buffer, 2>& copies, const DiskIdentity& disk) {
+  constexpr int kTurnedBitsMax = 8;
+  for (std::size_t copy = 0; copy < 2; ++copy) {
+    const Bytes empty = Bytes(copies[copy]).first(kBlockSizeBytes);
+    const Bytes other = Bytes(copies[1 - copy]).first(kBlockSizeBytes);
+    if (!all_zero(empty) || all_zero(other)) continue;
+    int bits = 0;
+    for (const std::byte byte : other) bits += std::popcount(static_cast<unsigned char>(byte));
+    bool any_reads = bits <= kTurnedBitsMax;
+    for (std::uint64_t slot = 0; slot < kBlockSizeBytes / kExtentRecordSizeBytes && !any_reads; ++slot) {
+      const Bytes record = other.subspan(slot * kExtentRecordSizeBytes, kExtentRecordSizeBytes);
+      any_reads = format::decode_extent_record(record, disk, slot).ok();
+    }
+    if (!any_reads) {
+      return fail(ErrorCode::kDamaged,
+                  "both copies of the first page of the extent table are damaged; the disk cannot be "
+                  "used until it is restored or formatted anew");
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -80,6 +106,7 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
     TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
   }
+  if (first_slot == 0) TM_CO_TRY(check_first_page(copies, identity_));
   bool used = false;
   for (std::uint64_t i = 0; i < slots; ++i) {
     const std::uint64_t slot = first_slot + i;

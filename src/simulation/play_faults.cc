@@ -82,7 +82,14 @@ void Play::bring_back(Machine& machine) {
 void Play::start(Machine& machine) {
   machine.power_on();
   auto started = stage_.ask(machine, machine.start_task());
-  const bool stops = false;
+  bool stops = false;
+  if (started.has_value() && machine.disk_may_fail && machine.group() != nullptr) {
+    journal::Journal& journal = machine.group()->journal();
+    const auto flushed =
+        stage_.ask(machine, holding(machine.hold_group(), journal.wait_durable(journal.last_ticket())));
+    stops = (flushed.has_value() && !flushed->ok()) ||
+            (machine.group() != nullptr && machine.group()->failure().has_value());
+  }
   // One failed operation of a disk may keep a node from starting, or stop its group right after; the next
   // start has to succeed.
   if (started.has_value() && (!started->ok() || machine.group() == nullptr || stops) &&
