@@ -106,6 +106,7 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
   const std::shared_ptr<const Image> expected = chronicle_.model.find(at);
   if (expected == nullptr || machine.group() == nullptr) return;
   const bool in_window = is_in_window(*machine.group(), at);
+  const auto windows_before = machine.windows_given_up;
   const auto image = stage_.ask(machine, read_image(machine.node(), name));
   if (!image.has_value()) return;
   if (image->ok()) {
@@ -120,6 +121,8 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
   const Error& error = image->error();
   stage_.say(machine.name() + " at " + name + ": " + error_code_name(error.code) + ", " + error.message);
   if (damage != Damage::kNone && (error.code == ErrorCode::kDamaged || error.code == ErrorCode::kIo)) return;
+  // The copy began anew meanwhile.
+  if (machine.windows_given_up != windows_before) return;
   const bool by_mark = name.find(':') == std::string::npos;
   switch (error.code) {
     case ErrorCode::kExpired:
