@@ -272,12 +272,12 @@ io::Task<Result<void>> State::recover() {
   window_blocks = kWindowBlocks;
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
   TM_CO_TRY(co_await disk.flush());
-  if (superblock.void_generation_end == next_generation) co_return Result<void>{};
-  // On disk before one of them is used. A power cut can take the first block of a segment and leave frames in
-  // it; who came back twice without having noted where it began would use the same generation, and take those
-  // for its own.
-  superblock.void_generation_begin = tail.generation() + 1;
-  superblock.void_generation_end = next_generation;
+  // Segments that were dropped stay void until others are.
+  if (superblock.void_generation_begin < superblock.void_generation_end) co_return Result<void>{};
+  // Noted before one of them is used: a power cut can take the first block of a segment and leave frames in
+  // it, and who came back without this would use the same generation, and take those for its own. None is
+  // void by it.
+  superblock.void_generation_begin = superblock.void_generation_end = next_generation;
   co_return co_await write_superblock();
 }
 

@@ -103,7 +103,10 @@ Result<void> Comparison::check_going_on() const {
 
 io::Task<void> Comparison::run() {
   Result<void> worked = co_await work();
-  if (worked.ok() && progress_.repaired_bytes > 0) worked = co_await group_->data().flush();
+  // Durable here; of a synchronous pair, whose secondary may be lost by now, no more than that is waited for.
+  if (worked.ok() && progress_.repaired_bytes > 0) {
+    worked = co_await group_->journal().wait_durable(group_->journal().last_ticket());
+  }
   if (worked.ok()) {
     worked = co_await group_->note_comparison(progress_.last_point, progress_.differing_bytes,
                                               progress_.repaired_bytes);

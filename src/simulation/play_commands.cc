@@ -18,7 +18,8 @@ std::string Play::draw_mark(const Machine&) {
 
 void Play::change_mark() {
   Machine* at = writer();
-  const std::string id = at == nullptr ? "" : draw_mark(*at);
+  if (at == nullptr) return;
+  const std::string id = draw_mark(*at);
   if (id.empty()) return;
   node::Node* node = at->node();
   switch (draw(4)) {
@@ -164,6 +165,8 @@ void Play::verify_at_the_end() {
                                                   (begun.has_value() && !begun->ok() ? begun->error().message
                                                                                      : "it does not end"));
     }
+    // The pair was taken up anew meanwhile.
+    if (last.state == control::CompareState::kNever) continue;
     if (last.state != control::CompareState::kSame) {
       return stage_.broken(Rule::kPairAgrees, at->name() + ": the comparison at the end is " +
                                                   std::string(control::word(last.state)) + ", " +
