@@ -137,8 +137,9 @@ void add_resync(CLI::App& family, Cli& cli) {
       "a branch; or --swap, and the secondary becomes the primary, this node follows it, and what only this "
       "node has stays readable here as a branch. In PAIR, --swap hands over: writes wait until the secondary "
       "has everything, then the roles are swapped. After a takeover, --swap can be said on either node. When "
-      "the journal no longer holds what the secondary lacks, resync is refused; --give-up-window then copies "
-      "the volumes anew, and the secondary's past points go.",
+      "the journal no longer holds what the secondary lacks, it goes on behind a gap: its past points stay "
+      "readable there, the two nodes are compared, and only what differs goes over. --give-up-window copies "
+      "the volumes anew instead, and the secondary's past points go.",
       "tidemark pair resync app --swap");
   add_group(command, request->group);
   add_flag(command, "--swap", *swap, "The secondary's branch continues; the roles are swapped");

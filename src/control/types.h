@@ -74,7 +74,7 @@ enum class CompareState {
   kFailed,   // something else was in the way
 };
 enum class RepairFrom { kPrimary, kSecondary };  // whose blocks are right
-enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kOther };
+enum class BranchOrigin { kFirst, kRestore, kTakeover, kSequence, kResync, kOther };
 enum class SessionKind { kNbd, kApi, kReplication };
 
 // ---- Shared parts

@@ -152,11 +152,12 @@ TM_WORDS(CompareState, 6) {
 TM_WORDS(RepairFrom, 2) {
   return {{{RepairFrom::kPrimary, "from-primary"}, {RepairFrom::kSecondary, "from-secondary"}}};
 }
-TM_WORDS(BranchOrigin, 5) {
+TM_WORDS(BranchOrigin, 6) {
   return {{{BranchOrigin::kFirst, "first"},
            {BranchOrigin::kRestore, "restore"},
            {BranchOrigin::kTakeover, "takeover"},
            {BranchOrigin::kSequence, "sequence"},
+           {BranchOrigin::kResync, "resync"},
            {BranchOrigin::kOther, "other"}}};
 }
 TM_WORDS(SessionKind, 3) {

@@ -134,7 +134,7 @@ Result<Hello> decode_hello(Bytes bytes) {
     if (!hello.sync.has_value() || not_in_sync > 4) return malformed("hello");
     hello.not_in_sync = static_cast<NotInSync>(not_in_sync);
   }
-  if (!in.done() || intent < 1 || intent > 7 || overrules > 1 || hello.retain_ns < 0)
+  if (!in.done() || intent < 1 || intent > 8 || overrules > 1 || hello.retain_ns < 0)
     return malformed("hello");
   hello.intent = static_cast<HelloIntent>(intent);
   TM_TRY(validate_name("node name", hello.node_name));
@@ -252,7 +252,7 @@ Result<Suspend> decode_suspend(Bytes bytes) {
   const std::uint8_t cause = in.u8();
   suspend.cause = static_cast<SuspendCause>(cause);
   suspend.reason = in.text(kMessageTextBytesMax);
-  if (!in.done() || cause > 2) return malformed("suspension");
+  if (!in.done() || cause > 3) return malformed("suspension");
   return suspend;
 }
 
@@ -334,7 +334,7 @@ Result<Query> decode_query(Bytes bytes) {
   query.volume.value = in.u32();
   query.blocks.begin = in.u64();
   query.blocks.end = in.u64();
-  if (!in.done() || kind < 1 || kind > 5 || flags > 3 || query.blocks.begin > query.blocks.end ||
+  if (!in.done() || kind < 1 || kind > 6 || flags > 3 || query.blocks.begin > query.blocks.end ||
       query.blocks.end > (1ull << 44)) {
     return malformed("query");
   }

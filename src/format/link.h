@@ -66,6 +66,7 @@ enum class HelloIntent : std::uint8_t {
   kFollow = 5,    // the sender has taken over: the peer follows it from `start` on, the last entry both have
   kHandOver = 6,  // the peer is to take over where it has not yet, and then say kFollow to the sender
   kQuery = 7,     // questions follow; nothing changes
+  kSkip = 8,      // go on after `start`, without what lies between it and what the peer has
 };
 // What a synchronous pair does when its primary has lost the secondary.
 enum class PeerLoss : std::uint8_t {
@@ -97,7 +98,8 @@ enum class NotInSync : std::uint8_t {
 struct Hello {
   std::uint32_t version() const { return sync.has_value() ? kLinkVersionSync : kLinkVersion; }
   HelloIntent intent = HelloIntent::kContinue;
-  bool overrules = false;  // kResync, kReplace: this side's branch continues, whatever the peer wrote alone
+  bool overrules =
+      false;  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone
   NodeIdentity node{};
   std::uint64_t instance = 0;  // drawn when the node starts: tells a node from a copy of it
   std::string node_name{};
@@ -105,11 +107,11 @@ struct Hello {
   std::string group_name{};              // as the secondary is to call it
   std::string primary_group{};           // as the sender calls it
   std::vector<std::string> addresses{};  // where the sender's replication service listens
-  // kCreate, kReplace: the state is of this point; batches after it follow. kFollow: the last entry that both
-  // have. kHandOver: the primary's newest entry when it still is one; the peer must hold it.
+  // kCreate, kReplace, kSkip: the state is of this point; batches after it follow. kFollow: the last entry
+  // that both have. kHandOver: the primary's newest entry when it still is one; the peer must hold it.
   LogId start{};
   std::uint32_t start_checksum = 0;
-  // kCreate, kReplace:
+  // kCreate, kReplace; of kSkip the state alone:
   std::uint32_t parity = 0;  // of the epoch numbers that the secondary draws
   std::uint64_t journal_size_bytes = 0;
   std::int64_t retain_ns = 0;
@@ -169,6 +171,7 @@ enum class SuspendCause : std::uint8_t {
   kOperator = 0,
   kError = 1,
   kTakeover = 2,  // the secondary takes writes from now on
+  kGap = 3,       // the secondary lacks what the entries that follow stand on
 };
 struct Suspend {
   SuspendCause cause = SuspendCause::kOperator;
@@ -203,12 +206,15 @@ enum class QueryKind : std::uint8_t {
   kBlocks = 3,     // the bytes of `blocks` at `at`
   kAllocated = 4,  // which of `blocks` may hold anything but zeroes at `at`
   kChecksums = 5,  // the CRC32C of each of `blocks` at `at`
+  kDigests = 6,    // the digest of each of `blocks` at `at`
 };
 struct Query {
   QueryKind kind = QueryKind::kResolve;
   std::string point{};
-  bool before = false;     // just before that entry
-  bool gives_way = false;  // kResolve: the point may expire when space is had from nothing else
+  bool before = false;  // just before that entry
+  // kResolve: to compare with, also where the peer follows behind a gap; the point may expire when space is
+  // had from nothing else.
+  bool gives_way = false;
   LogId at{};
   LogId from{};
   VolumeId volume{};
@@ -217,6 +223,9 @@ struct Query {
 inline constexpr std::size_t kQueryPointBytesMax = 256;
 inline constexpr std::uint32_t kQueryRunsMax = 4096;
 inline constexpr std::uint32_t kQueryChecksumsMax = 1024;
+// Of a block: the first half of its SHA-256, as four big-endian words among the checksums.
+inline constexpr std::uint32_t kDigestWords = 4;
+inline constexpr std::uint32_t kQueryDigestsMax = kQueryChecksumsMax / kDigestWords;
 std::vector<std::byte> encode_query(const Query& query);
 Result<Query> decode_query(Bytes bytes);
 
@@ -233,11 +242,12 @@ struct Answer {
     bool operator==(const Volume&) const = default;
   };
   std::vector<Volume> volumes{};
-  // kDiffering, kAllocated, in order; as many as kQueryRunsMax: there may be more. kChecksums: those of the
-  // blocks that cannot be read.
+  // kDiffering, kAllocated, in order; as many as kQueryRunsMax: there may be more. kChecksums, kDigests:
+  // those of the blocks that cannot be read.
   std::vector<BlockRange> runs{};
-  std::uint32_t checksum = 0;              // kBlocks: CRC32C of the payload
-  std::vector<std::uint32_t> checksums{};  // kChecksums: one for each block; of one that cannot be read, 0
+  std::uint32_t checksum = 0;  // kBlocks: CRC32C of the payload
+  // kChecksums: one for each block; of one that cannot be read, 0. kDigests: kDigestWords for each.
+  std::vector<std::uint32_t> checksums{};
 };
 std::vector<std::byte> encode_answer(const Answer& answer);
 Result<Answer> decode_answer(Bytes bytes);

@@ -143,7 +143,7 @@ Result<ControlRecord> decode_control(Bytes bytes) {
       record.identity.bytes = in.array<16>();
       record.parent = LogId::from_raw(in.u64());
       const std::uint8_t reason = in.u8();
-      if (reason < 1 || reason > 5) return malformed("epoch");
+      if (reason < 1 || reason > kEpochReasonMax) return malformed("epoch");
       record.reason = static_cast<EpochReason>(reason);
       return finish(in, record, "epoch");
     }

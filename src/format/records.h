@@ -32,7 +32,9 @@ enum class EpochReason : std::uint8_t {
   kTakeover = 3,
   kSequenceExhausted = 4,
   kRefill = 5,  // a restore whose blocks come from the other node: what it holds counts from RefillDone on
+  kResync = 6,  // behind a gap: what the secondary lacks of before was no longer in the primary's journal
 };
+inline constexpr std::uint8_t kEpochReasonMax = 6;
 
 // The first entry (sequence 1) of every epoch.
 struct EpochOpened {

@@ -53,6 +53,42 @@ std::shared_ptr<const index::Path> Core::path_to(LogId point) const {
 }
 
 Result<void> Core::check_readable(LogId point) const {
+  TM_TRY(check_comparable(point));
+  const LogId whole = newest_whole(point);
+  if (whole == point) return {};
+  const std::string name = "log:" + point.to_string();
+  const index::EpochInfo* info = state.epochs().find(point.epoch());
+  if (info->reason == format::EpochReason::kRefill && point.sequence() < info->complete_from) {
+    return fail(ErrorCode::kInGap,
+                "point " + name + " lies inside a restore from the other node, which " +
+                    (info->complete_from == kSequenceMax
+                         ? std::string("is not complete")
+                         : "was complete at log:" + LogId(point.epoch(), info->complete_from).to_string()));
+  }
+  const LogId after = whole_after(point);
+  return fail(ErrorCode::kInGap,
+              "point " + name +
+                  " lies in a gap: this node does not have what came after log:" + whole.to_string() +
+                  (after.is_none() ? ", and a resync that is to bring what differs is not complete"
+                                   : ", and is whole again from log:" + after.to_string() + " on") +
+                  "; the other node may hold it");
+}
+
+LogId Core::whole_after(LogId point) const {
+  LogId found;
+  for (LogId at = head(); at.epoch() > point.epoch() || at == head();) {
+    const index::EpochInfo* info = state.epochs().find(at.epoch());
+    if (info == nullptr) break;
+    const bool ends_gap = info->complete_from > 0 && info->complete_from <= at.sequence();
+    const LogId whole(at.epoch(), info->complete_from);
+    if (ends_gap && state.epochs().is_ancestor(point, whole)) found = whole;
+    if (info->parent.epoch() == at.epoch()) break;
+    at = info->parent;
+  }
+  return found;
+}
+
+Result<void> Core::check_comparable(LogId point) const {
   const std::string name = "log:" + point.to_string();
   if (!local.window_open) {
     return fail(ErrorCode::kInGap, "group '" + local.name +
@@ -66,16 +102,16 @@ Result<void> Core::check_readable(LogId point) const {
                                           "' has no epoch " + std::to_string(point.epoch().value));
   }
   if (point.sequence() > info->last.sequence()) {
+    if (state.epochs().has_gap_after(point.epoch())) {
+      return fail(ErrorCode::kInGap,
+                  "point " + name + " lies in a gap: of its epoch this node has " +
+                      (info->last.sequence() > 0 ? "nothing after log:" + info->last.to_string()
+                                                 : std::string("nothing")) +
+                      "; the other node may hold it");
+    }
     return fail(
         ErrorCode::kNotReceived,
         "point " + name + " is beyond the last entry of its epoch here, log:" + info->last.to_string());
-  }
-  if (point.sequence() < info->complete_from) {
-    return fail(ErrorCode::kInGap,
-                "point " + name + " lies inside a restore from the other node, which " +
-                    (info->complete_from == kSequenceMax
-                         ? std::string("is not complete")
-                         : "was complete at log:" + LogId(point.epoch(), info->complete_from).to_string()));
   }
   if (!state.epochs().is_ancestor(local.floor, point)) {
     if (!local.window_start.is_none() && !state.epochs().is_ancestor(local.window_start, point)) {
@@ -279,6 +315,7 @@ io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
 io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   if (id.sequence() == 0) co_return std::uint32_t{0};
   if (id == local.destaged) co_return local.destaged_checksum;
+  if (id == local.skipped_to) co_return local.skipped_to_checksum;
   if (id == journal->last_appended()) co_return journal->checksum_of_last();
   auto batch = co_await find_batch(id);
   if (!batch.ok()) co_return std::move(batch).error();

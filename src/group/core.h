@@ -121,8 +121,14 @@ struct Core {
   LogId head() const { return state.epochs().find(live_epoch)->last; }
   std::string name() const { return local.name; }
   void update_live_path();
-  // kExpired, kNotReceived or kNotFound when a reader must not have `point`.
+  // kExpired, kInGap, kNotReceived or kNotFound when a reader must not have `point`.
   Result<void> check_readable(LogId point) const;
+  // The same for the other node, which compares what is here behind a gap with its own.
+  Result<void> check_comparable(LogId point) const;
+  // The newest point on the way to `point` that has no gap behind it; the floor is one.
+  LogId newest_whole(LogId point) const { return state.epochs().newest_whole(point, local.floor); }
+  // Where the live path is whole again behind the gap in which `point` lies; none where it is not.
+  LogId whole_after(LogId point) const;
   std::shared_ptr<const index::Path> path_to(LogId point) const;
   // True when `point` lies on a branch that was released, and neither the live path nor a branch that was not
   // released nor a held mark has it behind it. Its epoch is known.

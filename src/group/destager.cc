@@ -81,8 +81,12 @@ std::vector<Destager::Pin> Destager::pins() const {
     out.push_back({"log", "the log is kept from log:" + kept.to_string() + " on, until it is stopped",
                    epochs.common_ancestor(from, head)});
   }
-  if (const index::EpochInfo* live = epochs.find(core_.live_epoch); live->complete_from == kSequenceMax) {
-    out.push_back({"refill", "a restore from the other node is not complete", live->parent});
+  if (const LogId whole = core_.newest_whole(head); whole != head) {
+    const bool refills = epochs.find(core_.live_epoch)->reason == format::EpochReason::kRefill;
+    out.push_back({refills ? "refill" : "resync",
+                   refills ? "a restore from the other node is not complete"
+                           : "a resync behind the gap after log:" + whole.to_string() + " is not complete",
+                   whole});
   }
   for (const std::uint64_t raw : core_.point_pins) {
     const LogId at = LogId::from_raw(raw);
@@ -122,7 +126,9 @@ LogId Destager::limit_by_pins(Need need) const {
     const std::string_view kind = pin.kind;
     if (kind == "branch" || (kind == "view" && need == Need::kViews)) continue;
     if (kind == "comparison" && need != Need::kNone) continue;
-    limit = older(pin.at, limit);
+    // What the resync is to keep readable is not given up for the space that it takes.
+    const bool keeps_window = kind == "resync" && need != Need::kNone;
+    limit = older(keeps_window ? core_.local.floor : pin.at, limit);
   }
   for (const index::EpochTree::Branch& branch : epochs.branches(head)) {
     if (!branch_may_go(*epochs.find(branch.epoch), need) &&
@@ -149,12 +155,21 @@ LogId Destager::limit_by_space() const {
   return core_.head();
 }
 
+// The floor is a point that can be read: before a gap, or, when nothing else gives space, behind it.
+LogId Destager::outside_gaps(LogId target, Need need) const {
+  const LogId whole = core_.newest_whole(target);
+  const index::EpochTree& epochs = core_.state.epochs();
+  if (whole == target || !epochs.is_ancestor(whole, core_.local.floor)) return whole;
+  const LogId after = core_.whole_after(target);
+  return !after.is_none() && epochs.is_ancestor(after, limit_by_pins(need)) ? after : whole;
+}
+
 io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
   const WallTime cutoff = core_.age_now() - core_.local.settings.retain;
   const std::shared_ptr<const index::Path> path = core_.path_to(limit);
   for (const index::PathStep& step : path->steps) {
     const index::EpochInfo* info = core_.state.epochs().find(step.epoch);
-    if (info->opened > cutoff) continue;
+    if (info->opened > cutoff || info->last.sequence() == 0) continue;
     if (step.last_sequence == info->last.sequence() && info->last_timer <= cutoff) {
       co_return LogId(step.epoch, step.last_sequence);
     }
@@ -174,10 +189,11 @@ io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
 
 io::Task<Result<bool>> Destager::step(Need need) {
   auto guard = co_await mutex_.lock();
-  LogId target = older(limit_by_space(), limit_by_pins(need));
+  LogId target = outside_gaps(older(limit_by_space(), limit_by_pins(need)), need);
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) co_return false;
   if (!gives_up_history(need)) {
     TM_CO_TRY_ASSIGN(target, co_await limit_by_retention(target));
+    target = core_.newest_whole(target);
   }
   if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) target = core_.local.floor;
   // Nothing to move? Segments may still be left over from a step that a crash cut short.

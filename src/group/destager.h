@@ -47,6 +47,7 @@ class Destager {
   LogId older(LogId a, LogId b) const;
   LogId limit_by_pins(Need need) const;
   LogId limit_by_space() const;
+  LogId outside_gaps(LogId target, Need need) const;
   io::Task<Result<LogId>> limit_by_retention(LogId limit);
   bool branch_may_go(const index::EpochInfo& info, Need need) const;
   bool gives_up_history(Need need) const;

@@ -377,11 +377,16 @@ io::Task<Result<void>> Group::finish_refill(Epoch epoch, LogId point) {
 }
 
 bool Group::refill_is_unfinished() const {
-  return core_.state.epochs().find(core_.live_epoch)->complete_from == kSequenceMax;
+  const index::EpochInfo* live = core_.state.epochs().find(core_.live_epoch);
+  return live->reason == format::EpochReason::kRefill && live->complete_from == kSequenceMax;
+}
+
+bool Group::is_behind_gap() const {
+  return !refill_is_unfinished() && takeover_point() != core_.head();
 }
 
 LogId Group::takeover_point() const {
-  return refill_is_unfinished() ? core_.state.epochs().find(core_.live_epoch)->parent : core_.head();
+  return core_.newest_whole(core_.head());
 }
 
 io::Task<Result<void>> Group::undo_refill() {

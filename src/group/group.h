@@ -157,7 +157,7 @@ class Group {
   io::Task<Result<void>> finish_refill(Epoch epoch, LogId point);
   io::Task<Result<void>> undo_refill();
   bool refill_is_unfinished() const;
-  // Where a takeover goes on: the head, or what was before an unfinished refill.
+  // Where a takeover goes on: the head, or what was before an unfinished refill or before a gap.
   LogId takeover_point() const;
   // The floor does not pass `point` while it lives; the caller has checked that it is readable.
   PointPin pin(LogId point) { return {&core_, point}; }
@@ -224,6 +224,20 @@ class Group {
   io::Task<Result<void>> write_copy(VolumeId volume, BlockRange blocks, Buffer data);
   // The first copy is complete as of `point`: it becomes the floor, and views may be opened.
   io::Task<Result<void>> open_window(LogId point);
+  // A secondary goes on after `start`, where its primary is, without the entries between what is held here
+  // and that, which are lost to it: a gap. `primary` is the primary's state at `start`, `checksum` that of
+  // the batch that holds it. What was readable stays so; nothing behind the gap is before end_gap(). What was
+  // live here and is not on the way to `start` becomes a dead branch, kept until released. kExpired when the
+  // floor here is not on that way, kInvalid when the two are not of one order; nothing is changed then.
+  io::Task<Result<void>> skip_to(GroupState primary, LogId start, std::uint32_t checksum);
+  // Everything in which the two differed has come as entries up to `point`: from there on it is readable.
+  io::Task<Result<void>> end_gap(LogId point);
+  // What is live here cannot be read yet for that reason.
+  bool is_behind_gap() const;
+  // Whether what is here at `point` can be read to be compared: also behind a gap.
+  Result<void> check_comparable(LogId point) const { return core_.check_comparable(point); }
+  // A primary opens an epoch that goes on where it is, for a secondary that is to skip to it.
+  io::Task<Result<void>> open_epoch_for_resync();
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
   io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
   // A mark at `at`, the newest entry held of the primary's order, which only this secondary knows so far.

@@ -49,10 +49,19 @@ Result<void> Group::check_received(const format::BatchMeta& meta) const {
     if (opened == nullptr) {
       return fail(ErrorCode::kInvalid, "an epoch does not begin with the entry that opens it");
     }
-    if (core_.state.epochs().is_ancestor(core_.local.floor, opened->parent)) return {};
-    return fail(ErrorCode::kExpired,
-                "the peer restored to log:" + opened->parent.to_string() +
-                    ", which is below the floor here, log:" + core_.local.floor.to_string());
+    const LogId parent = opened->parent;
+    if (!core_.state.epochs().is_ancestor(core_.local.floor, parent)) {
+      return fail(ErrorCode::kExpired,
+                  "the peer restored to log:" + parent.to_string() +
+                      ", which is below the floor here, log:" + core_.local.floor.to_string());
+    }
+    // Behind a gap that is not yet whole the order may go on in another epoch; anything else stands on what
+    // was never here.
+    const bool goes_on = core_.state.epochs().is_ancestor(core_.local.skipped_to, parent) &&
+                         parent == core_.head() && !core_.local.skipped_to.is_none();
+    if (goes_on || core_.newest_whole(parent) == parent) return {};
+    return fail(ErrorCode::kInGap,
+                "the peer restored to log:" + parent.to_string() + ", which lies in a gap here");
   }
   return fail(ErrorCode::kInvalid, "a batch from log:" + first.to_string() +
                                        " does not continue what group '" + core_.name() +
@@ -172,6 +181,81 @@ io::Task<Result<void>> Group::open_window(LogId point) {
   core_.local.window_start_timer = timer;
   core_.local.window_open = true;
   auto saved = co_await core_.save_snapshot();
+  core_.changed.wake_all();
+  co_return saved;
+}
+
+io::Task<Result<void>> Group::open_epoch_for_resync() {
+  auto guard = co_await core_.command_mutex.lock();
+  if (core_.failure.has_value()) co_return *core_.failure;
+  if (core_.closing) co_return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
+  auto opened = co_await core_.open_epoch(core_.head(), format::EpochReason::kResync);
+  if (!opened.ok()) co_return std::move(opened).error();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint32_t checksum) {
+  auto guard = co_await core_.command_mutex.lock();
+  if (core_.failure.has_value()) co_return *core_.failure;
+  if (core_.closing) co_return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
+  const LogId head = core_.head();
+  TM_CO_TRY_ASSIGN(const std::uint32_t head_checksum, co_await core_.checksum_at(head));
+  const GroupState state_before = core_.state;
+  const LocalRecord local_before = core_.local;
+  const Epoch live_before = core_.live_epoch;
+  const std::shared_ptr<const index::Path> path_before = core_.live_path;
+  GroupState merged = core_.state;
+  TM_CO_TRY(merged.skip_to(std::move(primary), start));
+  if (!merged.epochs().is_ancestor(core_.local.floor, start)) {
+    co_return fail(ErrorCode::kExpired, "the primary went on from a point below the floor of group '" +
+                                            core_.name() + "' here, log:" + core_.local.floor.to_string());
+  }
+  for (const index::PathStep& step : path_before->steps) {
+    if (merged.epochs().is_ancestor(LogId(step.epoch, 1), start)) continue;
+    index::EpochInfo* left = merged.epochs().find(step.epoch);
+    left->abandoned = left->unreplicated = true;
+  }
+  const index::EpochInfo live = *merged.epochs().find(start.epoch());
+  // Nothing is awaited between the switch of the state and that of the journal.
+  core_.state = std::move(merged);
+  core_.live_epoch = start.epoch();
+  core_.local.skipped_to = start;
+  core_.local.skipped_to_checksum = checksum;
+  core_.journal->begin_epoch(live.identity, start.next(), checksum, live.last_timer);
+  core_.update_live_path();
+  (void)core_.follow_log_switch();
+  Result<void> saved = co_await core_.settle_volumes(false);
+  if (saved.ok()) saved = co_await core_.save_snapshot();
+  if (!saved.ok() && !core_.failure.has_value()) {
+    // Nothing of it is on disk. A logical unit that was made goes with the next that are removed.
+    core_.state = state_before;
+    core_.local.skipped_to = local_before.skipped_to;
+    core_.local.skipped_to_checksum = local_before.skipped_to_checksum;
+    core_.local.log_kept_from = local_before.log_kept_from;
+    const index::EpochInfo* live_again = core_.state.epochs().find(live_before);
+    core_.journal->begin_epoch(live_again->identity, head.next(), head_checksum, live_again->last_timer);
+    core_.live_epoch = live_before;
+    core_.update_live_path();
+  }
+  core_.changed.wake_all();
+  co_return saved;
+}
+
+io::Task<Result<void>> Group::end_gap(LogId point) {
+  auto guard = co_await core_.command_mutex.lock();
+  const index::EpochTree& epochs = core_.state.epochs();
+  if (!epochs.is_ancestor(point, core_.head()) || !epochs.is_ancestor(core_.local.skipped_to, point)) {
+    co_return fail(ErrorCode::kInvalid,
+                   "the resync ended at log:" + point.to_string() + ", which is not held here");
+  }
+  if (core_.newest_whole(point) == point) co_return Result<void>{};
+  const std::uint64_t before = epochs.find(point.epoch())->complete_from;
+  core_.state.epochs().find(point.epoch())->complete_from = point.sequence();
+  auto saved = co_await core_.save_snapshot();
+  if (!saved.ok() && !core_.failure.has_value()) {
+    core_.state.epochs().find(point.epoch())->complete_from = before;
+  }
+  core_.floor_wanted.wake_all();
   core_.changed.wake_all();
   co_return saved;
 }

@@ -6,10 +6,11 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 4;
+constexpr std::uint32_t kLocalRecordVersion = 5;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 constexpr std::uint32_t kWithoutLogAndVerification = 2;
 constexpr std::uint32_t kWithoutComparison = 3;
+constexpr std::uint32_t kWithoutSkip = 4;
 
 }  // namespace
 
@@ -44,6 +45,8 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(compared_point.raw());
   out.u64(compared_differing_bytes);
   out.u64(compared_repaired_bytes);
+  out.u64(skipped_to.raw());
+  out.u32(skipped_to_checksum);
   return out.take();
 }
 
@@ -97,6 +100,10 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.compared_point = LogId::from_raw(in.u64());
     record.compared_differing_bytes = in.u64();
     record.compared_repaired_bytes = in.u64();
+  }
+  if (version > kWithoutSkip) {
+    record.skipped_to = LogId::from_raw(in.u64());
+    record.skipped_to_checksum = in.u32();
   }
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
       verified_base > 1) {

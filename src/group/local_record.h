@@ -55,6 +55,10 @@ struct LocalRecord {
   LogId compared_point{};
   std::uint64_t compared_differing_bytes = 0;
   std::uint64_t compared_repaired_bytes = 0;
+  // Where a secondary went on behind a gap: the newest entry of the primary's order then, whose batch never
+  // came, and that batch's checksum.
+  LogId skipped_to{};
+  std::uint32_t skipped_to_checksum = 0;
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

@@ -27,8 +27,10 @@ Result<LogId> parse_log_id(const std::string& text) {
 }
 
 std::string Points::hint() const {
+  const LogId newest = core_.newest_whole(core_.head());
   std::string text = "readable are log:" + core_.local.floor.to_string() +
-                     " (floor) to log:" + core_.head().to_string() + " (head)";
+                     " (floor) to log:" + newest.to_string() +
+                     (newest == core_.head() ? " (head)" : ", where a gap begins");
   if (const std::optional<Mark> mark = core_.state.last_mark())
     text += "; the last mark is '" + mark->id + "'";
   return text;
@@ -74,6 +76,16 @@ io::Task<Result<ResolvedPoint>> Points::resolve(std::string text, bool before) {
   co_return ResolvedPoint{at, timer.value()};
 }
 
+Result<LogId> Points::comparable(const std::string& text) const {
+  if (!text.starts_with("log:")) return fail(ErrorCode::kInvalid, "a point to compare at is a log id");
+  TM_TRY_ASSIGN(LogId at, parse_log_id(text.substr(4)));
+  const index::EpochInfo* info = core_.state.epochs().find(at.epoch());
+  if (at.sequence() == 0 && info != nullptr && info->reason != format::EpochReason::kCreate)
+    at = info->parent;
+  TM_TRY(core_.check_comparable(at));
+  return at;
+}
+
 io::Task<Result<WallTime>> Points::timer_at(LogId point) {
   const index::EpochInfo* info = core_.state.epochs().find(point.epoch());
   if (info == nullptr)
@@ -101,7 +113,14 @@ io::Task<Result<LogId>> Points::find_time(WallTime time) {
   if (time > now && time > live->last_timer) {
     co_return fail(ErrorCode::kNotReceived, format_time(time) + " is in the future; " + hint());
   }
-  if (live->last_timer <= time) co_return live->last;
+  if (live->last_timer <= time || live->last.sequence() == 0) {
+    if (live->last_timer < time && core_.state.epochs().has_gap_after(live->number)) {
+      co_return fail(ErrorCode::kInGap, format_time(time) + " lies in the gap after log:" +
+                                            core_.newest_whole(live->last).to_string() +
+                                            "; the other node may hold it; " + hint());
+    }
+    co_return live->last;
+  }
   const Epoch epoch = live->number;
   // Entries below the floor are not asked for: what they held may be freed.
   const std::uint64_t first = epoch == core_.local.floor.epoch() ? core_.local.floor.sequence() : 1;

@@ -21,6 +21,8 @@ class Points {
 
   // With `before`: the state just before that entry.
   io::Task<Result<ResolvedPoint>> resolve(std::string text, bool before);
+  // "log:EPOCH.SEQ", readable or behind a gap: see Core::check_comparable().
+  Result<LogId> comparable(const std::string& text) const;
   // The timer value at a readable point; of the group's birth for its root.
   io::Task<Result<WallTime>> timer_at(LogId point);
   // "the floor is …, the head is …, the last mark is …": the end of every message about a point.

@@ -155,6 +155,54 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
   return {};
 }
 
+Result<void> GroupState::skip_to(GroupState primary, LogId start) {
+  const index::EpochInfo* goes_on = primary.epochs_.find(start.epoch());
+  if (goes_on == nullptr || goes_on->last != start || epochs_.find(start.epoch()) != nullptr) {
+    return fail(ErrorCode::kInvalid,
+                "the peer's state does not end at log:" + start.to_string() + " in an epoch of its own");
+  }
+  // All on a copy: what does not fit together changes nothing.
+  GroupState merged = *this;
+  for (const auto& [number, theirs] : primary.epochs_.all()) {
+    if (index::EpochInfo* known = merged.epochs_.find(number)) {
+      if (known->identity != theirs.identity) {
+        return fail(ErrorCode::kInvalid,
+                    "epoch " + std::to_string(number.value) + " is another one on the two nodes");
+      }
+      known->released = known->released || theirs.released;
+      continue;
+    }
+    index::EpochInfo missing = theirs;
+    missing.unreplicated = missing.abandoned = false;
+    if (number == start.epoch()) {
+      missing.complete_from = kSequenceMax;
+    } else {
+      missing.last = LogId(number, 0);
+      // Nothing of a branch that ended meanwhile will ever be had here.
+      missing.released = missing.released || !primary.epochs_.is_ancestor(LogId(number, 1), start);
+    }
+    TM_TRY(merged.epochs_.add(missing));
+  }
+  for (const ShapeChange& change : primary.shape_changes_) {
+    const bool known = std::any_of(shape_changes_.begin(), shape_changes_.end(),
+                                   [&](const ShapeChange& mine) { return mine.id == change.id; });
+    if (!known) merged.shape_changes_.push_back(change);
+  }
+  // A mark of an epoch that the primary knows was deleted, if the primary does not have it.
+  std::erase_if(merged.marks_, [&](const auto& mark) {
+    return !mark.second.provisional && primary.epochs_.find(mark.second.entry.epoch()) != nullptr;
+  });
+  for (const auto& [id, mark] : primary.marks_) {
+    if (!mark.provisional) merged.add_mark(mark);
+  }
+  merged.last_mark_id_ = primary.last_mark_id_;
+  if (merged.find_mark(merged.last_mark_id_) == nullptr) merged.find_last_mark();
+  merged.last_volume_ = std::max(last_volume_, primary.last_volume_);
+  merged.log_started_ = primary.log_started_;
+  *this = std::move(merged);
+  return {};
+}
+
 std::vector<VolumeShape> GroupState::shape_at(LogId point) const {
   std::map<VolumeId, VolumeShape> volumes;
   for (const ShapeChange& change : shape_changes_) {
@@ -291,7 +339,7 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
     info.identity.bytes = in.array<16>();
     info.parent = LogId::from_raw(in.u64());
     const std::uint8_t reason = in.u8();
-    if (reason < 1 || reason > 5) return bad;
+    if (reason < 1 || reason > format::kEpochReasonMax) return bad;
     info.reason = static_cast<format::EpochReason>(reason);
     info.opened.ns = in.i64();
     info.last = LogId::from_raw(in.u64());

@@ -67,6 +67,12 @@ class GroupState {
   const index::EpochTree& epochs() const { return epochs_; }
   index::EpochTree& epochs() { return epochs_; }
 
+  // Makes this, which a secondary holds, the state of its primary at `start`, from which on it goes on
+  // without the entries between. What was held of each epoch stays as it is; of those that came meanwhile
+  // nothing is. `start` lies in one of these, incomplete until what differs has come. Marks and shapes are
+  // the primary's, beside those that this node alone knows. kInvalid when the two are not of one order.
+  Result<void> skip_to(GroupState primary, LogId start);
+
   // The volumes at a point, by id.
   std::vector<VolumeShape> shape_at(LogId point) const;
   std::optional<VolumeShape> find_volume(const std::string& name, LogId point) const;

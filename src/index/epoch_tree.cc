@@ -1,5 +1,7 @@
 #include "index/epoch_tree.h"
 
+#include <algorithm>
+
 namespace tidemark::index {
 
 Result<void> EpochTree::add(const EpochInfo& info) {
@@ -59,6 +61,34 @@ bool EpochTree::is_ancestor(LogId ancestor, LogId id) const {
     id = info->parent;
   }
   return id.epoch() == ancestor.epoch() && ancestor.sequence() <= id.sequence();
+}
+
+LogId EpochTree::newest_whole(LogId point, LogId oldest) const {
+  LogId whole = point;
+  LogId at = point;
+  while (at.epoch() >= oldest.epoch() && !(at.epoch() == oldest.epoch() && at <= oldest)) {
+    const EpochInfo* info = find(at.epoch());
+    if (info == nullptr) break;
+    if (at > info->last) {
+      // Never received. Nothing at all of this epoch leaves the one that it continues.
+      whole = at = info->last.sequence() > 0 ? info->last : info->parent;
+    } else if (at.sequence() < info->complete_from) {
+      whole = at = info->parent;
+    } else if (info->complete_from > 0 || info->parent.epoch() == at.epoch()) {
+      break;
+    } else {
+      at = info->parent;
+    }
+  }
+  return whole;
+}
+
+bool EpochTree::has_gap_after(Epoch number) const {
+  const EpochInfo* info = find(number);
+  return info != nullptr && std::any_of(epochs_.begin(), epochs_.end(), [&](const auto& other) {
+           return other.second.parent.epoch() == number && other.second.parent > info->last &&
+                  other.first != number;
+         });
 }
 
 LogId EpochTree::common_ancestor(LogId a, LogId b) const {

@@ -17,10 +17,14 @@ struct EpochInfo {
   EpochIdentity identity{};
   LogId parent{};  // the entry it continues after
   format::EpochReason reason = format::EpochReason::kCreate;
-  WallTime opened{};      // timer value of its first entry
-  LogId last{};           // its newest entry that this node has appended
+  WallTime opened{};  // timer value of its first entry
+  // Its newest entry that this node has. Where the order went on beyond it, in this epoch or in another that
+  // continues after a later one, there is a gap: those entries were never received here.
+  LogId last{};
   WallTime last_timer{};  // of that entry
-  // Its points before this sequence mix two states and cannot be read: those of a refill before its end.
+  // Its points before this sequence mix two states and cannot be read: those of a refill before its end, and,
+  // on a secondary, those behind a gap until what differs has come (kSequenceMax: it has not). What stands
+  // on a later one is whole, whatever is missing before it. 0: as whole as what it continues.
   std::uint64_t complete_from = 0;
   bool released = false;      // its readers gave it up: it holds no space any more
   bool unreplicated = false;  // a tail that the peer never had; held until released
@@ -44,6 +48,11 @@ class EpochTree {
 
   // True when `ancestor` is on the way from the root to `id`, both ends included.
   bool is_ancestor(LogId ancestor, LogId id) const;
+  // The newest point on the way to `point` that mixes nothing and has no gap behind it; `point` itself when
+  // it is one. Not older than `oldest`, which is one.
+  LogId newest_whole(LogId point, LogId oldest) const;
+  // Whether the order goes on after the last entry that is held of the epoch, behind a gap.
+  bool has_gap_after(Epoch number) const;
   // The last point that the ways to both have in common.
   LogId common_ancestor(LogId a, LogId b) const;
   // Entries after `above`, which must be an ancestor of `point`, up to and including `point`; newest step

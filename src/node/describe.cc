@@ -337,6 +337,9 @@ control::BranchInfo Node::branch_info(const group::Group& group, const index::Ep
     case format::EpochReason::kSequenceExhausted:
       branch.origin = control::BranchOrigin::kSequence;
       break;
+    case format::EpochReason::kResync:
+      branch.origin = control::BranchOrigin::kResync;
+      break;
   }
   if (info.reason != format::EpochReason::kCreate) branch.parent = info.parent;
   for (const auto& [id, mark] : group.state().marks()) {
@@ -522,7 +525,6 @@ std::vector<control::Problem> Node::problems() const {
     const std::optional<replication::PairStatus> status = pairs_->status(name);
     std::string resync =
         (primary ? std::string() : "on " + pair->peer_node + ": ") + "tidemark pair resync " + name;
-    if (status.has_value() && status->record.needs_copy) resync += " --give-up-window";
     if (pair->state == control::PairState::kPsue) {
       out.push_back(
           {name, "the pair is suspended by an error: " + pair->state_reason, pair->state_since, resync});

@@ -188,8 +188,15 @@ class ViewTarget final : public nbd::BlockTarget {
   std::function<void(std::shared_ptr<group::View>)> release_;
 };
 
-// While the first copy runs, the base mixes the moments at which its chunks were read.
+// While the first copy runs, the base mixes the moments at which its chunks were read; behind a gap that is
+// not whole, so does the live state.
 Result<void> check_live(const group::Group& group) {
+  if (group.is_behind_gap()) {
+    return fail(ErrorCode::kBusy, "group '" + group.name() +
+                                      "' is being brought up to date behind a gap; what was before it can be "
+                                      "read, see `tidemark pair status " +
+                                      group.name() + "`");
+  }
   if (group.local().window_open) return {};
   return fail(ErrorCode::kBusy, "the first copy of group '" + group.name() +
                                     "' is not complete; see `tidemark pair status " + group.name() + "`");

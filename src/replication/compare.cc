@@ -67,9 +67,9 @@ const char* compare_state_name(CompareState state) {
   return "?";
 }
 
-io::Task<void> look_up(group::Group* group, VolumeId volume, LogId at, BlockRange blocks,
+io::Task<void> look_up(group::Group* group, VolumeId volume, LogId at, BlockRange blocks, BlockHash hash,
                        Result<BlockChecksums>* out) {
-  *out = co_await checksums_at(*group, volume, at, blocks);
+  *out = co_await checksums_at(*group, volume, at, blocks, hash);
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ io::Task<void> Comparison::run() {
   if (worked.ok() && progress_.repaired_bytes > 0) {
     worked = co_await group_->journal().wait_durable(group_->journal().last_ticket());
   }
-  if (worked.ok()) {
+  if (worked.ok() && !progress_.options.resyncs) {
     worked = co_await group_->note_comparison(progress_.last_point, progress_.differing_bytes,
                                               progress_.repaired_bytes);
   }
@@ -117,6 +117,7 @@ io::Task<void> Comparison::run() {
   link_ = nullptr;
   progress_.ended = environment_.clock.now();
   if (!worked.ok()) {
+    failure_ = worked.error();
     progress_.state = stopped_.has_value() ? CompareState::kStopped : CompareState::kFailed;
     progress_.reason = stopped_.value_or(worked.error().message);
     co_return;
@@ -199,9 +200,9 @@ io::Task<Result<void>> Comparison::compare_step(const group::VolumeShape* shape,
   const std::uint64_t until = std::min(told_until(here, asked), told_until(there, asked));
   // No more at once than a second's share.
   const std::uint64_t rate = progress_.options.bytes_per_second_max;
+  const std::uint64_t blocks_max = format::kQueryChecksumsMax / words_of(hash());
   const std::uint64_t step =
-      rate == 0 ? format::kQueryChecksumsMax
-                : std::clamp<std::uint64_t>(rate / kBlockSizeBytes, 1, format::kQueryChecksumsMax);
+      rate == 0 ? blocks_max : std::clamp<std::uint64_t>(rate / kBlockSizeBytes, 1, blocks_max);
   for (const BlockRange& run : joined(here, there, until)) {
     for (*at = run.begin; *at < run.end;) {
       TM_CO_TRY(check_going_on());
@@ -219,18 +220,21 @@ io::Task<Result<void>> Comparison::compare_part(const group::VolumeShape* shape,
   // Both nodes read at once.
   Result<BlockChecksums> here = fail(ErrorCode::kClosed, "");
   io::TaskScope reading(environment_.scheduler);
-  reading.spawn(look_up(group_.get(), shape->id, point_, part, &here));
-  auto there = co_await query_.checksums(shape->id, point_, part);
+  reading.spawn(look_up(group_.get(), shape->id, point_, part, hash(), &here));
+  auto there = co_await query_.checksums(shape->id, point_, part, hash());
   co_await reading.join();
   TM_CO_TRY(here);
   TM_CO_TRY(there);
   progress_.compared_bytes += part.count() * kBlockSizeBytes;
   std::vector<Difference> found;
   for (std::uint64_t block = part.begin; block < part.end; ++block) {
-    const std::size_t index = block - part.begin;
+    const auto words = static_cast<std::ptrdiff_t>(words_of(hash()));
+    const auto first = static_cast<std::ptrdiff_t>(block - part.begin) * words;
+    const bool same = std::equal(here->checksums.begin() + first, here->checksums.begin() + first + words,
+                                 there->checksums.begin() + first);
     const bool readable_here = !is_in(here->unreadable, block);
     const bool readable_there = !is_in(there->unreadable, block);
-    if (readable_here && readable_there && here->checksums[index] == there->checksums[index]) continue;
+    if (readable_here && readable_there && same) continue;
     const bool goes_on = !found.empty() && found.back().blocks.end == block &&
                          found.back().readable_here == readable_here &&
                          found.back().readable_there == readable_there;
@@ -270,6 +274,9 @@ io::Task<Result<bool>> Comparison::repair(const Difference* difference) {
 
 void Comparison::add(Difference difference) {
   progress_.differing_bytes += difference.blocks.count() * kBlockSizeBytes;
+  if (!difference.readable_here) {
+    progress_.unreadable_here_bytes += difference.blocks.count() * kBlockSizeBytes;
+  }
   std::vector<Difference>& kept = progress_.differences;
   const bool goes_on = !kept.empty() && kept.back().volume == difference.volume &&
                        kept.back().blocks.end == difference.blocks.begin &&

@@ -18,6 +18,9 @@ inline constexpr std::uint64_t kCompareRateMin = kBlockSizeBytes;
 struct CompareOptions {
   std::uint64_t bytes_per_second_max = 0;  // read on each node; 0: no limit, else at least kCompareRateMin
   RepairFrom repair = RepairFrom::kNowhere;
+  // Not an operator's: for a secondary behind a gap, which is whole when what differs was written again.
+  // Digests are compared, and nothing is noted in the local record.
+  bool resyncs = false;
   bool operator==(const CompareOptions&) const = default;
 };
 
@@ -55,7 +58,8 @@ struct CompareProgress {
   std::uint64_t compared_bytes = 0;  // what is neither zero nor unallocated on both
   std::uint64_t differing_bytes = 0;
   std::uint64_t repaired_bytes = 0;
-  std::vector<Difference> differences{};  // the first kDifferencesKeptMax of them
+  std::uint64_t unreadable_here_bytes = 0;  // of those that differ
+  std::vector<Difference> differences{};    // the first kDifferencesKeptMax of them
 };
 inline constexpr std::size_t kDifferencesKeptMax = 1000;
 
@@ -78,6 +82,9 @@ class Comparison {
 
   const CompareProgress& progress() const { return progress_; }
   bool running() const { return progress_.state == CompareState::kRunning; }
+  BlockHash hash() const { return progress_.options.resyncs ? BlockHash::kDigest : BlockHash::kCrc32c; }
+  // Of one that failed: why.
+  const std::optional<Error>& failure() const { return failure_; }
   // To its end, or until stop(). Lets go of the group and the link when it ends; what came of it is in
   // progress(), and of one that came to its end also in the group's local record.
   io::Task<void> run();
@@ -101,6 +108,7 @@ class Comparison {
   std::function<LogId()> common_;
   CompareProgress progress_;
   std::optional<std::string> stopped_;
+  std::optional<Error> failure_;
   MonotonicTime begun_{};
   LogId point_{};
   group::PointPin pin_;

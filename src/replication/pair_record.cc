@@ -78,7 +78,7 @@ std::vector<std::byte> PairRecord::encode() const {
   out.text(std::string_view(reason).substr(0, kReasonBytesMax));
   out.i64(since.ns);
   out.u64(fork.raw());
-  out.u8(needs_copy ? 1 : 0);
+  out.u8(static_cast<std::uint8_t>((needs_copy ? 1 : 0) | (resyncs ? 2 : 0)));
   out.u32(epoch_left.value);
   out.u8(alone ? 1 : 0);
   // One that is too long must not turn into none.
@@ -111,7 +111,9 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
   record.reason = in.text(kReasonBytesMax);
   record.since.ns = in.i64();
   record.fork = LogId::from_raw(in.u64());
-  record.needs_copy = in.u8() != 0;
+  const std::uint8_t flags = in.u8();
+  record.needs_copy = (flags & 1) != 0;
+  record.resyncs = (flags & 2) != 0;
   record.epoch_left = record.fork.epoch();
   if (version >= 2) {
     record.epoch_left.value = in.u32();
@@ -125,7 +127,8 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
     not_in_sync = in.u8();
     record.sync_since.ns = in.i64();
   }
-  if (!in.done() || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 || state > 5) {
+  if (!in.done() || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 ||
+      state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
   }
   record.side = static_cast<Side>(side);

@@ -42,6 +42,8 @@ struct PairRecord {
   // fork was opened (kSsws) or received (kPair).
   Epoch epoch_left{};
   bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
+  // Primary side, kCopy: the peer follows behind a gap and keeps its window; what differs is written again.
+  bool resyncs = false;
   // Primary side: it went on without its peer, so a restart need not wait for it.
   bool alone = false;
   // A synchronous pair has terms. kNone: nothing that was acknowledged to a FLUSH is missing on the
@@ -57,6 +59,11 @@ struct PairRecord {
   // kRefused when `shown`, whose certificate the other end of a connection has, is not the peer's.
   Result<void> check_peer(const std::string& shown) const;
 
+  // Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
+  void need_copy(LogId peer_had) {
+    needs_copy = true;
+    fork = peer_had;
+  }
   // The state becomes `next`; which of them end being in sync is decided here.
   void enter(PairState next, WallTime now);
   void leave_sync(format::NotInSync why, WallTime now);

@@ -28,36 +28,36 @@ constexpr PairRule kNoPair =
             ErrorCode::kNotFound);
 constexpr PairRule kHasPair = refused("group '{group}' has a pair already, with {peer}", ErrorCode::kExists);
 constexpr PairRule kSameOnly = depends("the same peer: nothing to do; another one is refused as `exists`");
-constexpr PairRule kFirstCopyRuns =
-    refused("the first copy of group '{group}' is still running; wait for PAIR, or delete the pair");
+constexpr PairRule kCopyRuns =
+    refused("a copy of group '{group}' is still running; wait for PAIR, or delete the pair");
 constexpr PairRule kSayItThere =
     refused("group '{group}' is the secondary here; say it on the primary, {peer}");
 constexpr PairRule kIsPrimary = refused("group '{group}' is the primary here; take over on {peer}");
 constexpr PairRule kResyncs =
-    depends("refused when the secondary has written alone, or entries that it lacks are gone");
+    depends("refused when the secondary has written alone; over a gap when entries that it lacks are gone");
 constexpr PairRule kApart =
     refused("group '{group}' and that of {peer} go their own ways; `tidemark pair resync` joins them first");
 constexpr PairRule kVerifies = depends("refused while the peer cannot be reached");
-constexpr PairRule kOverrules = depends("refused when entries that the secondary lacks are gone");
+constexpr PairRule kOverrules = depends("over a gap when entries that the secondary lacks are gone");
 
 constexpr std::array<Row, kPairCommandCount> kPrimary{{
     // SMPL, COPY, PAIR, PSUS, PSUE, SSWS
     {done(), kSameOnly, kSameOnly, kSameOnly, kSameOnly, kSameOnly},
-    {kNoPair, kFirstCopyRuns, done(), done(), done(),
+    {kNoPair, kCopyRuns, done(), done(), done(),
      refused("{peer} has taken over group '{group}'; set the mode on the node whose branch continues, after "
              "`tidemark pair resync`")},
-    {kNoPair, kFirstCopyRuns, done(), nothing(), nothing(), nothing()},
+    {kNoPair, kCopyRuns, done(), nothing(), nothing(), nothing()},
     {kNoPair, nothing(), nothing(), kResyncs, kResyncs, kResyncs},
     {kNoPair, nothing(), nothing(), kOverrules, kOverrules, kOverrules},
-    {kNoPair, kFirstCopyRuns, depends("refused while the link is down"),
+    {kNoPair, kCopyRuns, depends("refused while the link is down"),
      depends("refused unless the secondary has taken over"),
      depends("refused unless the secondary has taken over"), done()},
     {kNoPair, kIsPrimary, kIsPrimary, kIsPrimary, kIsPrimary, kIsPrimary},
-    {done(), kFirstCopyRuns,
-     depends("refused while the link is up and the secondary no longer holds the point"), done(), done(),
+    {done(), kCopyRuns, depends("refused while the link is up and the secondary no longer holds the point"),
+     done(), done(),
      refused("{peer} has taken over group '{group}', so nothing changes here; `tidemark pair resync {group} "
              "--swap` follows it, `--from primary` goes on here")},
-    {kNoPair, kFirstCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
+    {kNoPair, kCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
     {kNoPair, done(), done(), done(), done(), done()},
 }};
 
@@ -67,7 +67,7 @@ constexpr std::array<Row, kPairCommandCount> kSecondary{{
     {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere,
      refused("group '{group}' goes on by itself here; set the mode on the node whose branch continues, after "
              "`tidemark pair resync`")},
-    {kNoPair, kFirstCopyRuns, done(), nothing(), nothing(), nothing()},
+    {kNoPair, kCopyRuns, done(), nothing(), nothing(), nothing()},
     {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere, kSayItThere},
     {kNoPair, kSayItThere, kSayItThere, kSayItThere, kSayItThere, kSayItThere},
     {kNoPair, kSayItThere, kSayItThere,
@@ -75,16 +75,16 @@ constexpr std::array<Row, kPairCommandCount> kSecondary{{
      refused("group '{group}' follows {peer} and has not taken over; `tidemark pair takeover {group}` first"),
      done()},
     {kNoPair,
-     refused("the first copy of group '{group}' was not finished: there is nothing to take over with"),
+     depends("what could be read before the copy began; refused in the first one. While the link is up only "
+             "with `--force`"),
      depends("while the link is up only with `--force`"), done(), done(), nothing()},
-    {done(),
-     refused("group '{group}' has no readable point yet: its first copy is still running", ErrorCode::kInGap),
+    {done(), refused("a copy of group '{group}' is still running", ErrorCode::kInGap),
      refused("group '{group}' is the secondary of a pair in state PAIR; restore on {peer}, or suspend the "
              "pair first"),
      done(), done(), done()},
-    {kNoPair, kFirstCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
-    {kNoPair, refused("the first copy of group '{group}' was not finished; delete the group here instead"),
-     done(), done(), done(), done()},
+    {kNoPair, kCopyRuns, kVerifies, kVerifies, kVerifies, kApart},
+    {kNoPair, depends("refused in the first copy: delete the group here instead"), done(), done(), done(),
+     done()},
 }};
 
 std::string fill_in(const char* words, const std::string& group, const std::string& peer) {

@@ -13,12 +13,6 @@ constexpr const char* kSelf = "self";       // the peer is this node
 constexpr std::size_t kMarksAskedMax = 64;  // by the peers of all groups, at once
 constexpr Duration kSpaceCheckInterval = Duration::milliseconds(500);
 
-// Entries that the peer lacks are gone from the journal, or it has nothing that they could follow.
-void need_copy(PairRecord& record, LogId peer_had) {
-  record.needs_copy = true;
-  record.fork = peer_had;
-}
-
 }  // namespace
 
 Pairs::Pairs(io::Environment environment, NodeName self, PairHost& host)
@@ -61,6 +55,7 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
                                       group::Role role) {
   if (entry->record.state != state) entry->record.since = environment_.clock.now();
   if (state != PairState::kPair) entry->waiting = false;
+  if (state != PairState::kCopy) entry->record.resyncs = false;
   entry->record.enter(state, environment_.clock.now());
   entry->record.reason = std::move(reason);
   // A full journal waits for this pair to give way, rather than refuse a write.
@@ -155,11 +150,13 @@ void Pairs::set_addresses(std::vector<std::string> addresses) {
 void Pairs::start_sender(Entry* entry, std::unique_ptr<Sender> sender) {
   TM_ASSERT(entry->sender == nullptr);
   entry->sender = std::move(sender);
+  if (entry->record.resyncs) comparisons_.spawn(catch_up(entry->name, entry->sender->number()));
   if (has_addresses_) entry->sender_task.spawn(entry->sender->run());
 }
 
 io::Task<void> Pairs::stop_sender(Entry* entry, std::optional<format::LinkMessage> message) {
   if (entry->sender == nullptr) co_return;
+  if (entry->catching_up != nullptr) entry->catching_up->stop("the resync ended");
   if (message.has_value()) co_await entry->sender->say_goodbye(*message);
   if (entry->sender == nullptr) co_return;  // the node stops
   // The task waits for the network, the journal or a timer; none of them is left half done by ending it here.
@@ -175,6 +172,8 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
   if (entry == nullptr || entry->sender == nullptr || entry->sender->number() != sender || stopping_)
     co_return;
   const LogId acked = entry->sender->acked();
+  // A resync that does not become complete leaves the peer behind its gap: the next one goes on from there.
+  const bool was_resyncing = entry->record.resyncs;
   switch (outcome) {
     case Sender::Outcome::kCopied:
       (void)co_await save(entry, PairState::kPair, std::string(), acked);
@@ -195,6 +194,8 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
   }
   co_await stop_sender(entry, std::nullopt);
+  if (was_resyncing) entry->record.need_copy(acked);
+  const LogId peer_has = was_resyncing ? LogId() : acked;
   switch (outcome) {
     case Sender::Outcome::kCopied:
     case Sender::Outcome::kLinkUp:
@@ -203,19 +204,19 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
     case Sender::Outcome::kTakenOver:
       // No write from here on; those that have a connection must not go on as if nothing were.
-      (void)co_await save(entry, PairState::kSsws, reason, acked);
+      (void)co_await save(entry, PairState::kSsws, reason, peer_has);
       co_await host_.disconnect_exports(group);
       break;
     case Sender::Outcome::kSuspendedThere:
-      (void)co_await save(entry, PairState::kPsus, reason, acked);
+      (void)co_await save(entry, PairState::kPsus, reason, peer_has);
       break;
     case Sender::Outcome::kRefused:
       // A copy that was cut off begins anew; until then the peer has nothing that entries could follow.
-      if (entry->record.state == PairState::kCopy) need_copy(entry->record, LogId());
+      if (entry->record.state == PairState::kCopy && !was_resyncing) entry->record.need_copy(LogId());
       (void)co_await save(entry, PairState::kPsue, reason, entry->record.needs_copy ? LogId() : acked);
       break;
     case Sender::Outcome::kNeedsCopy:
-      need_copy(entry->record, acked);
+      entry->record.need_copy(acked);
       (void)co_await save(entry, PairState::kPsue, reason, LogId());
       break;
     case Sender::Outcome::kDeletedThere:
@@ -284,9 +285,9 @@ io::Task<void> Pairs::give_way_for_space(std::string name) {
   const bool full = entry->group->waits_for_space() || status.segments_free * 8 <= status.segments_total;
   if (!full || entry->group->local().peer_has == entry->group->journal().durable()) co_return;
   co_await stop_sender(entry, std::nullopt);
-  need_copy(entry->record, entry->group->local().peer_has);
+  entry->record.need_copy(entry->group->local().peer_has);
   std::string reason = "the journal filled up while the peer was away; `tidemark pair resync " + name +
-                       " --give-up-window` copies anew";
+                       "` brings what differs";
   (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
 }
 
@@ -319,8 +320,9 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
     co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason,
                             opened ? record.fork : adopted->held());
   }
-  if (record.side == Side::kSecondary && record.state == PairState::kCopy && group->local().window_open) {
-    // The stop came between the opening of the window and the record of it.
+  if (record.side == Side::kSecondary && record.state == PairState::kCopy && group->local().window_open &&
+      !group->is_behind_gap()) {
+    // The stop came between the opening of the window, or the end of the gap, and the record of it.
     co_return co_await save(adopted, PairState::kPair, std::string(), group->head());
   }
   const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
@@ -342,7 +344,9 @@ io::Task<void> Pairs::stop() {
     entry->sender_task.cancel_all();
     entry->sender = nullptr;
     if (entry->link != nullptr) entry->link->close();
-    if (entry->comparison != nullptr) entry->comparison->stop("the node stopped");
+    for (const auto& comparison : {entry->comparison, entry->catching_up}) {
+      if (comparison != nullptr) comparison->stop("the node stopped");
+    }
   }
   for (const std::string& name : names) {
     auto guard = co_await lock(name);
@@ -455,45 +459,6 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
   co_return co_await save_record(entry);
 }
 
-io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool give_up_window) {
-  auto guard = co_await lock(name);
-  Entry* entry = find(name);
-  if (entry == nullptr) co_return no_pair(name);
-  const bool overrules = continues == Continues::kPrimary;
-  const PairCommand command = overrules ? PairCommand::kResyncFromPrimary : PairCommand::kResync;
-  TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(command, entry->record, name));
-  if (!to_do) co_return Result<void>{};
-  if (entry->record.needs_copy && !give_up_window) {
-    co_return fail(ErrorCode::kRefused,
-                   "entries that the peer lacks are no longer in the journal of group '" + name +
-                       "'; --give-up-window copies the volumes anew, and the peer's readable "
-                       "window ends with that");
-  }
-  const bool copies = entry->record.needs_copy || give_up_window;
-  PairRecord record = entry->record;
-  record.state = copies ? PairState::kCopy : PairState::kPair;
-  auto sender = make_sender(*entry->group, record);
-  auto welcome = co_await sender->introduce(
-      copies ? format::HelloIntent::kReplace : format::HelloIntent::kResync, overrules);
-  if (!welcome.ok()) {
-    if (welcome.error().code == ErrorCode::kExpired) need_copy(entry->record, entry->group->local().peer_has);
-    co_return fail(welcome.error().code,
-                   "the peer at " + record.peer_address + ": " + welcome.error().message);
-  }
-  if (!welcome->accepted) {
-    co_return fail(static_cast<ErrorCode>(welcome->error_code),
-                   "the peer refuses: " + welcome->error_message);
-  }
-  entry->record.needs_copy = false;
-  entry->record.alone = false;
-  entry->record.fork = LogId();
-  const LogId acked = sender->acked();
-  sender->let_stream();
-  start_sender(entry, std::move(sender));
-  (void)learn_certificate(entry);
-  co_return co_await save(entry, record.state, std::string(), acked);
-}
-
 io::Task<Result<void>> Pairs::dissolve(std::string name) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
@@ -572,6 +537,10 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
     status.sent = entry->sender->sent();
     status.received = entry->sender->acked();
     status.copy = entry->sender->copy_progress();
+    if (entry->record.resyncs && entry->catching_up != nullptr) {
+      const CompareProgress& progress = entry->catching_up->progress();
+      status.copy = {progress.bytes_done, progress.bytes_total};
+    }
     status.link_error = entry->sender->last_error();
     status.peer_floor = entry->sender->peer_floor();
     if (!entry->sender->peer_units().empty()) status.peer_units = entry->sender->peer_units();

@@ -128,6 +128,8 @@ class Pairs {
   // kInvalid for terms of a pair that is, or becomes, asynchronous.
   io::Task<Result<void>> set_mode(std::string group, ModeChange change);
   io::Task<Result<void>> suspend(std::string group);
+  // What the peer lacks follows from the journal. When that no longer holds it, the peer goes on behind a gap
+  // and what differs is written again, in the background; with `give_up_window` the volumes are copied anew.
   io::Task<Result<void>> resync(std::string group, Continues continues, bool give_up_window);
   io::Task<Result<void>> dissolve(std::string group);
   // The secondary goes on in an epoch of its own and takes writes. While the link is up only with `force`.
@@ -220,6 +222,8 @@ class Pairs {
   io::Task<Result<void>> turn_to(Entry* entry, LogId fork);
   io::Task<Result<Entry*>> welcome_new(format::Hello hello);
   io::Task<Result<Entry*>> welcome_back(format::Hello hello);
+  // The pair of a primary that comes back, whose earlier connection has ended by then.
+  io::Task<Result<Entry*>> check_returning(const format::Hello* hello);
   io::Task<Result<Entry*>> welcome_follow(format::Hello hello, std::string peer_address);
   io::Task<void> receive_request(std::shared_ptr<Link> link, format::Hello hello, std::string peer_address);
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address,
@@ -241,6 +245,13 @@ class Pairs {
                                         Result<void> accepted);
   io::Task<void> serve_queries(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<journal::Appended>> refill_busy(std::string group, Refill refill);
+  // resync.cc: a secondary that goes on behind a gap.
+  io::Task<Result<void>> join_again(Entry* entry, format::HelloIntent intent, bool overrules);
+  io::Task<Result<Entry*>> welcome_behind_gap(format::Hello hello);
+  Entry* find_resyncing(const std::string& name, std::uint64_t sender);
+  io::Task<void> catch_up(std::string name, std::uint64_t sender);
+  io::Task<Result<void>> compare_to_catch_up(std::string name, std::uint64_t sender);
+  io::Task<void> suspend_resync(Entry* entry, std::string reason);
   io::Task<void> run_comparison(std::string group, std::shared_ptr<Comparison> comparison);
   io::Task<Result<void>> drain(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);

@@ -16,7 +16,9 @@ struct Pairs::Entry {
         receiver_moved(scheduler) {}
   // Who works on the group for the pair lets go of it.
   ~Entry() {
-    if (comparison != nullptr) comparison->stop("the pair ended");
+    for (const auto& running : {comparison, catching_up}) {
+      if (running != nullptr) running->stop("the pair ended");
+    }
     for (const std::weak_ptr<Link>& asker : askers) {
       if (const std::shared_ptr<Link> asking = asker.lock()) asking->close();
     }
@@ -59,6 +61,7 @@ struct Pairs::Entry {
 
   std::vector<std::weak_ptr<Link>> askers;  // connections with the peer's questions
   std::shared_ptr<Comparison> comparison;   // with the peer: the one that runs, or the last one
+  std::shared_ptr<Comparison> catching_up;  // primary side, of a resync behind a gap: the latest
 
   // Primary side.
   bool waiting = false;    // since the start, to hear the peer

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "base/digest.h"
 #include "base/log_field.h"
 #include "replication/pairs.h"
 #include "replication/pairs_entry.h"
@@ -39,14 +40,20 @@ Result<void> check_asked(const group::Group& group, const format::Query& query, 
 }
 
 io::Task<Result<std::vector<std::uint32_t>>> read_checksums(group::Group& group, VolumeId volume, LogId at,
-                                                            BlockRange blocks) {
-  TM_CO_TRY(group.check_readable(at));
+                                                            BlockRange blocks, BlockHash hash) {
+  TM_CO_TRY(group.check_comparable(at));
   const Buffer bytes = Buffer::allocate(blocks.count() * kBlockSizeBytes);
   const std::uint64_t offset = blocks.begin * kBlockSizeBytes;
   TM_CO_TRY(co_await group.data().read(volume, group.path_to(at), offset, bytes, false));
   std::vector<std::uint32_t> checksums;
   for (std::uint64_t begin = 0; begin < bytes.size(); begin += kBlockSizeBytes) {
-    checksums.push_back(crc32c(Bytes(bytes).subspan(begin, kBlockSizeBytes)));
+    const Bytes block = Bytes(bytes).subspan(begin, kBlockSizeBytes);
+    if (hash == BlockHash::kCrc32c) {
+      checksums.push_back(crc32c(block));
+    } else {
+      const Digest digest = digest_of(block);
+      checksums.insert(checksums.end(), digest.begin(), digest.end());
+    }
   }
   co_return checksums;
 }
@@ -60,11 +67,15 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
   reply.answer.done = true;
   switch (query.kind) {
     case format::QueryKind::kResolve: {
-      auto point = co_await group.points().resolve(query.point, query.before);
-      if (!point.ok()) co_return std::move(point).error();
-      reply.answer.at = point->at;
-      reply.answer.timer = point->timer;
-      for (const group::VolumeShape& shape : group.state().shape_at(point->at)) {
+      if (query.gives_way) {
+        TM_CO_TRY_ASSIGN(reply.answer.at, group.points().comparable(query.point));
+      } else {
+        TM_CO_TRY_ASSIGN(const group::ResolvedPoint point,
+                         co_await group.points().resolve(query.point, query.before));
+        reply.answer.at = point.at;
+        reply.answer.timer = point.timer;
+      }
+      for (const group::VolumeShape& shape : group.state().shape_at(reply.answer.at)) {
         if (reply.answer.volumes.size() == format::kLinkUnitsMax) break;
         reply.answer.volumes.push_back({shape.id, shape.name, shape.size_bytes});
       }
@@ -91,16 +102,19 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
       co_return reply;
     }
     case format::QueryKind::kAllocated: {
-      TM_CO_TRY(group.check_readable(query.at));
+      TM_CO_TRY(group.check_comparable(query.at));
       TM_CO_TRY(check_asked(group, query, kQueryStepBlocks));
       TM_CO_TRY_ASSIGN(reply.answer.runs, co_await allocated_at(group, query.volume, query.at, query.blocks));
       co_return reply;
     }
-    case format::QueryKind::kChecksums: {
-      TM_CO_TRY(group.check_readable(query.at));
-      TM_CO_TRY(check_asked(group, query, format::kQueryChecksumsMax));
+    case format::QueryKind::kChecksums:
+    case format::QueryKind::kDigests: {
+      const bool digests = query.kind == format::QueryKind::kDigests;
+      TM_CO_TRY(group.check_comparable(query.at));
+      TM_CO_TRY(check_asked(group, query, digests ? format::kQueryDigestsMax : format::kQueryChecksumsMax));
       TM_CO_TRY_ASSIGN(BlockChecksums found,
-                       co_await checksums_at(group, query.volume, query.at, query.blocks));
+                       co_await checksums_at(group, query.volume, query.at, query.blocks,
+                                             digests ? BlockHash::kDigest : BlockHash::kCrc32c));
       reply.answer.checksums = std::move(found.checksums);
       reply.answer.runs = std::move(found.unreadable);
       co_return reply;
@@ -118,18 +132,19 @@ Result<format::Answer> answer_of(const Message& message) {
 }  // namespace
 
 io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volume, LogId at,
-                                              BlockRange blocks) {
+                                              BlockRange blocks, BlockHash hash) {
   BlockChecksums out;
-  out.checksums.resize(blocks.count());
+  const std::uint64_t words = words_of(hash);
+  out.checksums.resize(blocks.count() * words);
   // What cannot be read at once is halved until it is known which blocks it is.
   std::vector<BlockRange> left{blocks};
   while (!left.empty()) {
     const BlockRange part = left.back();
     left.pop_back();
-    auto read = co_await read_checksums(group, volume, at, part);
+    auto read = co_await read_checksums(group, volume, at, part, hash);
     if (read.ok()) {
       std::copy(read->begin(), read->end(),
-                out.checksums.begin() + static_cast<std::ptrdiff_t>(part.begin - blocks.begin));
+                out.checksums.begin() + static_cast<std::ptrdiff_t>((part.begin - blocks.begin) * words));
       continue;
     }
     if (!is_of_the_block(read.error())) co_return std::move(read).error();
@@ -152,7 +167,7 @@ io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, Volu
   const std::uint64_t end = blocks.end * kBlockSizeBytes;
   for (std::uint64_t offset = blocks.begin * kBlockSizeBytes;
        offset < end && out.size() < format::kQueryRunsMax;) {
-    TM_CO_TRY(group.check_readable(at));
+    TM_CO_TRY(group.check_comparable(at));
     TM_CO_TRY_ASSIGN(const std::vector<group::AllocationRun> runs,
                      co_await group.data().allocation(volume, group.path_to(at), offset, end - offset,
                                                       format::kQueryRunsMax - out.size()));
@@ -219,14 +234,15 @@ io::Task<Result<std::vector<BlockRange>>> PeerQuery::allocated(VolumeId volume, 
   co_return std::move(answer.runs);
 }
 
-io::Task<Result<BlockChecksums>> PeerQuery::checksums(VolumeId volume, LogId at, BlockRange blocks) {
+io::Task<Result<BlockChecksums>> PeerQuery::checksums(VolumeId volume, LogId at, BlockRange blocks,
+                                                      BlockHash hash) {
   format::Query query;
-  query.kind = format::QueryKind::kChecksums;
+  query.kind = hash == BlockHash::kCrc32c ? format::QueryKind::kChecksums : format::QueryKind::kDigests;
   query.volume = volume;
   query.at = at;
   query.blocks = blocks;
   TM_CO_TRY_ASSIGN(format::Answer answer, co_await ask_for_runs(std::move(query)));
-  if (answer.checksums.size() != blocks.count()) {
+  if (answer.checksums.size() != blocks.count() * words_of(hash)) {
     co_return fail(ErrorCode::kInvalid, "the peer answers with checksums of other blocks");
   }
   co_return BlockChecksums{std::move(answer.checksums), std::move(answer.runs)};

@@ -13,14 +13,22 @@ inline constexpr std::uint64_t kQueryBlocksMax = (1u << 20) / kBlockSizeBytes;
 inline constexpr std::uint64_t kQueryStepBlocks = (1ull << 30) / kBlockSizeBytes;
 
 // What a node's blocks are, without the blocks.
+enum class BlockHash : std::uint8_t {
+  kCrc32c,  // tells of a difference; two blocks have it in common by chance once in 2^32
+  kDigest,  // that two blocks have in common only when they are the same
+};
+// How many words a block has of it.
+constexpr std::uint64_t words_of(BlockHash hash) {
+  return hash == BlockHash::kCrc32c ? 1 : format::kDigestWords;
+}
 struct BlockChecksums {
-  std::vector<std::uint32_t> checksums{};  // CRC32C of each; of one that cannot be read, 0
+  std::vector<std::uint32_t> checksums{};  // words_of() each; of a block that cannot be read, 0
   std::vector<BlockRange> unreadable{};    // damaged, or the disk gives an error
 };
 // At a log id; what reads fail with for another reason than the blocks themselves. kExpired when the point is
 // no longer readable.
 io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volume, LogId at,
-                                              BlockRange blocks);
+                                              BlockRange blocks, BlockHash hash);
 // The runs of `blocks` that may hold anything but zeroes at a log id; at most format::kQueryRunsMax of them:
 // as many, and there may be more.
 io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, VolumeId volume, LogId at,
@@ -43,9 +51,9 @@ class PeerQuery {
                                                       BlockRange blocks);
   // At most kQueryBlocksMax blocks, as they are at the log id; checked.
   io::Task<Result<Buffer>> blocks(VolumeId volume, LogId at, BlockRange blocks);
-  // As allocated_at() and, for at most format::kQueryChecksumsMax blocks, checksums_at() say there.
+  // As allocated_at() and, for at most format::kQueryChecksumsMax words, checksums_at() say there.
   io::Task<Result<std::vector<BlockRange>>> allocated(VolumeId volume, LogId at, BlockRange blocks);
-  io::Task<Result<BlockChecksums>> checksums(VolumeId volume, LogId at, BlockRange blocks);
+  io::Task<Result<BlockChecksums>> checksums(VolumeId volume, LogId at, BlockRange blocks, BlockHash hash);
 
  private:
   io::Task<Result<Message>> ask(format::Query query);

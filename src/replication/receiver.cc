@@ -194,6 +194,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
     entry = co_await welcome_new(std::move(hello));
   } else if (hello.intent == format::HelloIntent::kFollow) {
     entry = co_await welcome_follow(std::move(hello), peer_address);
+  } else if (hello.intent == format::HelloIntent::kSkip) {
+    entry = co_await welcome_behind_gap(std::move(hello));
   } else {
     entry = co_await welcome_back(std::move(hello));
   }
@@ -291,11 +293,11 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   co_return created;
 }
 
-io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
-  Entry* entry = find(hello.group_name);
-  if (entry == nullptr || entry->record.side != Side::kSecondary || entry->group->identity() != hello.group ||
-      entry->record.peer_node != hello.node) {
-    co_return no_such_pair(hello.group_name);
+io::Task<Result<Pairs::Entry*>> Pairs::check_returning(const format::Hello* hello) {
+  Entry* entry = find(hello->group_name);
+  if (entry == nullptr || entry->record.side != Side::kSecondary ||
+      entry->group->identity() != hello->group || entry->record.peer_node != hello->node) {
+    co_return no_such_pair(hello->group_name);
   }
   if (const std::optional<Error>& failure = entry->group->failure(); failure.has_value()) {
     co_return fail(ErrorCode::kBusy, "group '" + entry->name + "' on " + self_.name +
@@ -304,27 +306,41 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   // A connection that was lost without our noticing gives way to the new one, and may change the state doing
   // so.
   co_await end_receiver(entry);
-  const PairState state = entry->record.state;
   if (!entry->group->local().window_open) {
     co_return fail(ErrorCode::kInGap, "the first copy of group '" + entry->name + "' was not finished");
   }
-  if (state == PairState::kSsws && !hello.overrules) {
+  if (entry->record.state == PairState::kSsws && !hello->overrules) {
     co_return fail(ErrorCode::kRefused,
                    self_.name + " has gone on by itself after log:" + entry->record.fork.to_string() + " (" +
                        entry->record.reason + "); say which branch continues: `tidemark pair resync " +
-                       hello.primary_group + " --swap` this one, `--from primary` yours");
+                       hello->primary_group + " --swap` this one, `--from primary` yours");
   }
-  if (hello.intent == format::HelloIntent::kContinue && state != PairState::kPair) {
+  co_return entry;
+}
+
+io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
+  TM_CO_TRY_ASSIGN(Entry * entry, co_await check_returning(&hello));
+  const PairState state = entry->record.state;
+  const bool goes_on = hello.intent == format::HelloIntent::kContinue;
+  const bool behind_gap = entry->group->is_behind_gap();
+  if (goes_on && state == PairState::kCopy && behind_gap) {
+    entry->complete = false;
+  } else if (goes_on && state != PairState::kPair) {
     const bool by_error = state == PairState::kPsue;
     co_return fail(by_error ? ErrorCode::kInvalid : ErrorCode::kRefused,
                    std::string("the pair is ") + pair_state_name(state) + " on " + self_.name +
                        (by_error ? ": " + entry->record.reason : ""));
+  } else if (behind_gap) {
+    // A primary that does not know it: it has to bring what differs.
+    co_return fail(ErrorCode::kExpired, "group '" + entry->name + "' on " + self_.name +
+                                            " is behind a gap, and the resync over it was not complete");
+  } else {
+    if (state == PairState::kSsws) TM_CO_TRY(co_await give_way(entry));
+    entry->complete = true;
   }
-  if (state == PairState::kSsws) TM_CO_TRY(co_await give_way(entry));
-  entry->complete = true;
   entry->durable = entry->held();
   TM_CO_TRY(co_await entry->group->journal().wait_durable(entry->group->journal().last_ticket()));
-  if (state != PairState::kPair)
+  if (entry->complete && state != PairState::kPair)
     TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), entry->durable));
   co_return entry;
 }
@@ -438,10 +454,17 @@ io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* e
     const bool passes = error.code == ErrorCode::kDamaged || error.code == ErrorCode::kShutdown ||
                         error.code == ErrorCode::kIo || stopping_;
     if (!passes) {
-      (void)co_await save(entry, PairState::kPsue, error.message, entry->held());
+      std::string reason = error.message;
+      if (error.code == ErrorCode::kNoSpace && entry->group->is_behind_gap()) {
+        reason = "what differs does not fit into the journal beside the window that is kept readable (" +
+                 reason + "); `tidemark pair resync --give-up-window` copies anew without it";
+      }
+      (void)co_await save(entry, PairState::kPsue, reason, entry->held());
       format::Suspend suspend;
-      suspend.cause = format::SuspendCause::kError;
-      suspend.reason = error.message;
+      // What it stands on was never here, or is here no longer: entries alone will not do.
+      const bool lacks = error.code == ErrorCode::kInGap || error.code == ErrorCode::kExpired;
+      suspend.cause = lacks ? format::SuspendCause::kGap : format::SuspendCause::kError;
+      suspend.reason = reason;
       std::vector<std::byte> body = format::encode_suspend(suspend);
       co_await link->send_last(format::LinkMessage::kSuspend, std::move(body));
     }
@@ -467,7 +490,7 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
     case format::LinkMessage::kChunk: {
       auto chunk = format::decode_chunk(message.body);
       if (!chunk.ok()) co_return std::move(chunk).error();
-      if (entry->record.state != PairState::kCopy || message.payload.empty() ||
+      if (entry->record.state != PairState::kCopy || group->local().window_open || message.payload.empty() ||
           crc32c(message.payload) != chunk->checksum) {
         co_return fail(ErrorCode::kDamaged, "a chunk of a copy came damaged or out of turn");
       }
@@ -479,7 +502,11 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       auto point = format::decode_log_id(message.body);
       if (!point.ok()) co_return std::move(point).error();
       if (entry->record.state != PairState::kCopy) co_return Result<void>{};
-      TM_CO_TRY(co_await group->open_window(*point));
+      if (group->local().window_open) {
+        TM_CO_TRY(co_await group->end_gap(*point));
+      } else {
+        TM_CO_TRY(co_await group->open_window(*point));
+      }
       TM_CO_TRY(co_await save(entry, PairState::kPair, std::string(), *point));
       // Not told before it is on disk: a primary that goes on with entries must find a secondary that takes
       // them.

@@ -25,7 +25,8 @@ io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::R
                                                           format::EpochReason reason, std::string why) {
   group::Group* group = entry->group;
   const PairRecord before = entry->record;
-  const LogId fork = entry->held();
+  // What came behind a gap that is not whole counts for nothing.
+  const LogId fork = group->is_behind_gap() ? group->takeover_point() : entry->held();
   TM_CO_TRY(co_await group->journal().wait_durable(group->journal().last_ticket()));
   entry->record.fork = fork;
   entry->record.epoch_left = group->live_epoch();
@@ -64,8 +65,12 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
     judge_takeover(*entry, taken);
     co_return taken;
   }
+  if (!entry->group->local().window_open) {
+    co_return fail(ErrorCode::kRefused, "the first copy of group '" + name +
+                                            "' was not finished: there is nothing to take over with");
+  }
   const std::shared_ptr<Link> link = entry->link;
-  const bool in_pair = entry->record.state == PairState::kPair;
+  const bool in_pair = entry->record.state == PairState::kPair || entry->record.state == PairState::kCopy;
   if (in_pair && link != nullptr && !force) {
     co_return fail(ErrorCode::kRefused,
                    "the primary " + entry->record.peer_name +
@@ -328,7 +333,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     co_await end_receiver(entry);
   }
   if (entry->record.state == PairState::kCopy) {
-    co_return fail(ErrorCode::kRefused, "the first copy of the pair was not finished");
+    co_return fail(ErrorCode::kRefused, "a copy of the pair was not finished");
   }
   TM_CO_TRY(check_not_refilling(*entry));
   const LogId fork = hello.start;

@@ -100,14 +100,17 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   // Whoever joins again has been without the other one.
   if (intent == format::HelloIntent::kContinue) hello.not_in_sync = calls_.promise().why;
   const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
-  if (copy) TM_CO_TRY(co_await prepare_copy(&hello));
+  const bool skips = intent == format::HelloIntent::kSkip;
+  // What is whole again behind the gap is told from what is not by the epoch.
+  if (skips) TM_CO_TRY(co_await group_.open_epoch_for_resync());
+  if (copy || skips) TM_CO_TRY(co_await prepare_copy(&hello));
   if (intent == format::HelloIntent::kFollow) {
     hello.start = record_.fork;
     TM_CO_TRY_ASSIGN(hello.start_checksum, co_await group_.checksum_at(hello.start));
   }
   std::vector<std::byte> body = format::encode_hello(hello);
   if (body.size() > format::kLinkBodyBytesMax) {
-    co_return fail(ErrorCode::kRefused, "the group has too many marks for a first copy by this version");
+    co_return fail(ErrorCode::kRefused, "the group has too many marks for a copy by this version");
   }
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
   auto answered = co_await link->receive_within(kWelcomeTimeout, 1 << 16);
@@ -128,7 +131,8 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   unacked_.clear();
   unacked_bytes_ = 0;
   copying_ = copy;
-  sent_ = acked_ = copy ? hello.start : welcome.received;
+  told_resync_end_ = false;
+  sent_ = acked_ = copy || skips ? hello.start : welcome.received;
   peer_floor_ = welcome.floor;
   TM_CO_TRY_ASSIGN(next_, co_await place_after(sent_));
   // Nothing is awaited from here on: whoever sets other terms ends the link.
@@ -202,7 +206,8 @@ io::Task<bool> Sender::connected() {
     if (welcome.ok() && welcome->accepted) break;
     if (welcome.ok()) {
       const auto code = static_cast<ErrorCode>(welcome->error_code);
-      if (copying && !begins_anew && (code == ErrorCode::kInGap || code == ErrorCode::kNotFound)) {
+      if (copying && !record_.resyncs && !begins_anew &&
+          (code == ErrorCode::kInGap || code == ErrorCode::kNotFound)) {
         begins_anew = true;
         continue;
       }
@@ -306,6 +311,8 @@ io::Task<Result<void>> Sender::stream() {
         TM_CO_TRY_ASSIGN(sent_chunk, co_await send_next_chunk());
       }
       if (sent_batch || sent_chunk || link_ == nullptr) continue;
+      TM_CO_TRY_ASSIGN(const bool told, co_await tell_resync_end());
+      if (told || link_ == nullptr) continue;
     }
     io::WaitQueue& progress = peer_is_behind ? moved_ : group_.journal().durable_moved();
     const MonotonicTime due = environment_.scheduler.now() + kHeartbeatInterval;
@@ -376,6 +383,22 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
   co_return true;
 }
 
+void Sender::end_resync(LogId point) {
+  resync_end_ = point;
+  group_.journal().durable_moved().wake_all();
+}
+
+// The peer holds everything up to what was sent before this message.
+io::Task<Result<bool>> Sender::tell_resync_end() {
+  const bool reached = resync_end_.has_value() && group_.state().epochs().is_ancestor(*resync_end_, sent_);
+  const std::shared_ptr<Link> link = link_;
+  if (!reached || told_resync_end_ || link == nullptr) co_return false;
+  told_resync_end_ = true;
+  std::vector<std::byte> body = format::encode_log_id(sent_);
+  TM_CO_TRY(co_await link->send(format::LinkMessage::kCopyDone, std::move(body)));
+  co_return true;
+}
+
 io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
   std::string why;
   while (why.empty()) {
@@ -397,6 +420,10 @@ io::Task<void> Sender::receive_acks(std::shared_ptr<Link> link) {
         case format::SuspendCause::kTakeover:
           why = suspend->reason;
           calls_.report(Outcome::kTakenOver, why);
+          break;
+        case format::SuspendCause::kGap:
+          why = "the peer: " + suspend->reason;
+          calls_.report(Outcome::kNeedsCopy, why);
           break;
       }
     } else if (received->type == format::LinkMessage::kDelete) {
@@ -442,6 +469,8 @@ void Sender::take_ack(const format::Ack& ack) {
   group_.set_peer_has(acked_);
   if (ack.window_open && record_.state == PairState::kCopy) {
     record_.state = PairState::kPair;
+    record_.resyncs = false;
+    resync_end_.reset();
     calls_.report(Outcome::kCopied, std::string());
   }
   if (ack.sent_ns.has_value()) {

@@ -43,7 +43,7 @@ class Sender {
     kDeletedThere,    // the peer has dissolved the pair
     kCopied,          // the first copy is complete (run() goes on)
     kRefused,         // the peer does not take this pair, or suspended it by an error; `reason` says why
-    kNeedsCopy,       // entries that the peer lacks are no longer in the journal
+    kNeedsCopy,       // entries that the peer lacks are no longer in the journal, or stand on such
   };
   // Called on events; must not await.
   using Report = std::function<void(Outcome, std::string reason)>;
@@ -74,10 +74,14 @@ class Sender {
   std::uint64_t number() const { return number_; }
 
   // Makes the first connection, so that the command that wants it can say what is wrong. `intent` is kCreate,
-  // kReplace, kResync or kFollow; with `overrules` the peer's own epoch gives way.
+  // kReplace, kSkip, kResync or kFollow; with `overrules` the peer's own epoch gives way.
   io::Task<Result<format::Welcome>> introduce(format::HelloIntent intent, bool overrules);
   // The pair's record says that the peer is there.
   void let_stream();
+  // Of a pair that resyncs: everything that differed was written again by `point`. The peer is told when it
+  // has been sent that far, and again over each link until it says that its window is whole.
+  void end_resync(LogId point);
+  bool resync_ended() const { return resync_end_.has_value(); }
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
   // The promise has changed: the peer is told at once. With other terms the link is made anew.
@@ -136,6 +140,7 @@ class Sender {
   io::Task<void> receive_acks(std::shared_ptr<Link> link);
   io::Task<Result<bool>> send_next_batch();
   io::Task<Result<bool>> send_next_chunk();
+  io::Task<Result<bool>> tell_resync_end();
   io::Task<Result<Place>> place_after(LogId received);
   void take_ack(const format::Ack& ack);
   void link_lost(const std::string& why);
@@ -155,6 +160,8 @@ class Sender {
   bool may_stream_ = false;
   bool copying_ = false;
   CopyCursor cursor_;
+  std::optional<LogId> resync_end_;
+  bool told_resync_end_ = false;  // over this link
   CopyProgress progress_;
   LogId sent_{};
   LogId acked_{};

@@ -93,13 +93,29 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
       stage_.ask(holder, holding(holder.hold_group(), holder.group()->show_entries(known, kEntriesMax)));
   if (!shown.has_value()) return;
   if (!shown->ok()) {
-    if (holder.disk_may_fail) return;
+    // A secondary has never had what came before its window or in a gap.
+    const group::Group* now = holder.group();
+    const ErrorCode code = shown->error().code;
+    const bool in_gap = now != nullptr && code == ErrorCode::kInGap &&
+                        !(now->local().skipped_to.is_none() && now->local().window_start.is_none());
+    const bool below = now != nullptr && code == ErrorCode::kNotFound &&
+                       !now->local().window_start.is_none() &&
+                       !now->state().epochs().is_ancestor(now->local().floor, known);
+    if (holder.disk_may_fail || in_gap || below) return;
+    if (code == ErrorCode::kExpired && now != nullptr && !has_pending(holder) &&
+        !now->state().epochs().is_ancestor(now->local().floor, known)) {
+      // The node's own doing, which changes nothing, is below the floor by now.
+      model.add(end, model.find(known));
+      side(holder).appended.order.push_back(end);
+      return;
+    }
     return stage_.broken(Rule::kNeededIsKept, holder.name() + " cannot show its newest entries, after log:" +
                                                   known.to_string() + ": " + shown->error().message);
   }
   if (holder.group() == nullptr) return;
   LogId previous = known;
   for (const group::ShownEntry& entry : **shown) {
+    if (previous == end) break;  // what has come since, by the node's own doing
     record(*holder.group(), entry, previous);
     if (stage_.failed()) return;
     previous = entry.id;
@@ -117,7 +133,8 @@ bool Chronicle::wait_until_durable(Machine& holder, LogId end) {
   // What is not of the live epoch was left behind by an entry that is durable.
   const auto is_durable = [&, end] {
     return end.epoch() != group.live_epoch() || group.journal().durable() >= end ||
-           group.failure().has_value() || holder.group() != held.get();
+           end == group.local().skipped_to || end == group.local().destaged || group.failure().has_value() ||
+           holder.group() != held.get();
   };
   if (!stage_.wait_for(is_durable, Duration::seconds(120)) && !stage_.failed()) {
     stage_.broken(Rule::kEndsInTime, holder.name() + ": log:" + end.to_string() + " does not become durable");
@@ -149,7 +166,7 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   std::shared_ptr<const Image> image = model.find(previous);
   LogId expected = previous.next();
   std::string what;
-  const std::shared_ptr<Issued> issued = match(from, group, shown);
+  const std::shared_ptr<Issued> issued = match(from, group, shown, image.get());
   if (issued != nullptr) {
     issued->id = shown.id;
     issued->position = from.appended.order.size();
@@ -164,12 +181,14 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
       what.append(" epoch after log:").append(opened->parent.to_string());
     }
     if (what.empty()) what = "control";
+  } else if (issued == nullptr && is_written_again(group, shown, image.get())) {
+    what = "written again";
   } else if (issued == nullptr) {
     return stage_.broken(Rule::kReadsMatchTheOrder,
                          "log:" + shown.id.to_string() + " is an entry that nobody asked for");
-  } else if (issued->request.has_blocks()) {
+  } else if (issued != nullptr && issued->request.has_blocks()) {
     image = std::make_shared<Image>(issued->request.applied_to(*image, stage_.options.volume_blocks));
-  } else if (issued->request.kind == Request::Kind::kMark) {
+  } else if (issued != nullptr && issued->request.kind == Request::Kind::kMark) {
     model.marks[issued->request.text] = shown.id;
   }
   if (shown.id != expected || image == nullptr) {
@@ -181,16 +200,30 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   from.appended.order.push_back(shown.id);
 }
 
-std::shared_ptr<Issued> Chronicle::match(Side& from, const group::Group& group,
-                                         const group::ShownEntry& shown) {
+// For a secondary that goes on behind a gap: the blocks are what they were.
+bool Chronicle::is_written_again(const group::Group& group, const group::ShownEntry& shown,
+                                 const Image* before) const {
   const format::Entry& entry = shown.entry;
+  const std::size_t volume = volume_number(group, entry.volume);
+  return before != nullptr && volume != kVolumeCount && entry.kind != format::EntryKind::kMark &&
+         shows(*before, volume, stage_.options.volume_blocks, entry.blocks, entry.checksums);
+}
+
+std::shared_ptr<Issued> Chronicle::match(Side& from, const group::Group& group,
+                                         const group::ShownEntry& shown, const Image* before) {
+  const format::Entry& entry = shown.entry;
+  const auto is_its_content = [&](const Request& request) {
+    return before == nullptr ||
+           shows(request.applied_to(*before, stage_.options.volume_blocks), request.volume,
+                 stage_.options.volume_blocks, entry.blocks, entry.checksums);
+  };
   const auto fits = [&](const Issued& issued) {
     const Request& request = issued.request;
     if (!issued.id.is_none()) return false;
     switch (entry.kind) {
       case format::EntryKind::kWrite:
         return request.kind == Request::Kind::kWrite && request.blocks == entry.blocks &&
-               request.volume == volume_number(group, entry.volume);
+               request.volume == volume_number(group, entry.volume) && is_its_content(request);
       case format::EntryKind::kZero:
       case format::EntryKind::kDiscard:
         return (request.kind == Request::Kind::kTrim || request.kind == Request::Kind::kWriteZeroes) &&
@@ -274,7 +307,9 @@ std::optional<std::string> Chronicle::flushed_missing(const Machine& writer,
   const Side& at = side(writer);
   const auto holds = [&other](LogId id) {
     const index::EpochInfo* info = other.state().epochs().find(id.epoch());
-    return info != nullptr && id.sequence() <= info->last.sequence();
+    // What lies in a gap behind which all is whole is there without its entry.
+    return info != nullptr && (id.sequence() <= info->last.sequence() ||
+                               other.state().epochs().is_ancestor(id, other.takeover_point()));
   };
   const std::vector<LogId>& order = at.appended.order;
   const std::size_t count = std::min(at.appended.flushed_count, order.size());

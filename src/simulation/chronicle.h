@@ -56,7 +56,10 @@ class Chronicle {
   bool record_alone(const group::Group& group, Side& from);
   void learn_after(Machine& holder, LogId known, LogId end);
   void record(const group::Group& group, const group::ShownEntry& shown, LogId previous);
-  std::shared_ptr<Issued> match(Side& from, const group::Group& group, const group::ShownEntry& shown);
+  // `before`: what the volumes hold just before the entry, where that is known.
+  bool is_written_again(const group::Group& group, const group::ShownEntry& shown, const Image* before) const;
+  std::shared_ptr<Issued> match(Side& from, const group::Group& group, const group::ShownEntry& shown,
+                                const Image* before);
   void cut_what_a_crash_took(Machine& writer, bool lossy);
   void check_order(const Requests& requests);
 

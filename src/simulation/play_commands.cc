@@ -184,7 +184,7 @@ void Play::resync() {
   if (draw(2) == 0) request.from = control::ResyncFrom::kPrimary;
   // As long as the journal is held for the peer, no copy is needed.
   const bool is_held = !a().group()->local().peer_has.is_none();
-  Error why;
+  Error why{ErrorCode::kInvalid, std::string()};
   // The copy's beginning holds the floor.
   if (request.give_up_window && draw(2) == 0) destage_beside(a());
   tell(a(), request.give_up_window ? "pair resync --give-up-window" : "pair resync",
@@ -249,8 +249,9 @@ void Play::take_over() {
 void Play::go_alone() {
   if (b().group() == nullptr) return;
   const PairState now = state(b());
-  const bool can_take_over = now == PairState::kPair || now == PairState::kPsus || now == PairState::kPsue;
   if (b().group() == nullptr) return;
+  const bool can_take_over = now == PairState::kPair || now == PairState::kPsus || now == PairState::kPsue ||
+                             (now == PairState::kCopy && b().group()->is_behind_gap());
   if (can_take_over && draw(2) == 0) return take_over();
   // What the primary was asked for and has not accounted for is learnt from the secondary.
   control::PairSuspendRequest suspend;

@@ -25,14 +25,15 @@ std::string first_difference(const Image& expected, const Image& seen) {
   return "the sizes differ";
 }
 
-// From the floor on everything can be read, on the live path and on every branch that was not released. What
-// was before the volumes were made shows none.
+// From the floor on everything can be read, on the live path and on every branch that was not released, but
+// for gaps, which the watcher looks at. What was before the volumes were made shows none.
 bool is_in_window(const group::Group& group, LogId at) {
   const index::EpochTree& epochs = group.state().epochs();
   const index::EpochInfo* info = epochs.find(at.epoch());
   return group.local().window_open && info != nullptr && at <= info->last &&
          (!info->released || epochs.is_ancestor(at, group.head())) &&
          epochs.is_ancestor(group.local().floor, at) && at != group.local().floor &&
+         epochs.newest_whole(at, group.local().floor) == at &&
          group.state().shape_at(at).size() == kVolumeCount;
 }
 
@@ -136,6 +137,8 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
     case ErrorCode::kBusy:
       // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
       if (stage_.options.pair && &machine == &stage_.a && by_mark) return;
+      // A resync over a gap may have begun meanwhile.
+      if (machine.group() == nullptr || machine.group()->is_behind_gap()) return;
       break;
     default:
       break;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/crc32c.h"
 #include "simulation/machine.h"
 
 namespace tidemark::simulation {
@@ -87,6 +88,24 @@ Image Request::applied_to(const Image& before, std::uint64_t volume_blocks) cons
     after[volume * volume_blocks * kHalves + half] = kind == Kind::kWrite ? value : 0;
   }
   return after;
+}
+
+bool shows(const Image& image, std::size_t volume, std::uint64_t volume_blocks, BlockRange blocks,
+           const std::vector<std::uint32_t>& checksums) {
+  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
+    const std::size_t first = (volume * volume_blocks + block) * kHalves;
+    std::uint32_t checksum = 0;
+    bool zero = true;
+    for (std::size_t half = 0; half < kHalves; ++half) {
+      zero = zero && image[first + half] == 0;
+      // A number all over.
+      const Buffer bytes = numbered_blocks(image[first + half], 1).slice(0, kHalfBytes);
+      checksum = crc32c_extend(checksum, bytes);
+    }
+    const bool same = checksums.empty() ? zero : checksums[block - blocks.begin] == checksum;
+    if (!same) return false;
+  }
+  return true;
 }
 
 io::Task<Result<void>> carry_out(node::Node* node, Request request) {

@@ -44,6 +44,10 @@ struct Issued {
   bool acknowledged() const { return ended_at != 0 && result.ok(); }
 };
 
+// Whether `blocks` of a volume are in `image` what an entry with these checksums wrote, or zero without any.
+bool shows(const Image& image, std::size_t volume, std::uint64_t volume_blocks, BlockRange blocks,
+           const std::vector<std::uint32_t>& checksums);
+
 // Asks `node`, which outlives the call.
 io::Task<Result<void>> carry_out(node::Node* node, Request request);
 

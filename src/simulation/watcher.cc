@@ -27,6 +27,7 @@ void Watcher::look() {
   if (!stage_.options.pair) return;
   look_at_floor(stage_.b, seen_[1]);
   look_at_tails();
+  look_at_gap();
   look_at_pair();
 }
 
@@ -107,6 +108,29 @@ void Watcher::look_at_tails() {
   }
 }
 
+// What the second machine could show it can show, until the floor passes it: a gap begins after that.
+void Watcher::look_at_gap() {
+  Machine& machine = stage_.b;
+  const group::Group* group = machine.group();
+  if (group == nullptr || !group->local().window_open || machine.has_crashed ||
+      machine.windows_given_up != whole_windows_given_up_) {
+    whole_ = LogId();
+    whole_windows_given_up_ = machine.windows_given_up;
+  }
+  if (group == nullptr || !group->local().window_open || machine.has_crashed || replayed_) return;
+  const index::EpochTree& epochs = group->state().epochs();
+  const LogId floor = group->local().floor;
+  if (!whole_.is_none() && epochs.is_ancestor(floor, whole_) &&
+      epochs.newest_whole(whole_, floor) != whole_) {
+    return stage_.broken(Rule::kNeededIsKept, machine.name() + " could show log:" + whole_.to_string() +
+                                                  ", and now only what comes before it, log:" +
+                                                  epochs.newest_whole(whole_, floor).to_string());
+  }
+  // What is not durable a crash may take.
+  const LogId whole = group->takeover_point();
+  if (whole != group->head() || group->journal().durable() == whole) whole_ = whole;
+}
+
 // The floor of a group that stops writes when it is full passes nothing that is younger than the retention.
 void Watcher::look_at_floor(Machine& machine, Seen& seen) {
   const group::Group* group = machine.group();
@@ -161,7 +185,12 @@ void Watcher::look_at_pair() {
       !secondary->local().window_open || primary->local().peer_has.is_none() || replayed_) {
     return;
   }
+  // While a resync over a gap is being agreed on, the primary only holds what will follow.
+  const auto pair = stage_.a.node()->pairs().status(kGroup);
+  if (!pair.has_value() || pair->record.needs_copy) return;
   for (const LogId id : {primary->local().peer_has, primary->local().destaged}) {
+    // What came before that it never had, but it goes on there.
+    if (secondary->state().epochs().is_ancestor(id, secondary->local().skipped_to)) continue;
     const bool durable = id.epoch() != secondary->live_epoch() || secondary->journal().durable() >= id ||
                          secondary->local().destaged.raw() >= id.raw();
     if (holds(*secondary, id) && durable) continue;

@@ -51,6 +51,7 @@ class Watcher {
   void look_at_shortening();
   void look_at_tails();
   void look_at_floor(Machine& machine, Seen& seen);
+  void look_at_gap();
   void look_at_pair();
   void learn_when();
 
@@ -64,6 +65,8 @@ class Watcher {
   bool wrote_alone_ = false;  // the second machine, at the last look
   std::vector<LogId> tails_;  // the ends of what the second machine wrote alone, since it follows again
   std::uint64_t tails_windows_given_up_ = 0;
+  LogId whole_{};  // the newest point that the second machine could show at the last look
+  std::uint64_t whole_windows_given_up_ = 0;
   Seen seen_[2];
   std::optional<group::GroupSettings> settings_;
   // Of each entry a moment before which it was not there, and the latest such moment for what is to come.

@@ -116,7 +116,7 @@ TEST(Records, FieldsOutOfBoundsAreInvalid) {
   EXPECT_EQ(control_code(VolumeCreated{VolumeId{1}, "data", 4095}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(VolumeResized{VolumeId{1}, 512}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{0}}), ErrorCode::kInvalid);
-  EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{6}}), ErrorCode::kInvalid);
+  EXPECT_EQ(control_code(EpochOpened{{}, {}, EpochReason{7}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(MarkChanged{"m", MarkAction{0}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(MarkChanged{"m", MarkAction{4}}), ErrorCode::kInvalid);
   EXPECT_EQ(control_code(PointNamed{{.id = "head"}, LogId(Epoch{1}, 1)}), ErrorCode::kInvalid);

@@ -23,15 +23,17 @@ LocalRecord sample() {
   record.compared_point = LogId(Epoch{4}, 8);
   record.compared_differing_bytes = 8192;
   record.compared_repaired_bytes = 4096;
+  record.skipped_to = LogId(Epoch{7}, 1);
+  record.skipped_to_checksum = 0x5aa5;
   return record;
 }
 
 // As an older version wrote it: without what later ones added, the newest last.
 std::vector<std::byte> of_version(int version, const LocalRecord& record) {
-  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32};  // in versions 2, 3, 4
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 12};  // in versions 2, 3, 4, 5
   std::vector<std::byte> bytes = record.encode();
   bytes[0] = static_cast<std::byte>(version);
-  for (int added = 4; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
+  for (int added = 5; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
   return bytes;
 }
 
@@ -60,6 +62,17 @@ TEST(LocalRecord, KeepsTheLastComparison) {
   EXPECT_EQ(decoded->compared_point, LogId(Epoch{4}, 8));
   EXPECT_EQ(decoded->compared_differing_bytes, 8192u);
   EXPECT_EQ(decoded->compared_repaired_bytes, 4096u);
+}
+
+TEST(LocalRecord, KeepsWhereItWentOnBehindAGap) {
+  const auto decoded = LocalRecord::decode(sample().encode());
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->skipped_to, LogId(Epoch{7}, 1));
+  EXPECT_EQ(decoded->skipped_to_checksum, 0x5aa5u);
+  const auto before = LocalRecord::decode(of_version(4, sample()));
+  ASSERT_TRUE(before.ok()) << before.error().message;
+  EXPECT_TRUE(before->skipped_to.is_none());
+  EXPECT_EQ(before->compared_repaired_bytes, 4096u);
 }
 
 TEST(LocalRecord, OfVersion3HasNoComparison) {
@@ -107,7 +120,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{5};
+  bytes[0] = std::byte{6};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 

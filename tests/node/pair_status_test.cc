@@ -110,7 +110,7 @@ TEST(PairStatus, APairThatNeedsACopySaysSoAndWhatThePeerHad) {
     EXPECT_EQ(status.lag_entries, 200u);
     EXPECT_GT(status.lag_bytes, kSegmentBytes);
     EXPECT_NEAR(status.lag_seconds, 100, 10);
-    EXPECT_EQ(action_of(bench, bench.a), "tidemark pair resync app --give-up-window");
+    EXPECT_EQ(action_of(bench, bench.a), "tidemark pair resync app");
     bench.a.power_cut();
     ASSERT_NO_FATAL_FAILURE(bench.a.start());
   }

@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""A secondary that was away for longer than its primary's journal reaches back: what it could show stays, what
+differs comes over, what is equal does not."""
+
+from tidemark_testing import MIB, Connection, Model, TidemarkTest, main
+
+SIZE = 64 * MIB
+
+
+class Resync(TidemarkTest):
+    def part(self):
+        """A pair whose secondary has the mark "kept" and is down, and whose primary's journal has let go of the rest."""
+        tokyo, osaka = self.node("tokyo"), self.node("osaka")
+        tokyo.create("app", "db", "wal", size="64M", options=("--journal-size", "64M"))
+        self.model = Model(SIZE, 7)
+        self.write_some(tokyo, 40)
+        tokyo.write("app/wal", 0, b"\xff" * 16 * MIB)
+        tokyo.cli("pair", "create", "app", "--peer", f"unix:{osaka.folder}/replication.sock")
+        self.wait_for_state(tokyo, "PAIR")
+        tokyo.mark("app", "kept", "--wait", "peer")
+        self.kept = self.model.snapshot()
+        osaka.kill()
+        self.write_some(tokyo, 10)
+        tokyo.mark("app", "lost")
+        with Connection(tokyo, "app/wal") as handle:
+            for lap in range(120):
+                handle.pwrite(bytes([lap]) * MIB, 0)
+            handle.flush()
+        self.wait_for_state(tokyo, "PSUE")
+        return tokyo, osaka
+
+    def write_some(self, node, count):
+        with Connection(node, "app/db") as handle:
+            self.model.scribble(handle, count)
+            handle.flush()
+
+    def differing_bytes(self):
+        """Of db, in whole blocks; and the one MiB of wal."""
+        now = self.model.snapshot()
+        blocks = sum(self.kept[at:at + 4096] != now[at:at + 4096] for at in range(0, SIZE, 4096))
+        return blocks * 4096 + MIB
+
+    def test_only_what_differs_comes_and_the_window_stays(self):
+        tokyo, osaka = self.part()
+        self.assertIn("type: tidemark pair resync app\n", tokyo.say("status")[1])
+        osaka.start()
+        self.assertEqual(tokyo.say("pair", "resync", "app", "--wait")[0], 0)
+        (compared,) = [line for line in tokyo.log().splitlines() if "resync-compared" in line]
+        self.assertIn(f"written_again_bytes={self.differing_bytes()}", compared)
+        self.assertHolds(osaka, "app/db", self.model.snapshot())
+        self.assertHolds(osaka, "app/db@kept", self.kept)
+        lost = osaka.cli("mark", "show", "app", "lost")
+        self.assertFalse(lost["restorable"])
+        self.assertIn("gap", lost["not_restorable_reason"])
+        self.assertTrue(tokyo.cli("mark", "list", "app")["marks"])
+        # New marks, and what is written from here on, as ever; and all of it is the same on both.
+        self.write_some(tokyo, 5)
+        tokyo.mark("app", "after", "--wait", "peer")
+        self.assertHolds(osaka, "app/db@after", self.model.snapshot())
+        self.assertEqual(tokyo.cli("pair", "verify", "app")["state"], "same")
+        self.assertEqual(osaka.cli("journal", "verify", "app")["damages"], 0)
+        # Over a restart as well, and through a takeover.
+        osaka.stop()
+        osaka.start()
+        self.wait_for_link(tokyo, True)
+        self.assertHolds(osaka, "app/db@kept", self.kept)
+        tokyo.kill()
+        self.wait_for_link(osaka, False)
+        osaka.cli("pair", "takeover", "app")
+        self.assertHolds(osaka, "app/db", self.model.snapshot())
+        osaka.cli("restore", "app", "--to", "kept")
+        self.assertHolds(osaka, "app/db", self.kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+// A secondary that was away for longer than its primary's journal reaches back: it goes on behind a gap,
+// keeps what could be read there, and gets what differs.
+
+#include "pair_bench.h"
+
+namespace tidemark::node {
+namespace {
+
+using control::PairState;
+using control::WaitFor;
+
+constexpr std::uint64_t kLapBlocks = 32;
+
+class PairResync : public testing::TestWithParam<std::uint64_t> {
+ protected:
+  // A pair whose secondary has "kept", and whose primary has let go of what came after: "lost" and more.
+  void part(PairBench& bench) {
+    bench.make_group(bench.a, {"data", "logs"});
+    for (std::uint32_t block = 0; block < kVolumeBlocks; ++block) {
+      ASSERT_TRUE(bench.write(bench.a, "data", block, 1000 + block).ok());
+    }
+    ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+    ASSERT_TRUE(bench.write(bench.a, "logs", 3, 33).ok());
+    ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+    kept_ = *bench.read(bench.a, "data", "kept");
+    bench.b.kill();
+    ASSERT_TRUE(bench.write(bench.a, "data", 40, 4040).ok());
+    ASSERT_TRUE(bench.mark(bench.a, "lost").ok());
+    ASSERT_TRUE(bench.discard(bench.a, "data", 44, 2).ok());
+    ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+    ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
+    ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  }
+  // More than it holds, over the first blocks of a volume.
+  void fill_journal(PairBench& bench) {
+    auto target = bench.run(bench.a.node->open("app/data", "host"));
+    ASSERT_TRUE(target.ok());
+    for (std::uint32_t lap = 0; lap < 200; ++lap) {
+      Buffer data = Buffer::allocate(kLapBlocks * kBlockSizeBytes);
+      std::memset(data.data(), static_cast<int>(lap), data.size());
+      const auto written = bench.run((*target)->write(0, data, false));
+      ASSERT_TRUE(written.ok()) << lap << ": " << written.error().message;
+    }
+  }
+  void expect_whole(PairBench& bench) {
+    ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+    ASSERT_NO_FATAL_FAILURE(bench.expect_same({"data", "logs"}));
+    const auto verified = bench.b.group().check_readable(bench.b.group().head());
+    EXPECT_TRUE(verified.ok()) << verified.error().message;
+  }
+  ErrorCode code_of(PairBench& bench, const std::string& point) {
+    const auto read = bench.read(bench.b, "data", point);
+    EXPECT_FALSE(read.ok()) << point;
+    return read.ok() ? ErrorCode::kInvalid : read.error().code;
+  }
+  Image kept_;
+};
+
+TEST_F(PairResync, KeepsTheWindowAndBringsWhatDiffers) {
+  PairBench bench(71);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  const auto resynced = bench.resync(bench.a);
+  ASSERT_TRUE(resynced.ok()) << resynced.error().message;
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  // What it never had is in the gap, by its name, its log id and its time, and not another point.
+  EXPECT_EQ(code_of(bench, "lost"), ErrorCode::kInGap);
+  const group::Mark lost = *bench.b.group().state().find_mark("lost");
+  EXPECT_EQ(code_of(bench, "log:" + lost.at.to_string()), ErrorCode::kInGap);
+  EXPECT_EQ(code_of(bench, "time:" + format_time(lost.timer)), ErrorCode::kInGap);
+  // New points are readable, over a restart too.
+  ASSERT_TRUE(bench.mark(bench.a, "after", WaitFor::kPeer).ok());
+  bench.b.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  bench.expect_image(bench.b, "data", "after", *bench.read(bench.a, "data"));
+  EXPECT_EQ(code_of(bench, "lost"), ErrorCode::kInGap);
+}
+
+TEST_F(PairResync, OnlyWhatDiffersIsWrittenAgain) {
+  PairBench bench(72);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  const std::uint64_t before = bench.a.group().journal().status().written_bytes;
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  // The blocks of the laps, the one before "lost" and the two that were discarded: of 48 in data, none in
+  // logs. Frames and snapshots come on top.
+  const std::uint64_t written = bench.a.group().journal().status().written_bytes - before;
+  EXPECT_GE(written, (kLapBlocks + 3) * kBlockSizeBytes);
+  EXPECT_LT(written, (kVolumeBlocks - 1) * kBlockSizeBytes);
+}
+
+TEST_F(PairResync, UntilItIsWholeTheWindowBeforeIsWhatCanBeReadAndTakenOver) {
+  PairBench bench(73);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  // The stream goes over, the questions do not.
+  bench.world.network().set_options(
+      {.latency_min = Duration::milliseconds(20), .latency_max = Duration::milliseconds(20)});
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_EQ(bench.state(bench.b), PairState::kCopy);
+  EXPECT_EQ(code_of(bench, ""), ErrorCode::kBusy);
+  EXPECT_EQ(code_of(bench, "head"), ErrorCode::kInGap);
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  bench.a.kill();
+  ASSERT_TRUE(bench.wait_for([&] { return !bench.status(bench.b).link_up; }));
+  const auto taken = bench.take_over(bench.b);
+  ASSERT_TRUE(taken.ok()) << taken.error().message;
+  bench.expect_image(bench.b, "data", "", kept_);
+  ASSERT_TRUE(bench.write(bench.b, "data", 1, 7).ok());
+  // The other one comes back, and its branch is to go on: over a gap again, and nothing of here is lost.
+  ASSERT_TRUE(bench.mark(bench.b, "alone").ok());
+  const Image alone = *bench.read(bench.b, "data");
+  ASSERT_NO_FATAL_FAILURE(bench.a.start());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kSsws; }));
+  const auto resynced = bench.resync(bench.a, false, control::ResyncFrom::kPrimary);
+  ASSERT_TRUE(resynced.ok()) << resynced.error().message;
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  bench.expect_image(bench.b, "data", "alone", alone);
+}
+
+TEST_F(PairResync, VolumesMadeGrownAndDeletedMeanwhileAreAsOnThePrimary) {
+  PairBench bench(74);
+  bench.make_group(bench.a, {"data", "logs"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.write(bench.a, "logs", 2, 22).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+  bench.b.kill();
+  control::VolumeDeleteRequest gone;
+  gone.group = kGroup;
+  gone.volume = "logs";
+  ASSERT_TRUE(bench.run(bench.a.node->volume_delete(gone)).ok());
+  control::VolumeCreateRequest made;
+  made.group = kGroup;
+  made.volume = "more";
+  made.size_bytes = kVolumeBlocks * kBlockSizeBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
+  ASSERT_TRUE(bench.write(bench.a, "more", 5, 55).ok());
+  control::VolumeResizeRequest grown;
+  grown.group = kGroup;
+  grown.volume = "data";
+  grown.size_bytes = 2 * kVolumeBlocks * kBlockSizeBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->volume_resize(grown)).ok());
+  ASSERT_TRUE(bench.write(bench.a, "data", 2 * kVolumeBlocks - 1, 95).ok());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+  bench.expect_same({"data", "more"});
+  EXPECT_EQ((*bench.read(bench.b, "more"))[5], 55u);
+  EXPECT_EQ((*bench.read(bench.b, "logs", "kept"))[2], 22u);
+  EXPECT_FALSE(bench.read(bench.b, "logs").ok());
+}
+
+TEST_F(PairResync, AMarkThatWasDeletedMeanwhileIsGoneAndOneThatWasHeldIsHeld) {
+  PairBench bench(75);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  control::MarkDeleteRequest change;
+  change.group = kGroup;
+  change.id = "kept";
+  ASSERT_TRUE(bench.run(bench.a.node->mark_delete(change)).ok());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  EXPECT_EQ(bench.b.group().state().find_mark("kept"), nullptr);
+  EXPECT_NE(bench.b.group().state().find_mark("lost"), nullptr);
+}
+
+TEST_F(PairResync, AJournalTooSmallForBothWindowAndDifferencesStopsItAndLosesNothing) {
+  PairBench bench(76);
+  bench.make_group(bench.a, {"data"});
+  control::VolumeCreateRequest made;
+  made.group = kGroup;
+  made.volume = "large";
+  constexpr std::uint64_t kLargeBytes = 24 << 20;  // more than the journal
+  made.size_bytes = kLargeBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+  bench.b.kill();
+  auto target = bench.run(bench.a.node->open("app/large", "host"));
+  ASSERT_TRUE(target.ok());
+  for (std::uint64_t at = 0; at < kLargeBytes; at += 1 << 20) {
+    Buffer data = Buffer::allocate(1 << 20);
+    std::memset(data.data(), static_cast<int>(at >> 20) + 1, data.size());
+    ASSERT_TRUE(bench.run((*target)->write(at, data, false)).ok()) << at;
+  }
+  target = fail(ErrorCode::kClosed, "");
+  ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsue; }));
+  const std::string reason = bench.status(bench.a).state_reason;
+  EXPECT_NE(reason.find("--give-up-window"), std::string::npos) << reason;
+  EXPECT_EQ((*bench.read(bench.b, "data", "kept"))[1], 11u);
+  ASSERT_TRUE(bench.resync(bench.a, true).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data", "large"});
+}
+
+TEST_F(PairResync, ARestoreIntoTheGapIsFollowedOverAnother) {
+  PairBench bench(77);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  ASSERT_TRUE(bench.mark(bench.a, "missed").ok());
+  const Image missed = *bench.read(bench.a, "data");
+  ASSERT_TRUE(bench.write(bench.a, "data", 2, 22).ok());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  ASSERT_TRUE(bench.restore(bench.a, "missed").ok());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsue; }));
+  const auto resynced = bench.resync(bench.a);
+  ASSERT_TRUE(resynced.ok()) << resynced.error().message;
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  bench.expect_image(bench.b, "data", "", missed);
+  bench.expect_image(bench.b, "data", "kept", kept_);
+}
+
+// Either node loses its power anywhere while hosts write; what becomes of it is always the same.
+TEST_P(PairResync, ACrashAnywhereIsMadeGood) {
+  PairBench bench(GetParam());
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  bench.world.network().set_options(
+      {.latency_min = Duration::milliseconds(1), .latency_max = Duration::milliseconds(3)});
+  const std::uint64_t after_ms = GetParam() % 60;
+  control::PairResyncRequest request;
+  request.group = kGroup;
+  const auto ask = [](io::Task<Result<control::PairStatus>> task) -> io::Task<void> {
+    (void)co_await std::move(task);
+  };
+  bench.a.process->tasks().spawn(ask(bench.a.node->pair_resync(request)));
+  bench.world.run_for(Duration::milliseconds(static_cast<std::int64_t>(after_ms)));
+  Machine& victim = GetParam() % 2 == 0 ? bench.a : bench.b;
+  victim.power_cut();
+  if (GetParam() % 2 == 1) (void)bench.write(bench.a, "data", 7, 77);
+  bench.world.run_for(Duration::milliseconds(200));
+  ASSERT_NO_FATAL_FAILURE(victim.start());
+  // The secondary can show what it could, whatever came of it.
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  (void)bench.wait_for([&] { return bench.state(bench.a) == PairState::kPair; }, Duration::seconds(10));
+  if (bench.state(bench.a) != PairState::kPair) {
+    const auto resynced = bench.resync(bench.a);
+    ASSERT_TRUE(resynced.ok()) << resynced.error().message;
+  }
+  ASSERT_TRUE(bench.write(bench.a, "logs", 9, 99).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  bench.expect_image(bench.b, "data", "kept", kept_);
+  EXPECT_EQ(code_of(bench, "lost"), ErrorCode::kInGap);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, PairResync, testing::Range<std::uint64_t>(1000, 1060));
+
+}  // namespace
+}  // namespace tidemark::node
