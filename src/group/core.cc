@@ -302,6 +302,11 @@ io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
   batch = co_await journal->find(id);
   const bool is_missing = !batch.ok() && batch.error().code == ErrorCode::kNotFound;
   if (is_missing) TM_CO_TRY(check_readable(id));
+  if (is_missing && is_skipped(id)) {
+    co_return fail(ErrorCode::kInGap, "log entry " + id.to_string() +
+                                          " never came: this node went on behind a gap after it; the other "
+                                          "node may hold it");
+  }
   if (is_missing && !state.epochs().is_ancestor(id, local.destaged)) {
     // A disk that gives an old block of the same place back can make a batch pass unseen.
     co_return fail(ErrorCode::kDamaged, "log entry " + id.to_string() +

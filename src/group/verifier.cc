@@ -176,7 +176,7 @@ io::Task<Result<void>> Verifier::walk_journal() {
         chain != chains_.end() ||
         (core_.check_readable(last).ok() && !core_.state.epochs().is_ancestor(last, core_.local.destaged));
     const LogId after = chain == chains_.end() ? LogId(epoch, 0) : chain->second.last;
-    if (!is_needed || after >= last) continue;
+    if (!is_needed || after >= last || core_.is_skipped(last)) continue;
     report_gap(after.next(), last, unreadable_.value_or("no frame holds them"));
     unreadable_.reset();
   }

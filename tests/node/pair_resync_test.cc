@@ -91,6 +91,35 @@ TEST_F(PairResync, OnlyWhatDiffersIsWrittenAgain) {
   EXPECT_LT(written, (kVolumeBlocks - 1) * kBlockSizeBytes);
 }
 
+// Nothing came after the gap began: its first entry is known and was never here.
+TEST_F(PairResync, WhereNothingDiffersNothingIsWrittenAndNothingIsDamaged) {
+  PairBench bench(78);
+  bench.make_group(bench.a, {"data"});
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+  bench.b.kill();
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+  bench.expect_same({"data"});
+  group::Group& group = bench.b.group();
+  const LogId head = group.head();
+  EXPECT_EQ(head.sequence(), 1u);
+  EXPECT_TRUE(group.check_readable(head).ok());
+  const auto shown = bench.run(group.show_entries(group.state().epochs().find(head.epoch())->parent, 10));
+  ASSERT_FALSE(shown.ok());
+  EXPECT_EQ(shown.error().code, ErrorCode::kInGap) << shown.error().message;
+  ASSERT_TRUE(group.verify({}).ok());
+  ASSERT_TRUE(bench.wait_for([&] { return !bench.b.group().verifying(); }));
+  EXPECT_EQ(group.local().verified_damages, 0u);
+  bench.b.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data"});
+}
+
 TEST_F(PairResync, UntilItIsWholeTheWindowBeforeIsWhatCanBeReadAndTakenOver) {
   PairBench bench(73);
   ASSERT_NO_FATAL_FAILURE(part(bench));
