@@ -38,6 +38,11 @@ void add_mode(CLI::App* command, std::optional<control::PairMode>& mode, Request
                "How long without link, or without progress, makes a secondary lost; 10s unless said");
 }
 
+void add_copy_rate(CLI::App* command, std::optional<std::uint64_t>& rate) {
+  add_size(command, "--copy-rate", rate,
+           "Read and send at most so much in a second while the volumes are copied; 0: no limit");
+}
+
 void add_create(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairCreateRequest>();
   CLI::App* command = add_command(
@@ -57,6 +62,7 @@ void add_create(CLI::App& family, Cli& cli) {
   auto mode = std::make_shared<std::optional<control::PairMode>>();
   add_mode(command, *mode, *request);
   auto wait = std::make_shared<bool>(false);
+  add_copy_rate(command, request->copy_rate_bytes);
   add_flag(command, "--wait", *wait, "Stay until the copy is complete");
   on_chosen(cli, command, [&cli, request, mode, wait]() -> Result<void> {
     request->mode = mode->value_or(control::PairMode::kAsync);
@@ -73,7 +79,7 @@ void add_create(CLI::App& family, Cli& cli) {
 void add_set(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairSetRequest>();
   CLI::App* command = add_command(
-      family, "set", "Change the mode of a pair",
+      family, "set", "Change the mode of a pair, or the rate of its copies",
       "On the primary: makes a pair synchronous or asynchronous, or says what a synchronous one does once "
       "its "
       "secondary is lost. In a synchronous pair a FLUSH or FUA is answered when what it covers is durable "
@@ -81,10 +87,13 @@ void add_set(CLI::App& family, Cli& cli) {
       "and on the secondary; plain writes do not wait. It becomes synchronous when the secondary has caught "
       "up. "
       "A pair that went on without its secondary (--on-peer-loss async) is in sync again by itself once that "
-      "has caught up. Waiting FLUSHes go on when the mode becomes async.",
+      "has caught up. Waiting FLUSHes go on when the mode becomes async. The rate holds for copies and "
+      "resyncs "
+      "from now on, also for one that runs.",
       "tidemark pair set app --mode sync --on-peer-loss async --peer-loss-after 10s");
   add_group(command, request->group);
   add_mode(command, request->mode, *request);
+  add_copy_rate(command, request->copy_rate_bytes);
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 

@@ -192,6 +192,7 @@ void show_pair(const control::PairStatus& pair) {
   if (pair.state == control::PairState::kCopy && pair.copy_total_bytes != 0) {
     facts.add("copied", format_size(pair.copy_done_bytes) + " of " + format_size(pair.copy_total_bytes) +
                             " (" + percent(pair.copy_done_bytes, pair.copy_total_bytes) + ")");
+    if (pair.copy_rate_bytes != 0) facts.add("copy rate", format_size(pair.copy_rate_bytes) + "/s at most");
   }
   facts.add("durable here", pair.durable.to_string());
   facts.add("sent", known(pair.sent));

@@ -212,6 +212,7 @@ struct PairStatus {
   double lag_seconds = 0;
   std::uint64_t copy_done_bytes = 0;  // of an initial copy or resync under way
   std::uint64_t copy_total_bytes = 0;
+  std::uint64_t copy_rate_bytes = 0;     // on the primary: in a second at most; 0: no limit
   std::optional<ComparedInfo> compared;  // absent: never
   // Of a synchronous pair, else absent. In sync: nothing that was acknowledged to a FLUSH or FUA is missing
   // on the secondary.
@@ -398,8 +399,9 @@ struct PairCreateRequest {
   std::string peer_address;
   std::optional<std::string> peer_group;  // default: the same name
   PairMode mode = PairMode::kAsync;
-  std::optional<OnPeerLoss> on_peer_loss;   // of a synchronous pair; default: async
-  std::optional<Duration> peer_loss_after;  // the same; default: 10 s
+  std::optional<OnPeerLoss> on_peer_loss;        // of a synchronous pair; default: async
+  std::optional<Duration> peer_loss_after;       // the same; default: 10 s
+  std::optional<std::uint64_t> copy_rate_bytes;  // of a copy, in a second at most; 0 or absent: no limit
 };
 // On the primary. What is absent stays.
 struct PairSetRequest {
@@ -407,6 +409,7 @@ struct PairSetRequest {
   std::optional<PairMode> mode;
   std::optional<OnPeerLoss> on_peer_loss;
   std::optional<Duration> peer_loss_after;
+  std::optional<std::uint64_t> copy_rate_bytes;  // 0: no limit
 };
 struct PairStatusRequest {
   std::string group;

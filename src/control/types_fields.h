@@ -296,6 +296,7 @@ TM_FIELDS(PairStatus) {
   v.field("lag_seconds", r.lag_seconds);
   v.field("copy_done_bytes", r.copy_done_bytes);
   v.field("copy_total_bytes", r.copy_total_bytes);
+  v.field("copy_rate_bytes", r.copy_rate_bytes);
   v.field("compared", r.compared);
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);
@@ -457,12 +458,14 @@ TM_FIELDS(PairCreateRequest) {
   v.field("mode", r.mode);
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);
+  v.field("copy_rate_bytes", r.copy_rate_bytes);
 }
 TM_FIELDS(PairSetRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("mode", r.mode);
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);
+  v.field("copy_rate_bytes", r.copy_rate_bytes);
 }
 TM_FIELDS(PairStatusRequest) {
   v.required("group", r.group, kGroupRule);

@@ -377,6 +377,7 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .lag_seconds = status->lag.seconds,
                            .copy_done_bytes = status->copy.done_bytes,
                            .copy_total_bytes = status->copy.total_bytes,
+                           .copy_rate_bytes = record.copy_rate_bytes,
                            .compared = {},
                            .on_peer_loss = {},
                            .peer_loss_after = {},

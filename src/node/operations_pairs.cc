@@ -11,14 +11,14 @@ control::PairStatus no_pair(const std::string& group) {
   return status;
 }
 
-replication::ModeChange mode_change(std::optional<control::PairMode> mode,
-                                    std::optional<control::OnPeerLoss> on_loss,
-                                    std::optional<Duration> loss_after) {
-  replication::ModeChange change;
+template <typename Request>
+replication::PairChange change_of(const Request& request, std::optional<control::PairMode> mode) {
+  replication::PairChange change;
   if (mode.has_value()) change.sync = *mode == control::PairMode::kSync;
-  change.loss_after = loss_after;
-  if (!on_loss.has_value()) return change;
-  switch (*on_loss) {
+  change.loss_after = request.peer_loss_after;
+  change.copy_rate_bytes = request.copy_rate_bytes;
+  if (!request.on_peer_loss.has_value()) return change;
+  switch (*request.on_peer_loss) {
     case control::OnPeerLoss::kAsync:
       change.on_loss = format::PeerLoss::kAsync;
       break;
@@ -39,10 +39,7 @@ replication::ModeChange mode_change(std::optional<control::PairMode> mode,
 
 io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
-  const replication::ModeChange mode =
-      mode_change(request.mode, request.on_peer_loss, request.peer_loss_after);
-  TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms,
-                   replication::changed_terms(std::nullopt, mode));
+  const replication::PairChange terms = change_of(request, request.mode);
   group = nullptr;
   TM_CO_TRY(co_await pairs_->create(request.group, request.peer_address,
                                     request.peer_group.value_or(request.group), terms));
@@ -53,9 +50,8 @@ io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateReque
 io::Task<Result<control::PairStatus>> Node::pair_set(control::PairSetRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   group = nullptr;
-  const replication::ModeChange mode =
-      mode_change(request.mode, request.on_peer_loss, request.peer_loss_after);
-  TM_CO_TRY(co_await pairs_->set_mode(request.group, mode));
+  const replication::PairChange change = change_of(request, request.mode);
+  TM_CO_TRY(co_await pairs_->change(request.group, change));
   TM_CO_TRY_ASSIGN(group, require_group(request.group));
   co_return pair_info(*group).value_or(no_pair(request.group));
 }

@@ -74,6 +74,12 @@ io::Task<void> look_up(group::Group* group, VolumeId volume, LogId at, BlockRang
 
 }  // namespace
 
+Result<void> check_copy_rate(std::uint64_t bytes_per_second) {
+  if (bytes_per_second == 0 || bytes_per_second >= kCompareRateMin) return {};
+  return fail(ErrorCode::kInvalid, "the least rate is " + std::to_string(kCompareRateMin) +
+                                       " bytes a second, not " + std::to_string(bytes_per_second));
+}
+
 Comparison::Comparison(io::Environment environment, std::shared_ptr<group::Group> group,
                        std::shared_ptr<Link> link, std::string peer_name, CompareOptions options,
                        std::function<LogId()> common)
@@ -82,7 +88,7 @@ Comparison::Comparison(io::Environment environment, std::shared_ptr<group::Group
       link_(link),
       query_(std::move(link)),
       common_(std::move(common)),
-      begun_(environment.scheduler.now()) {
+      paced_since_(environment.scheduler.now()) {
   progress_.state = CompareState::kRunning;
   progress_.options = options;
   progress_.peer_name = std::move(peer_name);
@@ -170,7 +176,7 @@ io::Task<Result<void>> Comparison::meet() {
 
 // False when the point was lost and the volume is not there at the next one.
 io::Task<Result<bool>> Comparison::compare_volume(VolumeId volume) {
-  const std::uint64_t before = progress_.bytes_done;
+  volumes_done_bytes_ = progress_.bytes_done;
   std::uint64_t at = 0;
   std::uint64_t expired_at = 0;
   int expiries = 0;  // there, one after the other
@@ -182,7 +188,7 @@ io::Task<Result<bool>> Comparison::compare_volume(VolumeId volume) {
     if (at * kBlockSizeBytes >= shape->size_bytes) co_return true;
     const group::VolumeShape now = *shape;
     const Result<void> compared = co_await compare_step(&now, &at);
-    progress_.bytes_done = before + at * kBlockSizeBytes;
+    progress_.bytes_done = volumes_done_bytes_ + at * kBlockSizeBytes;
     if (compared.ok()) continue;
     expiries = expired_at == at ? expiries + 1 : 1;
     expired_at = at;
@@ -209,6 +215,7 @@ io::Task<Result<void>> Comparison::compare_step(const group::VolumeShape* shape,
       const BlockRange part{*at, std::min(run.end, *at + step)};
       TM_CO_TRY(co_await compare_part(shape, part));
       *at = part.end;
+      progress_.bytes_done = volumes_done_bytes_ + *at * kBlockSizeBytes;
       co_await pace();
     }
   }
@@ -290,13 +297,21 @@ void Comparison::add(Difference difference) {
   }
 }
 
+void Comparison::set_rate(std::uint64_t bytes_per_second_max) {
+  progress_.options.bytes_per_second_max = bytes_per_second_max;
+  paced_since_ = environment_.scheduler.now();
+  paced_from_bytes_ = progress_.compared_bytes;
+}
+
 // The disks are left alone between parts, as far as they are to be.
 io::Task<void> Comparison::pace() {
   const std::uint64_t rate = progress_.options.bytes_per_second_max;
   if (rate == 0) co_return;
-  const double due_seconds = static_cast<double>(progress_.compared_bytes) / static_cast<double>(rate);
-  const MonotonicTime due = begun_ + Duration{static_cast<std::int64_t>(due_seconds * 1e9)};
-  while (environment_.scheduler.now() < due && check_going_on().ok()) {
+  const auto bytes = static_cast<double>(progress_.compared_bytes - paced_from_bytes_);
+  const double due_seconds = bytes / static_cast<double>(rate);
+  const MonotonicTime since = paced_since_;
+  const MonotonicTime due = since + Duration{static_cast<std::int64_t>(due_seconds * 1e9)};
+  while (environment_.scheduler.now() < due && check_going_on().ok() && paced_since_ == since) {
     co_await environment_.scheduler.sleep_until(std::min(due, environment_.scheduler.now() + kPaceStep));
   }
 }
@@ -315,11 +330,7 @@ io::Task<Result<void>> Pairs::compare(std::string name, CompareOptions options) 
                                          "`tidemark pair verify " +
                                          name + " --status`, or end it with --stop");
   }
-  if (options.bytes_per_second_max != 0 && options.bytes_per_second_max < kCompareRateMin) {
-    co_return fail(ErrorCode::kInvalid, "a comparison reads at least " + std::to_string(kCompareRateMin) +
-                                            " bytes a second, not " +
-                                            std::to_string(options.bytes_per_second_max));
-  }
+  TM_CO_TRY(check_copy_rate(options.bytes_per_second_max));
   const bool repairs = options.repair != RepairFrom::kNowhere;
   if (repairs && entry->record.side == Side::kSecondary) {
     co_return fail(ErrorCode::kRefused,

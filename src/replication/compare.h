@@ -15,6 +15,8 @@ enum class RepairFrom : std::uint8_t { kNowhere, kPrimary, kSecondary };
 
 // A block a second: slower than that, a peer would take the silence for an end.
 inline constexpr std::uint64_t kCompareRateMin = kBlockSizeBytes;
+// kInvalid for a rate that is neither 0, no limit, nor at least kCompareRateMin.
+Result<void> check_copy_rate(std::uint64_t bytes_per_second);
 struct CompareOptions {
   std::uint64_t bytes_per_second_max = 0;  // read on each node; 0: no limit, else at least kCompareRateMin
   RepairFrom repair = RepairFrom::kNowhere;
@@ -89,6 +91,8 @@ class Comparison {
   // progress(), and of one that came to its end also in the group's local record.
   io::Task<void> run();
   void stop(std::string reason);
+  // From now on.
+  void set_rate(std::uint64_t bytes_per_second_max);
 
  private:
   io::Task<Result<void>> work();
@@ -109,7 +113,10 @@ class Comparison {
   CompareProgress progress_;
   std::optional<std::string> stopped_;
   std::optional<Error> failure_;
-  MonotonicTime begun_{};
+  // The pace counts from here: a moment, and what had been compared by then.
+  MonotonicTime paced_since_{};
+  std::uint64_t paced_from_bytes_ = 0;
+  std::uint64_t volumes_done_bytes_ = 0;  // before the one that is being compared
   LogId point_{};
   group::PointPin pin_;
   std::vector<group::VolumeShape> volumes_;  // at the point

@@ -8,8 +8,8 @@
 namespace tidemark::replication {
 namespace {
 
-// 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode.
-constexpr std::uint32_t kPairRecordVersion = 3;
+// 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode, 3 no copy_rate_bytes.
+constexpr std::uint32_t kPairRecordVersion = 4;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
 constexpr std::size_t kCertificateBytesMax = 512;
@@ -90,6 +90,7 @@ std::vector<std::byte> PairRecord::encode() const {
     out.u8(static_cast<std::uint8_t>(not_in_sync));
     out.i64(sync_since.ns);
   }
+  out.u64(copy_rate_bytes);
   return out.take();
 }
 
@@ -127,6 +128,7 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
     not_in_sync = in.u8();
     record.sync_since.ns = in.i64();
   }
+  if (version >= 4) record.copy_rate_bytes = in.u64();
   if (!in.done() || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 ||
       state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");

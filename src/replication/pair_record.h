@@ -52,6 +52,8 @@ struct PairRecord {
   std::optional<format::SyncTerms> sync{};
   format::NotInSync not_in_sync = format::NotInSync::kCatchingUp;
   WallTime sync_since{};  // of that
+  // Primary side: what a copy, or a resync behind a gap, reads and sends in a second at most. 0: no limit.
+  std::uint64_t copy_rate_bytes = 0;
   // Whose certificate the peer showed when the pair was made, or first over TLS: a peer with another one, or
   // with none, is not this pair's. Empty when it has never shown one.
   std::string peer_certificate{};

@@ -372,7 +372,9 @@ io::Task<void> Pairs::forget(std::string name) {
 }
 
 io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group,
-                                     std::optional<format::SyncTerms> terms) {
+                                     PairChange wanted) {
+  TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms, changed_terms(std::nullopt, wanted));
+  TM_CO_TRY(check_copy_rate(wanted.copy_rate_bytes.value_or(0)));
   auto guard = co_await lock(name);
   group::Group* group = host_.find_group(name);
   if (group == nullptr) co_return fail(ErrorCode::kNotFound, "there is no group '" + name + "'");
@@ -404,6 +406,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   entry->record.peer_group = peer_group;
   entry->record.since = environment_.clock.now();
   entry->record.sync = terms;
+  entry->record.copy_rate_bytes = wanted.copy_rate_bytes.value_or(0);
   entry->record.sync_since = entry->record.since;
   PairRecord record = entry->record;
   record.state = PairState::kCopy;

@@ -69,14 +69,15 @@ enum class Continues : std::uint8_t {
 };
 
 // What is absent stays.
-struct ModeChange {
+struct PairChange {
   std::optional<bool> sync{};
   std::optional<format::PeerLoss> on_loss{};
   std::optional<Duration> loss_after{};
+  std::optional<std::uint64_t> copy_rate_bytes{};  // in a second; 0: no limit, else at least kCompareRateMin
 };
 // The terms of a pair that has `terms` now; nothing of an asynchronous one.
 Result<std::optional<format::SyncTerms>> changed_terms(std::optional<format::SyncTerms> terms,
-                                                       const ModeChange& change);
+                                                       const PairChange& change);
 
 // What a secondary took over with.
 struct Takeover {
@@ -122,11 +123,11 @@ class Pairs {
   // Before the group goes: its sender and receiver end.
   io::Task<void> forget(std::string group);
 
-  // Synchronous with `terms`, else asynchronous.
+  // Asynchronous unless `terms` say otherwise.
   io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group,
-                                std::optional<format::SyncTerms> terms);
-  // kInvalid for terms of a pair that is, or becomes, asynchronous.
-  io::Task<Result<void>> set_mode(std::string group, ModeChange change);
+                                PairChange terms);
+  // kInvalid for terms of a pair that is, or becomes, asynchronous. While a copy runs, its rate alone.
+  io::Task<Result<void>> change(std::string group, PairChange change);
   io::Task<Result<void>> suspend(std::string group);
   // What the peer lacks follows from the journal. When that no longer holds it, the peer goes on behind a gap
   // and what differs is written again, in the background; with `give_up_window` the volumes are copied anew.

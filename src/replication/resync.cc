@@ -181,6 +181,7 @@ io::Task<Result<void>> Pairs::compare_to_catch_up(std::string name, std::uint64_
     CompareOptions options;
     options.repair = RepairFrom::kPrimary;
     options.resyncs = true;
+    options.bytes_per_second_max = entry->record.copy_rate_bytes;
     std::function<LogId()> common = [this, name] {
       Entry* known = find(name);
       return known == nullptr || !known->record.resyncs ? LogId() : known->peer_has();

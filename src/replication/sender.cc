@@ -268,6 +268,12 @@ void Sender::set_terms(std::optional<format::SyncTerms> terms) {
   if (link_ != nullptr) link_->close();
 }
 
+void Sender::set_copy_rate(std::uint64_t bytes_per_second) {
+  record_.copy_rate_bytes = bytes_per_second;
+  chunk_due_ = environment_.scheduler.now();
+  group_.journal().durable_moved().wake_all();
+}
+
 // Each time anew what the secondary may count on, by its own clock: the primary says how long after an
 // acknowledgement came it will answer no FLUSH without the secondary, which knows when it sent that one.
 io::Task<void> Sender::keep_promising(std::shared_ptr<Link> link) {
@@ -316,8 +322,10 @@ io::Task<Result<void>> Sender::stream() {
     }
     io::WaitQueue& progress = peer_is_behind ? moved_ : group_.journal().durable_moved();
     const MonotonicTime due = environment_.scheduler.now() + kHeartbeatInterval;
-    const bool moved = co_await progress.wait_until(due);
-    if (moved || link_ == nullptr) continue;
+    const bool paces =
+        copying_ && !peer_is_behind && chunk_due_ > environment_.scheduler.now() && chunk_due_ < due;
+    const bool moved = co_await progress.wait_until(paces ? chunk_due_ : due);
+    if (moved || paces || link_ == nullptr) continue;
     TM_CO_TRY(co_await tell_units());
     if (link_ == nullptr) continue;
     const std::shared_ptr<Link> link = link_;
@@ -365,6 +373,7 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
       progress_.done_bytes += step;
       continue;
     }
+    if (environment_.scheduler.now() < chunk_due_) co_return false;
     const std::uint64_t bytes = std::min(runs->front().length_bytes, kChunkBytes);
     Buffer data = Buffer::allocate(bytes);
     TM_CO_TRY(co_await group_.data().read(shape.id, path, cursor_.offset, data, false));
@@ -372,6 +381,11 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
         .volume = shape.id, .begin_block = cursor_.offset / kBlockSizeBytes, .checksum = crc32c(data)};
     cursor_.offset += bytes;
     progress_.done_bytes += bytes;
+    if (record_.copy_rate_bytes > 0) {
+      const double seconds = static_cast<double>(bytes) / static_cast<double>(record_.copy_rate_bytes);
+      chunk_due_ = std::max(chunk_due_, environment_.scheduler.now()) +
+                   Duration{static_cast<std::int64_t>(seconds * 1e9)};
+    }
     if (all_zero(data)) continue;
     std::vector<std::byte> body = format::encode_chunk(chunk);
     TM_CO_TRY(co_await link->send(format::LinkMessage::kChunk, std::move(body), std::move(data)));

@@ -87,6 +87,8 @@ class Sender {
   // The promise has changed: the peer is told at once. With other terms the link is made anew.
   void tell_promise() { promise_moved_.wake_all(); }
   void set_terms(std::optional<format::SyncTerms> terms);
+  // Of a copy's chunks, from now on; 0: no limit.
+  void set_copy_rate(std::uint64_t bytes_per_second);
   // The answer to a mark that was asked for; nothing is sent when the link is down by now.
   io::Task<void> answer_mark(format::MarkReply reply);
   // Sends a last message if the link is up, without waiting long for it, and closes the link.
@@ -163,6 +165,7 @@ class Sender {
   std::optional<LogId> resync_end_;
   bool told_resync_end_ = false;  // over this link
   CopyProgress progress_;
+  MonotonicTime chunk_due_{};  // not before, for the rate
   LogId sent_{};
   LogId acked_{};
   LogId peer_floor_{};

@@ -295,7 +295,7 @@ void Pairs::judge_takeover(const Entry& entry, Takeover& taken) const {
 // ---- The command
 
 Result<std::optional<format::SyncTerms>> changed_terms(std::optional<format::SyncTerms> terms,
-                                                       const ModeChange& change) {
+                                                       const PairChange& change) {
   const bool sync = change.sync.value_or(terms.has_value());
   if (!sync && (change.on_loss.has_value() || change.loss_after.has_value())) {
     return fail(ErrorCode::kInvalid,
@@ -313,18 +313,31 @@ Result<std::optional<format::SyncTerms>> changed_terms(std::optional<format::Syn
   return std::optional<format::SyncTerms>(changed);
 }
 
-io::Task<Result<void>> Pairs::set_mode(std::string name, ModeChange change) {
+io::Task<Result<void>> Pairs::change(std::string name, PairChange change) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr) co_return no_pair(name);
   TM_CO_TRY(check_pair_command(PairCommand::kSet, entry->record, name));
+  TM_CO_TRY(check_copy_rate(change.copy_rate_bytes.value_or(0)));
+  const bool changes_mode =
+      change.sync.has_value() || change.on_loss.has_value() || change.loss_after.has_value();
+  if (changes_mode && entry->record.state == PairState::kCopy) {
+    co_return fail(ErrorCode::kRefused, "a copy of group '" + name +
+                                            "' is still running; its rate can be set meanwhile, the mode "
+                                            "when the pair is in PAIR");
+  }
   TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms, changed_terms(entry->record.sync, change));
-  if (!take_terms(*entry, terms)) co_return Result<void>{};
+  const std::uint64_t rate = change.copy_rate_bytes.value_or(entry->record.copy_rate_bytes);
+  const bool has_new_rate = std::exchange(entry->record.copy_rate_bytes, rate) != rate;
+  const bool has_new_terms = take_terms(*entry, terms);
+  if (!has_new_rate && !has_new_terms) co_return Result<void>{};
+  if (entry->sender != nullptr) entry->sender->set_copy_rate(rate);
+  if (entry->catching_up != nullptr) entry->catching_up->set_rate(rate);
   const PairState state = entry->record.state;
   std::string reason = entry->record.reason;
   TM_CO_TRY(co_await save(entry, state, std::move(reason), entry->group->local().peer_has));
   entry = find(name);
-  if (entry != nullptr && entry->sender != nullptr) entry->sender->set_terms(terms);
+  if (has_new_terms && entry != nullptr && entry->sender != nullptr) entry->sender->set_terms(terms);
   sync_moved_.wake_all();
   co_return Result<void>{};
 }

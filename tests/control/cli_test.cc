@@ -63,6 +63,7 @@ TEST_F(CliTest, EveryCommandReachesItsOperation) {
       {"pair create app --peer tcp:127.0.0.1:7083", "pair_create"},
       {"pair status app", "pair_status"},
       {"pair set app --mode sync --on-peer-loss wait --peer-loss-after 5s", "pair_set"},
+      {"pair set app --copy-rate 10M", "pair_set"},
       {"pair suspend app", "pair_suspend"},
       {"pair resync app --give-up-window", "pair_resync"},
       {"pair delete app", "pair_delete"},

@@ -90,7 +90,7 @@ std::vector<Message> record_session() {
   };
   for (std::uint64_t block = 0; block < 4; ++block) write(block);
   TM_ASSERT(world.run(group.create_mark({.id = "before"})).ok());
-  TM_ASSERT(world.run(node.pairs().create("app", "unix:/osaka", "app")).ok());
+  TM_ASSERT(world.run(node.pairs().create("app", "unix:/osaka", "app", {})).ok());
   for (std::uint64_t block = 2; block < 6; ++block) {
     write(block);
     world.run_for(Duration::milliseconds(30));

@@ -245,6 +245,52 @@ TEST_F(PairResync, ARestoreIntoTheGapIsFollowedOverAnother) {
   bench.expect_image(bench.b, "data", "kept", kept_);
 }
 
+TEST_F(PairResync, ItsRateIsHeldAndCanBeChangedWhileItRuns) {
+  PairBench bench(79);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  control::PairSetRequest rate;
+  rate.group = kGroup;
+  rate.copy_rate_bytes = 1;
+  EXPECT_EQ(bench.run(bench.a.node->pair_set(rate)).error().code, ErrorCode::kInvalid);
+  rate.copy_rate_bytes = 2 * kBlockSizeBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->pair_set(rate)).ok());
+  EXPECT_EQ(bench.status(bench.a).copy_rate_bytes, 2 * kBlockSizeBytes);
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  // 49 blocks, two a second.
+  bench.world.run_for(Duration::seconds(10));
+  EXPECT_EQ(bench.state(bench.a), PairState::kCopy);
+  const std::uint64_t done = bench.status(bench.a).copy_done_bytes;
+  EXPECT_GE(done, 18 * kBlockSizeBytes);
+  EXPECT_LE(done, 24 * kBlockSizeBytes);
+  rate.copy_rate_bytes = 0;
+  ASSERT_TRUE(bench.run(bench.a.node->pair_set(rate)).ok());
+  bench.world.run_for(Duration::seconds(1));
+  EXPECT_EQ(bench.state(bench.a), PairState::kPair);
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+}
+
+TEST_F(PairResync, TheRateOfAFirstCopyIsHeldToo) {
+  PairBench bench(80);
+  bench.make_group(bench.a, {"data", "more"});
+  for (const char* volume : {"data", "more"}) {
+    for (std::uint32_t block = 0; block < kVolumeBlocks; ++block) {
+      ASSERT_TRUE(bench.write(bench.a, volume, block, block + 1).ok());
+    }
+  }
+  control::PairCreateRequest create;
+  create.group = kGroup;
+  create.peer_address = bench.b.address();
+  create.copy_rate_bytes = kVolumeBlocks * kBlockSizeBytes / 10;
+  ASSERT_TRUE(bench.run(bench.a.node->pair_create(create)).ok());
+  // The first volume at once, the second ten seconds later; writes meanwhile do not wait for that.
+  bench.world.run_for(Duration::seconds(8));
+  EXPECT_EQ(bench.state(bench.a), PairState::kCopy);
+  ASSERT_TRUE(bench.write(bench.a, "data", 3, 333).ok());
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPair; }, Duration::seconds(4)));
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data", "more"});
+}
+
 // Either node loses its power anywhere while hosts write; what becomes of it is always the same.
 TEST_P(PairResync, ACrashAnywhereIsMadeGood) {
   PairBench bench(GetParam());

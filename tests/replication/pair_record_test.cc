@@ -25,6 +25,8 @@ PairRecord sample() {
   record.sync = format::SyncTerms{format::PeerLoss::kWait, Duration::seconds(30)};
   record.not_in_sync = format::NotInSync::kLinkDown;
   record.sync_since = WallTime{88};
+  record.resyncs = true;
+  record.copy_rate_bytes = 12'345'678;
   return record;
 }
 
@@ -54,17 +56,30 @@ TEST(PairRecord, ComesBackAsItWas) {
   EXPECT_EQ(decoded->sync, record.sync);
   EXPECT_EQ(decoded->not_in_sync, record.not_in_sync);
   EXPECT_EQ(decoded->sync_since, record.sync_since);
+  EXPECT_EQ(decoded->resyncs, record.resyncs);
+  EXPECT_EQ(decoded->copy_rate_bytes, record.copy_rate_bytes);
 }
 
-// The certificate and the mode, at the end of an asynchronous record.
-std::size_t added_in_version_3_bytes() {
-  return 4 + sample().peer_certificate.size() + 1;
+// At the end of an asynchronous record: the certificate and the mode, then the rate of copies.
+constexpr std::size_t kAddedInVersion4Bytes = 8;
+std::size_t added_since_version_2_bytes() {
+  return 4 + sample().peer_certificate.size() + 1 + kAddedInVersion4Bytes;
+}
+
+TEST(PairRecord, OfVersion3HasNoRate) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{3};
+  bytes.resize(bytes.size() - kAddedInVersion4Bytes);
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->copy_rate_bytes, 0u);
+  EXPECT_EQ(decoded->sync, sample().sync);
 }
 
 TEST(PairRecord, OfVersion2HasNoCertificateAndIsAsynchronous) {
   std::vector<std::byte> bytes = asynchronous().encode();
   bytes[0] = std::byte{2};
-  bytes.resize(bytes.size() - added_in_version_3_bytes());
+  bytes.resize(bytes.size() - added_since_version_2_bytes());
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_TRUE(decoded->alone);
@@ -105,7 +120,7 @@ TEST(PairRecord, TheStatesInWhichAFlushDoesNotWaitEndBeingInSync) {
 TEST(PairRecord, OfVersion1LeftTheEpochOfItsFork) {
   std::vector<std::byte> bytes = asynchronous().encode();
   bytes[0] = std::byte{1};
-  bytes.resize(bytes.size() - added_in_version_3_bytes() - 5);
+  bytes.resize(bytes.size() - added_since_version_2_bytes() - 5);
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->epoch_left, Epoch{3});
