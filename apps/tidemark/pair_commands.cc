@@ -108,16 +108,18 @@ void add_simple(CLI::App& family, Cli& cli, const char* name, const char* summar
 
 void add_status(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairStatusRequest>();
+  request->peer_window = true;
   auto watch = std::make_shared<bool>(false);
   auto interval = std::make_shared<std::optional<Duration>>();
-  CLI::App* command =
-      add_command(family, "status", "Show the state of a pair",
-                  "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the mode and whether it "
-                  "is in sync, the "
-                  "link, and how far the secondary is behind in entries, bytes and seconds. --watch shows it "
-                  "again and again "
-                  "until it is interrupted: on a terminal in place, else one block after the other.",
-                  "tidemark pair status app --watch");
+  CLI::App* command = add_command(
+      family, "status", "Show the state of a pair",
+      "Shows the role, the state (SMPL, COPY, PAIR, PSUS, PSUE, SSWS), the mode and whether it "
+      "is in sync, the "
+      "link, how far the secondary is behind in entries, bytes and seconds, and what either node can "
+      "show: from its floor to its newest point, its journal and its last mark. --watch shows it "
+      "again and again "
+      "until it is interrupted: on a terminal in place, else one block after the other.",
+      "tidemark pair status app --watch");
   add_group(command, request->group);
   add_flag(command, "--watch", *watch, "Show it again and again, until ^C");
   add_duration(command, "--interval", *interval, "With --watch: how often; 1s unless said");

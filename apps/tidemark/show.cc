@@ -148,6 +148,26 @@ std::string peer_loss_text(const control::PairStatus& pair) {
   return text;
 }
 
+std::vector<std::string> window_row(const std::string& node, const control::PairWindow& window) {
+  return {
+      node, point_text(window.floor), point_text(window.newest),
+      format_size(window.journal_used_bytes) + " of " + format_size(window.journal_capacity_bytes) + " (" +
+          percent(window.journal_used_bytes, window.journal_capacity_bytes) + ")",
+      window.last_mark.empty() ? "-" : window.last_mark + " (" + window.last_mark_log_id->to_string() + ")"};
+}
+
+void show_windows(const control::PairStatus& pair) {
+  const std::string peer = pair.peer_node.empty() ? "peer" : pair.peer_node;
+  Table table({"WINDOW", "FLOOR", "NEWEST", "JOURNAL", "LAST MARK"});
+  table.row(window_row("here", pair.window));
+  if (pair.peer_window) table.row(window_row(peer, *pair.peer_window));
+  table.print();
+  if (!pair.peer_window_reason.empty()) {
+    std::printf("what %s can show is not known: %s\n", printable(peer).c_str(),
+                printable(pair.peer_window_reason).c_str());
+  }
+}
+
 }  // namespace
 
 std::string pair_line(const control::PairStatus& pair) {
@@ -203,6 +223,7 @@ void show_pair(const control::PairStatus& pair) {
                             seconds_text(pair.lag_seconds));
   if (pair.compared) facts.add("last verified", compared_text(*pair.compared));
   facts.print();
+  show_windows(pair);
 }
 
 void show_takeover(const control::PairTakeoverReply& taken) {

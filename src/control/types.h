@@ -190,6 +190,16 @@ struct ComparedInfo {
   std::uint64_t repaired_bytes = 0;
 };
 
+// What one node of a pair can show, and what its journal holds.
+struct PairWindow {
+  PointInfo floor;
+  PointInfo newest;  // the newest point that can be shown
+  std::uint64_t journal_capacity_bytes = 0;
+  std::uint64_t journal_used_bytes = 0;
+  std::string last_mark;  // empty: no marks
+  std::optional<LogId> last_mark_log_id;
+};
+
 struct PairStatus {
   std::string group;
   GroupRole role = GroupRole::kAlone;
@@ -222,6 +232,10 @@ struct PairStatus {
   std::optional<WallTime> sync_since;  // in sync or not
   std::string sync_reason;             // why not, or what its FLUSHes wait for
   std::uint64_t flushes_waiting = 0;   // for the secondary, just now
+  PairWindow window;                   // of this node
+  // Of the other one, when it was asked for and could be had; else why not.
+  std::optional<PairWindow> peer_window;
+  std::string peer_window_reason;
 };
 
 struct GroupInfo {
@@ -413,6 +427,7 @@ struct PairSetRequest {
 };
 struct PairStatusRequest {
   std::string group;
+  bool peer_window = false;  // ask the other node, which may take two seconds
 };
 struct PairSuspendRequest {
   std::string group;

@@ -274,6 +274,14 @@ TM_FIELDS(ComparedInfo) {
   v.field("differing_bytes", r.differing_bytes);
   v.field("repaired_bytes", r.repaired_bytes);
 }
+TM_FIELDS(PairWindow) {
+  v.field("floor", r.floor);
+  v.field("newest", r.newest);
+  v.field("journal_capacity_bytes", r.journal_capacity_bytes);
+  v.field("journal_used_bytes", r.journal_used_bytes);
+  v.field("last_mark", r.last_mark);
+  v.field("last_mark_log_id", r.last_mark_log_id);
+}
 TM_FIELDS(PairStatus) {
   v.field("group", r.group);
   v.field("role", r.role);
@@ -304,6 +312,9 @@ TM_FIELDS(PairStatus) {
   v.field("sync_since", r.sync_since);
   v.field("sync_reason", r.sync_reason);
   v.field("flushes_waiting", r.flushes_waiting);
+  v.field("window", r.window);
+  v.field("peer_window", r.peer_window);
+  v.field("peer_window_reason", r.peer_window_reason);
 }
 TM_FIELDS(GroupInfo) {
   v.field("group", r.group);
@@ -469,6 +480,7 @@ TM_FIELDS(PairSetRequest) {
 }
 TM_FIELDS(PairStatusRequest) {
   v.required("group", r.group, kGroupRule);
+  v.field("peer_window", r.peer_window);
 }
 TM_FIELDS(PairSuspendRequest) {
   v.required("group", r.group, kGroupRule);

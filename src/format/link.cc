@@ -334,13 +334,41 @@ Result<Query> decode_query(Bytes bytes) {
   query.volume.value = in.u32();
   query.blocks.begin = in.u64();
   query.blocks.end = in.u64();
-  if (!in.done() || kind < 1 || kind > 6 || flags > 3 || query.blocks.begin > query.blocks.end ||
+  if (!in.done() || kind < 1 || kind > 7 || flags > 3 || query.blocks.begin > query.blocks.end ||
       query.blocks.end > (1ull << 44)) {
     return malformed("query");
   }
   query.kind = static_cast<QueryKind>(kind);
   return query;
 }
+
+namespace {
+
+void encode_window(Encoder& out, const GroupWindow& window) {
+  out.u64(window.floor.raw());
+  out.i64(window.floor_timer.ns);
+  out.u64(window.newest.raw());
+  out.i64(window.newest_timer.ns);
+  out.u64(window.journal_bytes);
+  out.u64(window.journal_used_bytes);
+  out.text(window.last_mark);
+  out.u64(window.last_mark_at.raw());
+}
+
+GroupWindow decode_window(Decoder& in) {
+  GroupWindow window;
+  window.floor = LogId::from_raw(in.u64());
+  window.floor_timer.ns = in.i64();
+  window.newest = LogId::from_raw(in.u64());
+  window.newest_timer.ns = in.i64();
+  window.journal_bytes = in.u64();
+  window.journal_used_bytes = in.u64();
+  window.last_mark = in.text(kKnownMarkIdLengthMax);
+  window.last_mark_at = LogId::from_raw(in.u64());
+  return window;
+}
+
+}  // namespace
 
 std::vector<std::byte> encode_answer(const Answer& answer) {
   TM_ASSERT(answer.runs.size() <= kQueryRunsMax && answer.volumes.size() <= kLinkUnitsMax &&
@@ -365,6 +393,7 @@ std::vector<std::byte> encode_answer(const Answer& answer) {
   out.u32(answer.checksum);
   out.u32(static_cast<std::uint32_t>(answer.checksums.size()));
   for (const std::uint32_t checksum : answer.checksums) out.u32(checksum);
+  if (answer.window.has_value()) encode_window(out, *answer.window);
   return out.take();
 }
 
@@ -401,6 +430,7 @@ Result<Answer> decode_answer(Bytes bytes) {
   const std::uint32_t checksums = in.u32();
   if (in.failed() || checksums > kQueryChecksumsMax) return malformed("answer");
   for (std::uint32_t i = 0; i < checksums; ++i) answer.checksums.push_back(in.u32());
+  if (in.remaining() > 0) answer.window = decode_window(in);
   if (!in.done() || done > 1 || answer.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
     return malformed("answer");
   }

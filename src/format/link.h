@@ -207,6 +207,7 @@ enum class QueryKind : std::uint8_t {
   kAllocated = 4,  // which of `blocks` may hold anything but zeroes at `at`
   kChecksums = 5,  // the CRC32C of each of `blocks` at `at`
   kDigests = 6,    // the digest of each of `blocks` at `at`
+  kWindow = 7,     // what the group can show there, and what its journal holds
 };
 struct Query {
   QueryKind kind = QueryKind::kResolve;
@@ -229,6 +230,19 @@ inline constexpr std::uint32_t kQueryDigestsMax = kQueryChecksumsMax / kDigestWo
 std::vector<std::byte> encode_query(const Query& query);
 Result<Query> decode_query(Bytes bytes);
 
+// What a node can show of a group, and what that takes.
+struct GroupWindow {
+  LogId floor{};
+  WallTime floor_timer{};
+  LogId newest{};  // the newest point that can be shown; the head unless there is a gap before that
+  WallTime newest_timer{};
+  std::uint64_t journal_bytes = 0;
+  std::uint64_t journal_used_bytes = 0;
+  std::string last_mark{};  // empty: no marks
+  LogId last_mark_at{};
+  bool operator==(const GroupWindow&) const = default;
+};
+
 struct Answer {
   bool done = false;
   std::uint16_t error_code = 0;  // an ErrorCode, when not done
@@ -248,6 +262,7 @@ struct Answer {
   std::uint32_t checksum = 0;  // kBlocks: CRC32C of the payload
   // kChecksums: one for each block; of one that cannot be read, 0. kDigests: kDigestWords for each.
   std::vector<std::uint32_t> checksums{};
+  std::optional<GroupWindow> window{};  // kWindow
 };
 std::vector<std::byte> encode_answer(const Answer& answer);
 Result<Answer> decode_answer(Bytes bytes);

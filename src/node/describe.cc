@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "node/node.h"
+#include "replication/query.h"
 
 namespace tidemark::node {
 namespace {
@@ -349,6 +350,17 @@ control::BranchInfo Node::branch_info(const group::Group& group, const index::Ep
   return branch;
 }
 
+control::PairWindow Node::window_info(const format::GroupWindow& window) {
+  control::PairWindow info{.floor = {.log_id = window.floor, .timer = window.floor_timer},
+                           .newest = {.log_id = window.newest, .timer = window.newest_timer},
+                           .journal_capacity_bytes = window.journal_bytes,
+                           .journal_used_bytes = window.journal_used_bytes,
+                           .last_mark = window.last_mark,
+                           .last_mark_log_id = {}};
+  if (!window.last_mark.empty()) info.last_mark_log_id = window.last_mark_at;
+  return info;
+}
+
 std::optional<control::PairStatus> Node::pair_info(const group::Group& group) const {
   const std::optional<replication::PairStatus> status = pairs_->status(group.name());
   if (!status.has_value()) return std::nullopt;
@@ -383,7 +395,11 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
                            .peer_loss_after = {},
                            .in_sync = {},
                            .sync_since = {},
-                           .sync_reason = {}};
+                           .sync_reason = {},
+                           .window = {},
+                           .peer_window = {},
+                           .peer_window_reason = {}};
+  info.window = window_info(replication::window_of(group));
   describe_sync(*status, info);
   const group::LocalRecord& local = group.local();
   if (local.compared_at.ns != 0) {

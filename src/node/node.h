@@ -233,6 +233,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::MarkInfo mark_info(const group::Group& group, const group::Mark& mark) const;
   void describe_log_of(const group::Group& group, const group::Mark& mark, control::MarkInfo& info) const;
   control::BranchInfo branch_info(const group::Group& group, const index::EpochInfo& info) const;
+  static control::PairWindow window_info(const format::GroupWindow& window);
   std::optional<control::PairStatus> pair_info(const group::Group& group) const;
   control::JournalEntry entry_info(const group::Group& group, const group::ShownEntry& shown) const;
   control::JournalExportInfo export_info(const group::Group& group,

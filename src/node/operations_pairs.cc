@@ -57,9 +57,17 @@ io::Task<Result<control::PairStatus>> Node::pair_set(control::PairSetRequest req
 }
 
 io::Task<Result<control::PairStatus>> Node::pair_status(control::PairStatusRequest request) {
-  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   std::optional<control::PairStatus> info = pair_info(*group);
   if (!info.has_value()) co_return no_pair(request.group);
+  if (!request.peer_window) co_return *info;
+  group = nullptr;
+  const auto window = co_await pairs_->peer_window(request.group);
+  if (window.ok()) {
+    info->peer_window = window_info(*window);
+  } else {
+    info->peer_window_reason = window.error().message;
+  }
   co_return *info;
 }
 

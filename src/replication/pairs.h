@@ -167,6 +167,9 @@ class Pairs {
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
+  // What the other node can show, as it tells just now. kClosed while the link is down; what the connection
+  // to ask it fails with, after at most two seconds.
+  io::Task<Result<format::GroupWindow>> peer_window(std::string group);
   // Nothing without a pair.
   std::optional<PairStatus> status(const std::string& group) const;
 
@@ -239,6 +242,8 @@ class Pairs {
   io::Task<Result<void>> hand_over(Entry* entry);
   // A connection for one purpose, welcomed.
   io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
+  io::Task<Result<std::shared_ptr<Link>>> introduce(PairRecord record, GroupIdentity group, std::string name,
+                                                    format::HelloIntent intent, LogId start, Duration limit);
   Error no_such_pair(const std::string& group) const;
   Result<format::Hello> from_itself(format::Hello hello, const std::string& client) const;
   // The welcome or the refusal of a connection that carries requests.

@@ -14,6 +14,8 @@ namespace {
 constexpr Duration kAnswerTimeout = Duration::seconds(60);
 // Who asked and says nothing more is hung up on.
 constexpr Duration kIdleTimeout = Duration::seconds(60);
+// Somebody looks at the screen.
+constexpr Duration kWindowTimeout = Duration::seconds(2);
 constexpr std::size_t kPinsMax = 16;  // resolved points of one connection
 
 format::Answer failed(const Error& error) {
@@ -119,6 +121,9 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
       reply.answer.runs = std::move(found.unreadable);
       co_return reply;
     }
+    case format::QueryKind::kWindow:
+      reply.answer.window = window_of(group);
+      co_return reply;
   }
   co_return fail(ErrorCode::kInvalid, "a question that is none");
 }
@@ -178,6 +183,48 @@ io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, Volu
     }
   }
   co_return out;
+}
+
+format::GroupWindow window_of(const group::Group& group) {
+  format::GroupWindow window;
+  window.floor = group.local().floor;
+  window.floor_timer = group.local().floor_timer;
+  window.newest = group.takeover_point();
+  if (const index::EpochInfo* info = group.state().epochs().find(window.newest.epoch())) {
+    window.newest_timer = info->last_timer;
+  }
+  const journal::JournalStatus status = group.journal().status();
+  window.journal_bytes = status.size_bytes;
+  window.journal_used_bytes = status.used_bytes;
+  if (const std::optional<group::Mark> mark = group.state().last_mark()) {
+    window.last_mark = mark->id;
+    window.last_mark_at = mark->at;
+  }
+  return window;
+}
+
+io::Task<Result<format::GroupWindow>> PeerQuery::window() {
+  format::Query query;
+  query.kind = format::QueryKind::kWindow;
+  TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
+  TM_CO_TRY_ASSIGN(const format::Answer answer, answer_of(message));
+  if (!answer.window.has_value()) co_return fail(ErrorCode::kInvalid, "the peer does not tell its window");
+  co_return *answer.window;
+}
+
+io::Task<Result<format::GroupWindow>> Pairs::peer_window(std::string name) {
+  const Entry* entry = find(name);
+  if (entry == nullptr) co_return no_pair(name);
+  const bool link_up = entry->sender != nullptr ? entry->sender->link_up() : entry->link != nullptr;
+  if (!link_up) co_return fail(ErrorCode::kClosed, "the link is down");
+  // The pair may go while its peer is asked, and nobody need wait for a command on it that runs.
+  PairRecord record = entry->record;
+  const GroupIdentity group = entry->group->identity();
+  TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link,
+                   co_await introduce(std::move(record), group, std::move(name), format::HelloIntent::kQuery,
+                                      LogId(), kWindowTimeout));
+  PeerQuery query(std::move(link));
+  co_return co_await query.window();
 }
 
 io::Task<Result<Message>> PeerQuery::ask(format::Query query) {

@@ -34,6 +34,8 @@ io::Task<Result<BlockChecksums>> checksums_at(group::Group& group, VolumeId volu
 io::Task<Result<std::vector<BlockRange>>> allocated_at(group::Group& group, VolumeId volume, LogId at,
                                                        BlockRange blocks);
 
+format::GroupWindow window_of(const group::Group& group);
+
 // One side of a connection that carries questions about what the other node has at a point, and their
 // answers. Nothing changes there. Who asks waits for each answer before the next question.
 class PeerQuery {
@@ -54,6 +56,8 @@ class PeerQuery {
   // As allocated_at() and, for at most format::kQueryChecksumsMax words, checksums_at() say there.
   io::Task<Result<std::vector<BlockRange>>> allocated(VolumeId volume, LogId at, BlockRange blocks);
   io::Task<Result<BlockChecksums>> checksums(VolumeId volume, LogId at, BlockRange blocks, BlockHash hash);
+  // As window_of() says there.
+  io::Task<Result<format::GroupWindow>> window();
 
  private:
   io::Task<Result<Message>> ask(format::Query query);

@@ -1,5 +1,7 @@
 // Who writes: a secondary that takes over, and the two nodes of a pair swapping their roles.
 
+#include <algorithm>
+
 #include "base/log_field.h"
 #include "replication/pairs.h"
 #include "replication/pairs_entry.h"
@@ -173,7 +175,14 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::HelloIntent intent,
                                                          LogId start) {
-  const std::string address_text = entry->record.peer_address;
+  co_return co_await introduce(entry->record, entry->group->identity(), entry->name, intent, start,
+                               kAnswerTimeout);
+}
+
+io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, GroupIdentity group,
+                                                         std::string name, format::HelloIntent intent,
+                                                         LogId start, Duration limit) {
+  const std::string address_text = record.peer_address;
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(address_text));
   format::Hello hello;
   hello.intent = intent;
@@ -181,28 +190,28 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::H
   hello.instance = self_.instance;
   hello.node_name = self_.name;
   hello.addresses = self_.addresses;
-  hello.group = entry->group->identity();
-  hello.group_name = entry->record.peer_group;
-  hello.primary_group = entry->name;
+  hello.group = group;
+  hello.group_name = record.peer_group;
+  hello.primary_group = name;
   hello.start = start;
-  auto stream = co_await environment_.network.connect(address, kConnectTimeout);
+  auto stream = co_await environment_.network.connect(address, std::min(kConnectTimeout, limit));
   if (!stream.ok()) {
     co_return fail(stream.error().code,
                    "the peer at " + address_text + " cannot be reached: " + stream.error().message);
   }
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream).value());
-  TM_CO_TRY(entry->record.check_peer(link->peer_identity()));
+  TM_CO_TRY(record.check_peer(link->peer_identity()));
   std::vector<std::byte> body = format::encode_hello(hello);
   TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
-  auto answered = co_await link->receive_within(kAnswerTimeout, 1 << 16);
+  auto answered = co_await link->receive_within(limit, 1 << 16);
   if (!answered.ok()) {
     co_return fail(answered.error().code, "the peer at " + address_text + " did not answer: " +
                                               answered.error().message + "; say it again");
   }
   TM_CO_TRY_ASSIGN(const format::Welcome welcome, format::decode_welcome(answered->body));
-  if (welcome.node != entry->record.peer_node) {
+  if (welcome.node != record.peer_node) {
     co_return fail(ErrorCode::kClosed, "another node, " + welcome.node_name + ", answers at " + address_text +
-                                           " than the peer " + entry->record.peer_name);
+                                           " than the peer " + record.peer_name);
   }
   if (!welcome.accepted) {
     co_return fail(static_cast<ErrorCode>(welcome.error_code), "the peer refuses: " + welcome.error_message);

@@ -53,6 +53,15 @@ class Resync(TidemarkTest):
         self.assertFalse(lost["restorable"])
         self.assertIn("gap", lost["not_restorable_reason"])
         self.assertTrue(tokyo.cli("mark", "list", "app")["marks"])
+        # What either node can show, by one look at one of them.
+        rows = [line.split() for line in tokyo.say("pair", "status", "app")[1].splitlines()]
+        (here,) = [row for row in rows if row[:1] == ["here"]]
+        (there,) = [row for row in rows if row[:1] == ["osaka"]]
+        self.assertEqual(here[-2], "lost")
+        self.assertEqual(there[-2:], here[-2:])
+        _, windows = tokyo.api("GET", "/v1/groups/app/pair?peer_window=true")
+        self.assertEqual(windows["peer_window"]["floor"]["log_id"], osaka.cli("journal", "status", "app")["floor"]["log_id"])
+        self.assertEqual(osaka.cli("pair", "status", "app")["peer_window"]["newest"]["log_id"], tokyo.head("app"))
         # New marks, and what is written from here on, as ever; and all of it is the same on both.
         self.write_some(tokyo, 5)
         tokyo.mark("app", "after", "--wait", "peer")
