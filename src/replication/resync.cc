@@ -12,6 +12,8 @@ namespace tidemark::replication {
 namespace {
 
 constexpr Duration kRetryInterval = Duration::milliseconds(500);
+// A node that stops waits for it.
+constexpr Duration kIntroductionTimeout = Duration::seconds(5);
 
 // Whether a comparison that failed may do better over another connection.
 bool may_pass(const Error& error) {
@@ -173,7 +175,8 @@ io::Task<Result<void>> Pairs::compare_to_catch_up(std::string name, std::uint64_
     if (entry == nullptr) co_return fail(ErrorCode::kClosed, "the resync is over");
     if (!entry->sender->link_up()) co_return fail(ErrorCode::kClosed, "the link is down");
     TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link,
-                     co_await introduce(entry, format::HelloIntent::kQuery, LogId()));
+                     co_await introduce(entry->record, entry->group->identity(), name,
+                                        format::HelloIntent::kQuery, LogId(), kIntroductionTimeout));
     std::shared_ptr<group::Group> group = host_.hold_group(name);
     if (group == nullptr || find_resyncing(name, sender) == nullptr) {
       co_return fail(ErrorCode::kShutdown, "the resync is over");
