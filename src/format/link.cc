@@ -134,7 +134,7 @@ Result<Hello> decode_hello(Bytes bytes) {
     if (!hello.sync.has_value() || not_in_sync > 4) return malformed("hello");
     hello.not_in_sync = static_cast<NotInSync>(not_in_sync);
   }
-  if (!in.done() || intent < 1 || intent > 8 || overrules > 1 || hello.retain_ns < 0)
+  if (!in.done() || intent < 1 || intent > 9 || overrules > 1 || hello.retain_ns < 0)
     return malformed("hello");
   hello.intent = static_cast<HelloIntent>(intent);
   TM_TRY(validate_name("node name", hello.node_name));
@@ -153,6 +153,10 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
   out.u64(welcome.received.raw());
   out.u64(welcome.floor.raw());
   out.u8(welcome.taken_over ? 1 : 0);
+  if (welcome.copied.has_value()) {
+    out.u32(welcome.copied->volume.value);
+    out.u64(welcome.copied->offset_bytes);
+  }
   return out.take();
 }
 
@@ -169,6 +173,13 @@ Result<Welcome> decode_welcome(Bytes bytes) {
   welcome.floor = LogId::from_raw(in.u64());
   const std::uint8_t taken_over = in.u8();
   welcome.taken_over = taken_over != 0;
+  if (in.remaining() > 0) {
+    CopyCursor copied;
+    copied.volume.value = in.u32();
+    copied.offset_bytes = in.u64();
+    if (copied.offset_bytes % kBlockSizeBytes != 0) return malformed("welcome");
+    welcome.copied = copied;
+  }
   if (!in.done() || accepted > 1 || taken_over > 1 ||
       welcome.error_code > static_cast<std::uint16_t>(ErrorCode::kShutdown)) {
     return malformed("welcome");

@@ -67,6 +67,7 @@ enum class HelloIntent : std::uint8_t {
   kHandOver = 6,  // the peer is to take over where it has not yet, and then say kFollow to the sender
   kQuery = 7,     // questions follow; nothing changes
   kSkip = 8,      // go on after `start`, without what lies between it and what the peer has
+  kContinueCopy = 9,  // kContinue, and with a first copy that was cut off where that stopped
 };
 // What a synchronous pair does when its primary has lost the secondary.
 enum class PeerLoss : std::uint8_t {
@@ -123,6 +124,14 @@ struct Hello {
 std::vector<std::byte> encode_hello(const Hello& hello);
 Result<Hello> decode_hello(Bytes bytes);
 
+// Up to where a first copy is durable on the secondary: all of the volumes before `volume`, and of that one
+// so many bytes.
+struct CopyCursor {
+  VolumeId volume{};
+  std::uint64_t offset_bytes = 0;
+  bool operator==(const CopyCursor&) const = default;
+};
+
 struct Welcome {
   bool accepted = false;
   std::uint16_t error_code = 0;  // an ErrorCode, when not accepted
@@ -131,7 +140,8 @@ struct Welcome {
   std::string node_name{};
   LogId received{};  // newest entry of the primary's order held there
   LogId floor{};
-  bool taken_over = false;  // not accepted: the peer has an epoch of its own and takes writes
+  bool taken_over = false;             // not accepted: the peer has an epoch of its own and takes writes
+  std::optional<CopyCursor> copied{};  // kContinueCopy: the first copy is not complete
 };
 std::vector<std::byte> encode_welcome(const Welcome& welcome);
 Result<Welcome> decode_welcome(Bytes bytes);

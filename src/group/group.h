@@ -222,6 +222,9 @@ class Group {
   // Blocks of the first copy, straight into the base; `data` empty: they are zero. Durable after
   // open_window().
   io::Task<Result<void>> write_copy(VolumeId volume, BlockRange blocks, Buffer data);
+  // Everything that was written of the first copy up to here, in the order of the volumes' numbers, is made
+  // durable, and that is remembered.
+  io::Task<Result<void>> note_copied(VolumeId volume, std::uint64_t bytes);
   // The first copy is complete as of `point`: it becomes the floor, and views may be opened.
   io::Task<Result<void>> open_window(LogId point);
   // A secondary goes on after `start`, where its primary is, without the entries between what is held here

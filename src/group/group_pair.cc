@@ -160,6 +160,16 @@ io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer 
   co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
 }
 
+io::Task<Result<void>> Group::note_copied(VolumeId volume, std::uint64_t bytes) {
+  {
+    auto guard = co_await core_.base_mutex.lock();
+    for (auto& [id, known] : core_.volumes) TM_CO_TRY(co_await known->base->flush());
+  }
+  core_.local.copied_volume = volume;
+  core_.local.copied_bytes = bytes;
+  co_return co_await core_.save_local();
+}
+
 io::Task<Result<void>> Group::open_window(LogId point) {
   auto guard = co_await core_.command_mutex.lock();
   if (!core_.state.epochs().is_ancestor(point, core_.head())) {

@@ -10,7 +10,7 @@ constexpr std::uint32_t kLocalRecordVersion = 5;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 constexpr std::uint32_t kWithoutLogAndVerification = 2;
 constexpr std::uint32_t kWithoutComparison = 3;
-constexpr std::uint32_t kWithoutSkip = 4;
+constexpr std::uint32_t kWithoutSkipAndCursor = 4;
 
 }  // namespace
 
@@ -47,6 +47,8 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(compared_repaired_bytes);
   out.u64(skipped_to.raw());
   out.u32(skipped_to_checksum);
+  out.u32(copied_volume.value);
+  out.u64(copied_bytes);
   return out.take();
 }
 
@@ -101,9 +103,11 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.compared_differing_bytes = in.u64();
     record.compared_repaired_bytes = in.u64();
   }
-  if (version > kWithoutSkip) {
+  if (version > kWithoutSkipAndCursor) {
     record.skipped_to = LogId::from_raw(in.u64());
     record.skipped_to_checksum = in.u32();
+    record.copied_volume.value = in.u32();
+    record.copied_bytes = in.u64();
   }
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
       verified_base > 1) {

@@ -59,6 +59,10 @@ struct LocalRecord {
   // came, and that batch's checksum.
   LogId skipped_to{};
   std::uint32_t skipped_to_checksum = 0;
+  // While the first copy runs on a secondary: up to where it is durable in the bases, in the order of the
+  // volumes' numbers.
+  VolumeId copied_volume{};
+  std::uint64_t copied_bytes = 0;  // of that volume
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

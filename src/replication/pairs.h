@@ -269,6 +269,7 @@ class Pairs {
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
   io::Task<std::string> apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted);
   io::Task<Result<void>> apply_message(Entry* entry, Message message);
+  io::Task<Result<void>> note_copied(Entry* entry);
   io::Task<void> acknowledge(std::shared_ptr<Link> link, Entry* entry);
 
   io::Environment environment_;

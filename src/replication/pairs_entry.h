@@ -99,7 +99,9 @@ struct Pairs::Entry {
   LogId primary_head{};
   std::string turned_away;  // why a connection in the peer's name was refused, until one is taken
   bool receiving = false;
-  bool complete = false;                                    // the first copy, durably
+  bool complete = false;        // the first copy, durably
+  format::CopyCursor copied{};  // of it, written and not noted yet
+  std::uint64_t copied_since_noted_bytes = 0;
   std::uint64_t receivers = 0;                              // the number of the latest connection
   std::map<std::uint64_t, format::MarkReply> mark_replies;  // by the number of their request
   io::WaitQueue receiver_moved;

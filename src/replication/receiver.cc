@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::size_t kConnectionsMax = 64;
 constexpr Duration kHelloTimeout = Duration::seconds(10);
+// So much of a first copy a crash of the secondary costs.
+constexpr std::uint64_t kCopyNoteBytes = 64 << 20;
 
 // Where the peer can be reached, of the addresses that it gave: the first of the kind over which it came.
 // Empty when it gave none.
@@ -187,6 +189,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   TM_CO_TRY(check_shown(hello, link->peer_identity()));
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
+  const bool goes_on_copying = hello.intent == format::HelloIntent::kContinueCopy;
   const std::optional<format::SyncTerms> terms = hello.sync;
   const format::NotInSync not_in_sync = hello.not_in_sync;
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
@@ -226,6 +229,9 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   answer.node_name = self_.name;
   answer.received = taken->durable;
   answer.floor = taken->group->local().floor;
+  if (goes_on_copying && !taken->group->local().window_open) {
+    answer.copied = {taken->group->local().copied_volume, taken->group->local().copied_bytes};
+  }
   std::vector<std::byte> body = format::encode_welcome(answer);
   auto sent = co_await link->send(format::LinkMessage::kWelcome, std::move(body));
   if (!sent.ok()) {
@@ -306,7 +312,9 @@ io::Task<Result<Pairs::Entry*>> Pairs::check_returning(const format::Hello* hell
   // A connection that was lost without our noticing gives way to the new one, and may change the state doing
   // so.
   co_await end_receiver(entry);
-  if (!entry->group->local().window_open) {
+  const bool goes_on_copying =
+      hello->intent == format::HelloIntent::kContinueCopy && entry->record.state == PairState::kCopy;
+  if (!entry->group->local().window_open && !goes_on_copying) {
     co_return fail(ErrorCode::kInGap, "the first copy of group '" + entry->name + "' was not finished");
   }
   if (entry->record.state == PairState::kSsws && !hello->overrules) {
@@ -321,9 +329,11 @@ io::Task<Result<Pairs::Entry*>> Pairs::check_returning(const format::Hello* hell
 io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
   TM_CO_TRY_ASSIGN(Entry * entry, co_await check_returning(&hello));
   const PairState state = entry->record.state;
-  const bool goes_on = hello.intent == format::HelloIntent::kContinue;
+  const bool goes_on =
+      hello.intent == format::HelloIntent::kContinue || hello.intent == format::HelloIntent::kContinueCopy;
   const bool behind_gap = entry->group->is_behind_gap();
-  if (goes_on && state == PairState::kCopy && behind_gap) {
+  const bool copies = !entry->group->local().window_open;
+  if (goes_on && state == PairState::kCopy && (behind_gap || copies)) {
     entry->complete = false;
   } else if (goes_on && state != PairState::kPair) {
     const bool by_error = state == PairState::kPsue;
@@ -414,6 +424,8 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
     const std::string why = co_await apply_messages(link, entry, &deleted);
     if (!stopping_) host_.log("link-down", name, log_field("reason", why));
     link->close();
+    // What could not be noted is copied again.
+    if (!entry->group->local().window_open) (void)co_await note_copied(entry);
   }
   entry->link = nullptr;
   entry->link_since = environment_.clock.now();
@@ -472,6 +484,13 @@ io::Task<std::string> Pairs::apply_messages(std::shared_ptr<Link> link, Entry* e
   }
 }
 
+// A copy that is cut off goes on from here.
+io::Task<Result<void>> Pairs::note_copied(Entry* entry) {
+  if (std::exchange(entry->copied_since_noted_bytes, 0) == 0) co_return Result<void>{};
+  const format::CopyCursor copied = entry->copied;
+  co_return co_await entry->group->note_copied(copied.volume, copied.offset_bytes);
+}
+
 io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
   group::Group* group = entry->group;
   switch (message.type) {
@@ -496,7 +515,12 @@ io::Task<Result<void>> Pairs::apply_message(Entry* entry, Message message) {
       }
       const BlockRange blocks{chunk->begin_block,
                               chunk->begin_block + message.payload.size() / kBlockSizeBytes};
-      co_return co_await group->write_copy(chunk->volume, blocks, std::move(message.payload));
+      const std::uint64_t bytes = message.payload.size();
+      TM_CO_TRY(co_await group->write_copy(chunk->volume, blocks, std::move(message.payload)));
+      entry->copied = {chunk->volume, blocks.end * kBlockSizeBytes};
+      entry->copied_since_noted_bytes += bytes;
+      if (entry->copied_since_noted_bytes < kCopyNoteBytes) co_return Result<void>{};
+      co_return co_await note_copied(entry);
     }
     case format::LinkMessage::kCopyDone: {
       auto point = format::decode_log_id(message.body);

@@ -76,12 +76,24 @@ io::Task<Result<void>> Sender::prepare_copy(format::Hello* hello) {
   hello->parity = group_.local().parity + 1;
   hello->journal_size_bytes = group_.log_volume_size_bytes();
   hello->retain_ns = group_.local().settings.retain.ns;
-  cursor_.volumes = group_.volumes();
-  cursor_.volume = 0;
-  cursor_.offset = 0;
-  progress_ = CopyProgress();
-  for (const group::VolumeShape& shape : cursor_.volumes) progress_.total_bytes += shape.size_bytes;
+  begin_copy_at(format::CopyCursor());
   co_return co_await group_.journal().wait_durable(ticket);
+}
+
+void Sender::begin_copy_at(const format::CopyCursor& copied) {
+  cursor_ = CopyCursor();
+  cursor_.volumes = group_.volumes();
+  progress_ = CopyProgress();
+  for (const group::VolumeShape& shape : cursor_.volumes) {
+    progress_.total_bytes += shape.size_bytes;
+    if (shape.id < copied.volume) {
+      ++cursor_.volume;
+      progress_.done_bytes += shape.size_bytes;
+    } else if (shape.id == copied.volume) {
+      cursor_.offset = std::min(copied.offset_bytes, shape.size_bytes);
+      progress_.done_bytes += cursor_.offset;
+    }
+  }
 }
 
 io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, format::HelloIntent intent,
@@ -98,7 +110,9 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   hello.primary_group = group_.name();
   hello.sync = record_.sync;
   // Whoever joins again has been without the other one.
-  if (intent == format::HelloIntent::kContinue) hello.not_in_sync = calls_.promise().why;
+  const bool joins_again =
+      intent == format::HelloIntent::kContinue || intent == format::HelloIntent::kContinueCopy;
+  if (joins_again) hello.not_in_sync = calls_.promise().why;
   const bool copy = intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace;
   const bool skips = intent == format::HelloIntent::kSkip;
   // What is whole again behind the gap is told from what is not by the epoch.
@@ -130,8 +144,12 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   if (record_.peer_certificate.empty()) record_.peer_certificate = link->peer_identity();
   unacked_.clear();
   unacked_bytes_ = 0;
-  copying_ = copy;
+  copying_ = copy || welcome.copied.has_value();
   told_resync_end_ = false;
+  if (welcome.copied.has_value()) {
+    begin_copy_at(*welcome.copied);
+    cursor_.not_before = group_.journal().durable();
+  }
   sent_ = acked_ = copy || skips ? hello.start : welcome.received;
   peer_floor_ = welcome.floor;
   TM_CO_TRY_ASSIGN(next_, co_await place_after(sent_));
@@ -201,8 +219,9 @@ io::Task<bool> Sender::connected() {
   bool begins_anew = false;
   while (link_ == nullptr) {
     const bool copying = record_.state == PairState::kCopy;
-    auto welcome =
-        co_await connect(begins_anew ? format::HelloIntent::kReplace : format::HelloIntent::kContinue, false);
+    const auto goes_on =
+        copying && !record_.resyncs ? format::HelloIntent::kContinueCopy : format::HelloIntent::kContinue;
+    auto welcome = co_await connect(begins_anew ? format::HelloIntent::kReplace : goes_on, false);
     if (welcome.ok() && welcome->accepted) break;
     if (welcome.ok()) {
       const auto code = static_cast<ErrorCode>(welcome->error_code);
@@ -391,6 +410,8 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
     TM_CO_TRY(co_await link->send(format::LinkMessage::kChunk, std::move(body), std::move(data)));
     co_return true;
   }
+  const LogId not_before = cursor_.not_before;
+  if (!not_before.is_none() && !group_.state().epochs().is_ancestor(not_before, sent_)) co_return false;
   copying_ = false;
   std::vector<std::byte> body = format::encode_log_id(sent_);
   TM_CO_TRY(co_await link->send(format::LinkMessage::kCopyDone, std::move(body)));

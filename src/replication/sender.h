@@ -126,14 +126,17 @@ class Sender {
     WallTime timer{};
   };
   struct CopyCursor {
-    std::vector<group::VolumeShape> volumes{};
+    std::vector<group::VolumeShape> volumes{};  // by number
     std::size_t volume = 0;
     std::uint64_t offset = 0;
+    // Chunks of before a break were read up to here at most: the copy is of no earlier point.
+    LogId not_before{};
   };
   io::Task<Result<format::Welcome>> connect(format::HelloIntent intent, bool overrules);
   io::Task<Result<format::Welcome>> say_hello(std::shared_ptr<Link> link, format::HelloIntent intent,
                                               bool overrules);
   io::Task<Result<void>> prepare_copy(format::Hello* hello);
+  void begin_copy_at(const format::CopyCursor& copied);
   io::Task<bool> connected();
   io::Task<void> wait_until_let();
   io::Task<Result<void>> stream();

@@ -25,12 +25,14 @@ LocalRecord sample() {
   record.compared_repaired_bytes = 4096;
   record.skipped_to = LogId(Epoch{7}, 1);
   record.skipped_to_checksum = 0x5aa5;
+  record.copied_volume = VolumeId{3};
+  record.copied_bytes = 40960;
   return record;
 }
 
 // As an older version wrote it: without what later ones added, the newest last.
 std::vector<std::byte> of_version(int version, const LocalRecord& record) {
-  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 12};  // in versions 2, 3, 4, 5
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24};  // in versions 2, 3, 4, 5
   std::vector<std::byte> bytes = record.encode();
   bytes[0] = static_cast<std::byte>(version);
   for (int added = 5; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
@@ -69,6 +71,8 @@ TEST(LocalRecord, KeepsWhereItWentOnBehindAGap) {
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->skipped_to, LogId(Epoch{7}, 1));
   EXPECT_EQ(decoded->skipped_to_checksum, 0x5aa5u);
+  EXPECT_EQ(decoded->copied_volume, VolumeId{3});
+  EXPECT_EQ(decoded->copied_bytes, 40960u);
   const auto before = LocalRecord::decode(of_version(4, sample()));
   ASSERT_TRUE(before.ok()) << before.error().message;
   EXPECT_TRUE(before->skipped_to.is_none());
