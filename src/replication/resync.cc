@@ -2,7 +2,7 @@
 // secondary goes on behind a gap: it takes over the primary's state, receives the entries from there on, and
 // what else differs is written again on the primary, so that it comes as entries too. Its window before the
 // gap stays readable, and a takeover goes on from there, until all of it has come
-// (docs/decisions/0014-a-resync-writes-again-what-differs.md).
+// (docs/decisions/0015-a-resync-writes-again-what-differs.md).
 
 #include "base/log_field.h"
 #include "replication/pairs.h"
