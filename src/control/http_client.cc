@@ -6,6 +6,10 @@
 
 #include "base/names.h"
 
+#ifndef CPPHTTPLIB_OPENSSL_SUPPORT
+#error "compile with what `pkg-config --cflags cpp-httplib` says: the library's classes are laid out by it"
+#endif
+
 namespace tidemark::control {
 namespace {
 
