@@ -1,26 +1,17 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "base/result.h"
 #include "io/stream.h"
 #include "io/sync.h"
+#include "tls/files.h"
 
 namespace tidemark::os {
 
-// PEM files: a certificate with those between it and its authority, its private key, and the authorities
-// whose certificates are accepted from the other side.
-struct TlsFiles {
-  std::string certificate{};
-  std::string key{};
-  std::string authorities{};
-  const char* authorities_option = "--tls-ca";  // for messages
-};
-
-// One event, one line, as for the node's log.
-using TlsLog = std::function<void(const std::string& event, const std::string& text)>;
+using TlsFiles = tls::Files;
+using TlsLog = tls::Log;
 
 // TLS 1.3 with certificates of both sides, and nothing less: who shows no certificate, or one that does not
 // chain to the authorities, is refused, on either side.
@@ -33,7 +24,8 @@ using TlsLog = std::function<void(const std::string& event, const std::string& t
 // are those of the stream below, and kRefused when the handshake failed, with the reason in words.
 class Tls final : public io::StreamUpgrade {
  public:
-  // kNotFound, kInvalid: a file that cannot be read, or does not hold what it should.
+  // `files` has authorities. kNotFound, kInvalid: a file that cannot be read, or does not hold what it
+  // should.
   static Result<std::unique_ptr<Tls>> create(io::Scheduler& scheduler, TlsFiles files, TlsLog log);
   ~Tls() override;
 
@@ -48,7 +40,6 @@ class Tls final : public io::StreamUpgrade {
  private:
   struct State;
   explicit Tls(std::unique_ptr<State> state);
-  void renew();
   std::unique_ptr<State> state_;
 };
 

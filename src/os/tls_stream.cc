@@ -1,13 +1,13 @@
 #include "os/tls_stream.h"
 
 #include <openssl/err.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
 #include <array>
 #include <optional>
 
-#include "base/names.h"
+#include "tls/files.h"
+#include "tls/refusal.h"
 
 namespace tidemark::os {
 namespace {
@@ -17,110 +17,21 @@ constexpr std::size_t kSendBytes = 256 << 10;    // encrypted before it is sent
 constexpr Duration kFarewellTime = Duration::seconds(1);
 // What a client sent before it knew that it was refused is read away, so that it hears the reason.
 constexpr std::size_t kDrainBytesMax = 1 << 20;
-constexpr std::size_t kIdentityBytesMax = 400;
-
-struct SslFree {
-  void operator()(SSL* ssl) const { ::SSL_free(ssl); }
-};
-struct BioFree {
-  void operator()(BIO* bio) const { ::BIO_free(bio); }
-};
-
-std::string subject_of(const X509* certificate) {
-  const std::unique_ptr<BIO, BioFree> out(::BIO_new(::BIO_s_mem()));
-  ::X509_NAME_print_ex(out.get(), ::X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253);
-  char* text = nullptr;
-  const long length = BIO_get_mem_data(out.get(), &text);
-  return {text, static_cast<std::size_t>(length)};
-}
-
-std::string key_fingerprint_of(const X509* certificate) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  unsigned char* key = nullptr;
-  const int key_bytes = ::i2d_X509_PUBKEY(::X509_get_X509_PUBKEY(certificate), &key);
-  if (key_bytes > 0) {
-    ::EVP_Digest(key, static_cast<std::size_t>(key_bytes), digest.data(), &length, ::EVP_sha256(), nullptr);
-  }
-  ::OPENSSL_free(key);
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out = "key-sha256:";
-  for (unsigned int i = 0; i < length; ++i) {
-    out += kDigits[digest[i] >> 4];
-    out += kDigits[digest[i] & 15];
-  }
-  return out;
-}
-
-// By the subject name, which a renewed certificate keeps; by the public key where there is none to go by.
-std::string identity_of(const X509* certificate) {
-  std::string subject = subject_of(certificate);
-  return subject.empty() || subject.size() > kIdentityBytesMax ? key_fingerprint_of(certificate) : subject;
-}
-
-// What the other side says of our certificate or of our way to speak.
-std::string alert_text(int reason) {
-  switch (reason) {
-    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
-      return "it does not know the CA of this side's certificate";
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-      return "it finds this side's certificate expired, or not valid yet";
-    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
-      return "it wants a certificate from this side";
-    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
-      return "it does not speak TLS 1.3";
-    default: {
-      const char* text =
-          ::ERR_reason_error_string(static_cast<unsigned long>(ERR_PACK(ERR_LIB_SSL, 0, reason)));
-      return text == nullptr ? "alert " + std::to_string(reason - SSL_AD_REASON_OFFSET) : text;
-    }
-  }
-}
-
-bool is_alert(unsigned long error) {
-  const int reason = ERR_GET_REASON(error);
-  return ERR_GET_LIB(error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET &&
-         reason < SSL_AD_REASON_OFFSET + 256;
-}
 
 // Of the first thing that went wrong; what came of it is behind it.
 Error ssl_failure(SSL* ssl, const std::string& shown, const std::string& peer) {
-  const unsigned long first = ::ERR_peek_error();
-  const std::string where = "TLS with " + peer + ": ";
-  const long verified = ::SSL_get_verify_result(ssl);
-  std::string why;
-  if (is_alert(first)) {
-    why = "the other side refuses the connection: " + alert_text(ERR_GET_REASON(first));
-  } else if (verified != X509_V_OK) {
-    why = "the certificate of '" + shown +
-          "' is not accepted here: " + ::X509_verify_cert_error_string(verified) +
-          "; it must be valid now and come from a CA that this side accepts";
-  } else if (ERR_GET_REASON(first) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
-    why = "the other side shows no certificate; it needs one from a CA that this side accepts";
-  } else if (ERR_GET_REASON(first) == SSL_R_UNSUPPORTED_PROTOCOL) {
-    why = "the other side does not speak TLS 1.3, and nothing older is accepted";
-  } else if (ERR_GET_REASON(first) == SSL_R_WRONG_VERSION_NUMBER ||
-             ERR_GET_REASON(first) == SSL_R_HTTP_REQUEST ||
-             ERR_GET_REASON(first) == SSL_R_PACKET_LENGTH_TOO_LONG) {
-    why = "the other side does not speak TLS (a peer needs --tls-cert)";
-  } else {
-    why = take_ssl_reasons();
+  tls::Refusal refusal = tls::take_refusal(ssl, shown);
+  if (refusal.kind == tls::Refusal::Kind::kCertificate) {
+    refusal.why += "; it must be valid now and come from a CA that this side accepts";
+  } else if (refusal.kind == tls::Refusal::Kind::kNoCertificate) {
+    refusal.why += "; it needs one from a CA that this side accepts";
+  } else if (refusal.kind == tls::Refusal::Kind::kNotTls) {
+    refusal.why += " (a peer needs --tls-cert)";
   }
-  ::ERR_clear_error();
-  return fail(ErrorCode::kRefused, where + why);
+  return fail(ErrorCode::kRefused, "TLS with " + peer + ": " + refusal.why);
 }
 
 }  // namespace
-
-std::string take_ssl_reasons() {
-  std::string out;
-  while (const unsigned long error = ::ERR_get_error()) {
-    const char* reason = ::ERR_reason_error_string(error);
-    std::string text = reason == nullptr ? "error " + std::to_string(ERR_GET_REASON(error)) : reason;
-    out = text + (out.empty() ? "" : ", ") + out;
-  }
-  return out.empty() ? "unknown error" : out;
-}
 
 // Shared by the stream and its operations' coroutines, so that close() reaches those under way.
 struct TlsState {
@@ -129,7 +40,7 @@ struct TlsState {
   io::Scheduler& scheduler;
   io::TaskScope& farewells;
   std::unique_ptr<io::Stream> inner;
-  std::unique_ptr<SSL, SslFree> ssl;
+  tls::SslPointer ssl;
   BIO* received = nullptr;  // of `ssl`: what came and is not decrypted
   BIO* to_send = nullptr;   // of `ssl`: what is encrypted and not sent
   TlsSide side = TlsSide::kClient;
@@ -152,15 +63,6 @@ struct TlsState {
     return fail(ErrorCode::kClosed, "TLS with " + inner->peer_name() + ": the connection was closed here");
   }
 };
-
-int note_certificate(int accepted, X509_STORE_CTX* store) {
-  auto* ssl = static_cast<SSL*>(::X509_STORE_CTX_get_ex_data(store, ::SSL_get_ex_data_X509_STORE_CTX_idx()));
-  auto* shown = static_cast<std::string*>(SSL_get_app_data(ssl));
-  const X509* certificate = ::X509_STORE_CTX_get0_cert(store);
-  if (shown != nullptr && certificate != nullptr)
-    *shown = printable(identity_of(certificate), kIdentityBytesMax);
-  return accepted;
-}
 
 namespace {
 
@@ -272,7 +174,7 @@ io::Task<Result<void>> establish(StatePointer state) {
     state->inner->close();
     co_return error;
   }
-  state->identity = identity_of(::SSL_get0_peer_certificate(state->ssl.get()));
+  state->identity = tls::identity_of(::SSL_get0_peer_certificate(state->ssl.get()));
   state->established = true;
   co_return Result<void>{};
 }

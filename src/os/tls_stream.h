@@ -10,17 +10,6 @@
 
 namespace tidemark::os {
 
-struct SslContextFree {
-  void operator()(SSL_CTX* context) const { ::SSL_CTX_free(context); }
-};
-using SslContext = std::unique_ptr<SSL_CTX, SslContextFree>;
-
-// The reasons that OpenSSL has noted on this thread, last first; forgets them.
-std::string take_ssl_reasons();
-
-// SSL_CTX_set_verify wants it: notes whose certificate is looked at, for the message of a refusal.
-int note_certificate(int accepted, X509_STORE_CTX* store);
-
 struct TlsState;
 
 enum class TlsSide { kClient, kServer };
