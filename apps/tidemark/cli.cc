@@ -45,12 +45,25 @@ CLI::Option* add_read(CLI::App* command, const std::string& name, const std::str
       help);
 }
 
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 void add_global_options(CLI::App& app, Cli& cli) {
-  app.add_option(
-         "--node", cli.node,
-         "The node to ask: unix:PATH, tcp:HOST:PORT, or its data folder (default: $TIDEMARK_NODE, else "
-         "this folder)")
+  app.add_option("--node", cli.node,
+                 "The node to ask: unix:PATH, tcp:HOST:PORT, https://HOST:PORT, or its data folder (default: "
+                 "$TIDEMARK_NODE, else this folder)")
       ->type_name("ADDRESS");
+  app.add_option(
+         "--token-file", cli.token_file,
+         "Over TCP, the file with the secret of the token to show (default: $TIDEMARK_TOKEN, a secret, "
+         "else $TIDEMARK_TOKEN_FILE)")
+      ->type_name("FILE");
+  app.add_option("--ca", cli.authorities_file,
+                 "Over TLS, the CAs of which the node must have its certificate, PEM (default: $TIDEMARK_CA, "
+                 "else the system's)")
+      ->type_name("FILE");
   app.add_option("-o,--output", cli.output, "How to show results (table)")
       ->check(CLI::IsMember({"table", "json"}).description(""))
       ->type_name("table|json");
@@ -68,19 +81,41 @@ void add_global_options(CLI::App& app, Cli& cli) {
 }  // namespace
 
 Result<control::ApiClient> Cli::connect() {
-  std::string where = node;
+  TM_TRY_ASSIGN(control::ControlAddress address, find_address());
+  // Who asks a unix socket is known by that.
+  if (address.is_unix) return control::ApiClient(std::move(address));
+  Result<control::Credentials> credentials = find_credentials();
+  if (!credentials.ok()) return usage_error(credentials.error().message);
+  return control::ApiClient(std::move(address), std::move(credentials).value());
+}
+
+Result<control::ControlAddress> Cli::find_address() {
+  const std::string where = node.empty() ? environment("TIDEMARK_NODE") : node;
   if (where.empty()) {
-    if (const char* variable = std::getenv("TIDEMARK_NODE"); variable != nullptr) where = variable;
-  }
-  if (where.empty()) {
-    TM_TRY_ASSIGN(const control::ControlAddress here, control::find_node("."));
-    if (control::find_node("control.sock").ok()) return control::ApiClient(here);
+    TM_TRY_ASSIGN(control::ControlAddress here, control::find_node("."));
+    if (control::find_node("control.sock").ok()) return here;
     return usage_error(
         "which node? Give --node ADDRESS or a data folder, set TIDEMARK_NODE, or run in a data folder");
   }
   Result<control::ControlAddress> address = control::find_node(where);
   if (!address.ok()) return usage_error(address.error().message);
-  return control::ApiClient(std::move(address).value());
+  return address;
+}
+
+Result<control::Credentials> Cli::find_credentials() {
+  control::Credentials credentials;
+  credentials.authorities_file = authorities_file.empty() ? environment("TIDEMARK_CA") : authorities_file;
+  const std::string secret = environment("TIDEMARK_TOKEN");
+  if (token_file.empty() && !secret.empty()) {
+    TM_TRY(check_secret(secret, "TIDEMARK_TOKEN"));
+    credentials.secret = secret;
+    return credentials;
+  }
+  const std::string path = token_file.empty() ? environment("TIDEMARK_TOKEN_FILE") : token_file;
+  if (!path.empty()) {
+    TM_TRY_ASSIGN(credentials.secret, read_secret(path));
+  }
+  return credentials;
 }
 
 Result<std::chrono::seconds> Cli::time_limit_seconds() const {
@@ -109,6 +144,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   add_restore_commands(app, cli);
   add_branch_commands(app, cli);
   add_export_commands(app, cli);
+  add_token_commands(app, cli);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked_for_help) {

@@ -35,6 +35,8 @@ inline constexpr std::size_t kMessageLengthMax = 2000;
 class Cli {
  public:
   std::string node;                // --node; empty: $TIDEMARK_NODE, else this folder
+  std::string token_file;          // --token-file; empty: $TIDEMARK_TOKEN, else $TIDEMARK_TOKEN_FILE
+  std::string authorities_file;    // --ca; empty: $TIDEMARK_CA
   std::string output = "table";    // --output
   std::string time_limit = "60s";  // --timeout
 
@@ -85,6 +87,8 @@ class Cli {
 
  private:
   Result<control::ApiClient> connect();
+  Result<control::ControlAddress> find_address();
+  Result<control::Credentials> find_credentials();
   Result<std::chrono::seconds> time_limit_seconds() const;
 
   bool usage_failed_ = false;
@@ -185,5 +189,11 @@ void add_mark_commands(CLI::App& app, Cli& cli);
 void add_restore_commands(CLI::App& app, Cli& cli);
 void add_branch_commands(CLI::App& app, Cli& cli);
 void add_export_commands(CLI::App& app, Cli& cli);
+void add_token_commands(CLI::App& app, Cli& cli);
+
+// The secret of a token that a file holds, and nothing else. Says on standard error when others may read it.
+Result<std::string> read_secret(const std::string& path);
+// Whether `secret`, which came from `where`, can be one. kInvalid.
+Result<void> check_secret(const std::string& secret, const std::string& where);
 
 }  // namespace tidemark::cli

@@ -216,6 +216,11 @@ io::Task<Result<void>> serve(Machine* machine) {
   os::AuditLog audit_log(folder.file("audit.log"));
   control::ApiServerOptions api_options;
   api_options.addresses = options.control;
+  api_options.token_file = options.control_tokens;
+  api_options.certificate.certificate = options.tls_certificate;
+  api_options.certificate.key = options.tls_key;
+  api_options.certificate.user = "control";
+  api_options.log = log_line;
   // What was done is done: that it could not be noted is told beside it.
   api_options.audit = [&audit_log](const std::string& line) {
     const Result<void> added = audit_log.append(line);
@@ -265,6 +270,7 @@ Result<TlsOfServices> make_tls(os::Reactor& reactor, const DaemonOptions& option
   if (options.nbd_tls == "off" || options.nbd_tls_authorities.empty()) return made;
   files.authorities = options.nbd_tls_authorities;
   files.authorities_option = "--nbd-tls-ca";
+  files.user = "nbd";
   TM_TRY_ASSIGN(made.nbd, os::Tls::create(reactor, std::move(files), log_line));
   return made;
 }

@@ -122,6 +122,8 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       TM_TRY(read_addresses(path, key, node, options.nbd));
     } else if (key == "control") {
       TM_TRY(read_addresses(path, key, node, options.control));
+    } else if (key == "control-tokens") {
+      TM_TRY(read_text(path, key, node, options.control_tokens));
     } else if (key == "replication") {
       TM_TRY(read_addresses(path, key, node, options.replication));
     } else if (key == "cache-size") {
@@ -152,10 +154,11 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
     } else if (key == "replication-plaintext") {
       TM_TRY(read_flag(path, key, node, options.replication_plaintext));
     } else {
-      return bad_key(path, node,
-                     "unknown key '" + printable(key) +
-                         "'; known are data, name, nbd, control, replication, cache-size, disk-size, spin, "
-                         "tls-cert, tls-key, tls-ca, replication-plaintext, nbd-tls, nbd-tls-ca");
+      return bad_key(
+          path, node,
+          "unknown key '" + printable(key) +
+              "'; known are data, name, nbd, control, control-tokens, replication, cache-size, disk-size, "
+              "spin, tls-cert, tls-key, tls-ca, replication-plaintext, nbd-tls, nbd-tls-ca");
     }
   }
   return {};
@@ -196,6 +199,17 @@ Result<void> check_tls(const DaemonOptions& options) {
   return {};
 }
 
+// What the control API needs for other machines; empty: it has it.
+std::string what_control_lacks(const DaemonOptions& options) {
+  std::string lacks;
+  if (!options.has_tls()) lacks = "a certificate (--tls-cert, --tls-key and --tls-ca)";
+  if (options.control_tokens.empty()) {
+    lacks += std::string(lacks.empty() ? "" : " and ") +
+             "a file of tokens (--control-tokens; see tidemark token create)";
+  }
+  return lacks.empty() ? "" : "for other machines the control API needs " + lacks;
+}
+
 Result<void> finish(DaemonOptions& options) {
   if (options.data_folder.empty()) {
     return fail(ErrorCode::kInvalid,
@@ -211,7 +225,7 @@ Result<void> finish(DaemonOptions& options) {
   TM_TRY(check_tls(options));
   const bool replicates_anywhere = options.has_tls() || options.replication_plaintext;
   TM_TRY(check_addresses("--nbd", options.nbd, ""));
-  TM_TRY(check_addresses("--control", options.control, "the control API is not encrypted"));
+  TM_TRY(check_addresses("--control", options.control, what_control_lacks(options)));
   TM_TRY(check_addresses("--replication", options.replication,
                          replicates_anywhere
                              ? ""
@@ -246,7 +260,12 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_option("--name", given.name, "name of the node (default: the machine's)");
   app.add_option("--nbd", given.nbd,
                  "where NBD clients connect: unix:PATH or tcp:HOST:PORT; may be repeated");
-  app.add_option("--control", given.control, "where the control API listens; TCP on loopback only");
+  app.add_option(
+      "--control", given.control,
+      "where the control API listens; other than loopback and unix sockets with --control-tokens and "
+      "TLS only");
+  app.add_option("--control-tokens", given.control_tokens,
+                 "file of tokens, of which a client of the control API over TCP must have one");
   app.add_option("--replication", given.replication,
                  "where peers connect; other than loopback and unix sockets with TLS only");
   app.add_option("--tls-cert", given.tls_certificate,
@@ -280,6 +299,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   if (!given.name.empty()) options.name = given.name;
   if (!given.nbd.empty()) options.nbd = given.nbd;
   if (!given.control.empty()) options.control = given.control;
+  if (!given.control_tokens.empty()) options.control_tokens = given.control_tokens;
   if (!given.replication.empty()) options.replication = given.replication;
   if (given.has_tls()) options.tls_certificate = given.tls_certificate;
   if (!given.tls_key.empty()) options.tls_key = given.tls_key;

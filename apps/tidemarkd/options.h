@@ -14,6 +14,7 @@ struct DaemonOptions {
   std::string name;                      // default: the machine's
   std::vector<std::string> nbd;          // default: unix:DATA/nbd.sock
   std::vector<std::string> control;      // default: unix:DATA/control.sock
+  std::string control_tokens;            // a file; empty: TCP asks for none
   std::vector<std::string> replication;  // default: unix:DATA/replication.sock
   std::uint64_t cache_size_bytes = 512ull << 20;
   std::uint64_t disk_size_bytes = 1ull << 40;  // of the thin disk file, when it is made

@@ -36,6 +36,8 @@ const char* error_code_name(ErrorCode code) {
       return "unsupported";
     case ErrorCode::kShutdown:
       return "shutdown";
+    case ErrorCode::kDenied:
+      return "denied";
   }
   return "unknown";
 }

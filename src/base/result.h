@@ -28,6 +28,7 @@ enum class ErrorCode {
   kTimeout,      // waited as long as was asked
   kUnsupported,  // a version, an option or a platform feature we do not have
   kShutdown,     // the node is stopping
+  kDenied,       // who asks may not: no token, one that does not count, or a role that is too low
 };
 
 // The stable name of a code as it appears in JSON answers and in docs/errors.md ("not-found").

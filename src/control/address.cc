@@ -9,7 +9,8 @@ namespace tidemark::control {
 std::string ControlAddress::to_string() const {
   if (is_unix) return "unix:" + path;
   const bool needs_brackets = host.find(':') != std::string::npos;
-  return "tcp:" + (needs_brackets ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  return (needs_tls ? "https://" : "tcp:") + (needs_brackets ? "[" + host + "]" : host) + ":" +
+         std::to_string(port);
 }
 
 Result<ControlAddress> parse_control_address(const std::string& text) {

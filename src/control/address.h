@@ -7,12 +7,14 @@
 
 namespace tidemark::control {
 
-// Where a control API listens: "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7080" for IPv6).
+// Where a control API listens: "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7080" for IPv6). A client may also
+// write "https://HOST:PORT" (see find_node).
 struct ControlAddress {
   bool is_unix = true;
   std::string path;  // of the socket
   std::string host;
   std::uint16_t port = 0;
+  bool needs_tls = false;  // of TCP, for a client: it was written https://
 
   std::string to_string() const;
 };

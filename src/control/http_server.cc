@@ -1,9 +1,6 @@
 #include "control/http_server.h"
 
-#include <arpa/inet.h>
 #include <httplib.h>
-#include <netdb.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,14 +10,17 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <deque>
 #include <thread>
 
 #include "base/log_field.h"
 #include "base/names.h"
 #include "control/address.h"
+#include "control/http_access.h"
+#include "control/http_lobby.h"
+#include "control/http_pool.h"
 #include "control/metrics.h"
 #include "control/router.h"
+#include "io/stream.h"
 
 #ifndef CPPHTTPLIB_OPENSSL_SUPPORT
 #error "compile with what `pkg-config --cflags cpp-httplib` says: the library's classes are laid out by it"
@@ -29,156 +29,94 @@
 namespace tidemark::control {
 namespace {
 
-constexpr time_t kReadTimeoutSeconds = 5;   // for the next bytes of a request
-constexpr time_t kWriteTimeoutSeconds = 5;  // for a client to take its answer
-constexpr time_t kKeepAliveSeconds = 1;     // an idle connection holds a thread no longer
+constexpr std::chrono::seconds kReadPatience{5};   // for the next bytes of a request
+constexpr std::chrono::seconds kWritePatience{5};  // for a client to take the next bytes of its answer
+constexpr std::chrono::seconds kBodyTimeMax{30};   // for all of a request's bytes
 constexpr std::size_t kKeepAliveRequestsMax = 1000;
 constexpr std::chrono::seconds kHealthTimeLimit{5};
+constexpr std::size_t kRequestBytesMax = kHeaderBytesMax + kRequestBodyBytesMax;
 
-// A fixed number of threads before a bounded queue. When the queue is full the accepting thread waits, and
-// further clients wait in the kernel's backlog.
-class BoundedThreadPool final : public httplib::TaskQueue {
- public:
-  BoundedThreadPool(std::size_t thread_count, std::size_t waiting_max) : waiting_max_(waiting_max) {
-    for (std::size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { work(); });
-  }
-
-  void enqueue(std::function<void()> job) override {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return jobs_.size() < waiting_max_; });
-    jobs_.push_back(std::move(job));
-    changed_.notify_all();
-  }
-
-  void shutdown() override {
-    {
-      std::unique_lock lock(mutex_);
-      stopping_ = true;
-      changed_.notify_all();
-    }
-    for (std::thread& thread : threads_) thread.join();
-  }
-
- private:
-  void work() {
-    for (;;) {
-      std::function<void()> job;
-      {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-        if (jobs_.empty()) return;
-        job = std::move(jobs_.front());
-        jobs_.pop_front();
-        changed_.notify_all();
-      }
-      job();
-    }
-  }
-
-  const std::size_t waiting_max_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_;
-  bool stopping_ = false;
-  std::vector<std::thread> threads_;
+// One request while it is answered, on its client's thread.
+struct Visit {
+  Guest& guest;
+  Identity identity{};
+  bool must_end = false;  // the connection, after the answer
 };
+// The library has no place for it in what it hands on.
+thread_local Visit* visit_of_thread = nullptr;
 
-// Who is at the other end, as fields of a line: the user and process that made the connection to a unix
-// socket, which the kernel vouches for, or an address.
-std::string client_fields(int socket) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  if (::getpeername(socket, generic, &length) != 0) return log_field("client", "unknown");
-  if (address.ss_family == AF_UNIX) {
-    ucred peer{};
-    socklen_t size = sizeof peer;
-    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return log_field("client", "unix");
-    return log_field("client", "unix") + " " + log_field("uid", peer.uid) + " " +
-           log_field("pid", static_cast<std::uint64_t>(peer.pid));
-  }
-  std::array<char, NI_MAXHOST> host{};
-  std::array<char, NI_MAXSERV> port{};
-  if (::getnameinfo(generic, length, host.data(), host.size(), port.data(), port.size(),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-    return log_field("client", "unknown");
-  }
-  const std::string text(host.data());
-  const bool is_v6 = text.find(':') != std::string::npos;
-  return log_field("client", (is_v6 ? "[" + text + "]" : text) + ":" + port.data());
+Visit& this_visit() {
+  TM_ASSERT(visit_of_thread != nullptr);
+  return *visit_of_thread;
 }
 
-// A connection as the library reads it, with `client_fields` for the address of the client.
+// A guest's connection during one request, as the library reads and writes it.
 class Connection final : public httplib::Stream {
  public:
-  explicit Connection(socket_t socket) : socket_(socket) {}
-  bool is_readable() const override { return ready(POLLIN, kReadTimeoutSeconds); }
-  bool is_writable() const override { return ready(POLLOUT, kWriteTimeoutSeconds); }
-  // The library asks for single bytes.
+  explicit Connection(Guest& guest) : guest_(guest) {}
+  bool is_readable() const override { return true; }
+  bool is_writable() const override { return true; }
   ssize_t read(char* out, std::size_t size) override {
-    if (begin_ == end_) {
-      if (!is_readable()) return -1;
-      const ssize_t got = ::recv(socket_, buffer_.data(), buffer_.size(), 0);
-      if (got <= 0) return got;
-      begin_ = 0;
-      end_ = static_cast<std::size_t>(got);
-    }
-    const std::size_t count = std::min(size, end_ - begin_);
-    std::memcpy(out, buffer_.data() + begin_, count);
-    begin_ += count;
-    return static_cast<ssize_t>(count);
+    if (bytes_left_ == 0) return -1;
+    const Deadline deadline = std::min(std::chrono::steady_clock::now() + kReadPatience, end_);
+    const ssize_t got = guest_.channel->read(out, std::min(size, bytes_left_), deadline);
+    if (got > 0) bytes_left_ -= static_cast<std::size_t>(got);
+    return got;
   }
   ssize_t write(const char* data, std::size_t size) override {
-    return is_writable() ? ::send(socket_, data, size, MSG_NOSIGNAL) : -1;
+    return guest_.channel->write(data, size, kWritePatience) ? static_cast<ssize_t>(size) : -1;
   }
   void get_remote_ip_and_port(std::string& address, int& port) const override {
-    address = client_fields(socket_);
+    address = guest_.client;
     port = 0;
   }
   void get_local_ip_and_port(std::string& address, int& port) const override {
     address.clear();
     port = 0;
   }
-  socket_t socket() const override { return socket_; }
-  bool has_more() const { return begin_ != end_ || ready(POLLIN, kKeepAliveSeconds); }
+  socket_t socket() const override { return guest_.channel->socket(); }
 
  private:
-  bool ready(short event, time_t seconds) const {
-    pollfd poll{socket_, event, 0};
-    int found = 0;
-    do {
-      found = ::poll(&poll, 1, static_cast<int>(seconds * 1000));
-    } while (found < 0 && errno == EINTR);
-    return found > 0;
-  }
-  const socket_t socket_;
-  std::array<char, 4096> buffer_{};
-  std::size_t begin_ = 0;  // [begin_, end_) was received and not read
-  std::size_t end_ = 0;
+  Guest& guest_;
+  const Deadline end_ = std::chrono::steady_clock::now() + kBodyTimeMax;
+  std::size_t bytes_left_ = kRequestBytesMax;
 };
 
-// The library listens with room for five clients; on a unix socket the sixth would be turned away at once.
-// And it does not say who a client on a unix socket is.
+// Runs what the library asks for at once: handing a socket on takes no time.
+class AtOnce final : public httplib::TaskQueue {
+ public:
+  void enqueue(std::function<void()> job) override { job(); }
+  void shutdown() override {}
+};
+
+// The library's server accepts connections and answers requests; what is between, clients that wait and
+// threads that work, is ours. And it listens with room for five clients; on a unix socket the sixth would be
+// turned away at once.
 class LibraryServer final : public httplib::Server {
  public:
   void raise_backlog() { ::listen(svr_sock_, kBacklog); }
+  void on_accept(std::function<void(socket_t)> handler) { on_accept_ = std::move(handler); }
+
+  // Answers the request whose headers are here. True: the next may come on the same connection.
+  bool answer(Guest& guest) {
+    Connection connection(guest);
+    Visit visit{guest};
+    visit_of_thread = &visit;
+    bool closed = false;
+    const bool last = guest.requests + 1 >= kKeepAliveRequestsMax;
+    const bool served = process_request(connection, last, closed, nullptr);
+    visit_of_thread = nullptr;
+    ++guest.requests;
+    return served && !closed && !last && !visit.must_end;
+  }
 
  private:
   static constexpr int kBacklog = 128;
-  // Until it is told to stop: it counts as running until its threads have ended.
-  bool is_open() const { return svr_sock_.load() != INVALID_SOCKET; }
   bool process_and_close_socket(socket_t socket) override {
-    Connection connection(socket);
-    bool served = false;
-    for (std::size_t left = kKeepAliveRequestsMax; left > 0 && is_open() && connection.has_more(); --left) {
-      bool closed = false;
-      served = process_request(connection, left == 1, closed, nullptr);
-      if (!served || closed) break;
-    }
-    ::shutdown(socket, SHUT_RDWR);
-    ::close(socket);
-    return served;
+    on_accept_(socket);
+    return true;
   }
+  std::function<void(socket_t)> on_accept_;
 };
 
 class StatusCall final : public Call {
@@ -212,16 +150,59 @@ bool only_reads(const httplib::Request& request) {
   return request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS";
 }
 
+std::string request_line(const httplib::Request& request) {
+  return request.method + " " + request.target;
+}
+
 // One line for what was asked to change; nothing for a question.
-void note_act(const Audit& audit, const httplib::Request& request, std::string_view operation,
+void note_act(const Access& access, const httplib::Request& request, std::string_view operation,
               const Error* error) {
-  if (!audit || only_reads(request)) return;
-  std::string line = request.remote_addr + " " + log_field("operation", operation) + " " +
-                     log_field("request", request.method + " " + request.target);
+  if (only_reads(request)) return;
+  std::string line = request.remote_addr + this_visit().identity.fields() + " " +
+                     log_field("operation", operation) + " " + log_field("request", request_line(request));
   if (!request.body.empty()) line += " " + log_field("body", request.body);
   line += " " + log_field("outcome", error == nullptr ? "done" : error_code_name(error->code));
   if (error != nullptr) line += " " + log_field("reason", error->message);
-  audit(line);
+  access.note_act(line);
+}
+
+// A HEAD is a GET whose body stays away.
+std::string routed_method(const httplib::Request& request) {
+  return request.method == "HEAD" ? "GET" : request.method;
+}
+
+bool is_get_of(const httplib::Request& request, std::string_view path) {
+  return request.path == path && (request.method == "GET" || request.method == "HEAD");
+}
+
+void answer_denial(httplib::Response& response, const Denial& denial) {
+  answer(response, denial.status, error_json(denial.error));
+  if (!denial.challenge.empty()) response.set_header("WWW-Authenticate", denial.challenge);
+}
+
+// Whether the request's sender may make it, as far as its method and path tell. False: it has its answer.
+// `/healthz` is for everybody: it says nothing but that the node works.
+bool let_in(Access& access, bool asks_for_tokens, const httplib::Request& request,
+            httplib::Response& response) {
+  if (!asks_for_tokens || is_get_of(request, "/healthz")) return true;
+  std::vector<std::string> headers;
+  const auto [begin, end] = request.headers.equal_range("Authorization");
+  for (auto header = begin; header != end; ++header) headers.push_back(header->second);
+  std::variant<Identity, Denial> who = access.identify(headers);
+  if (const auto* denial = std::get_if<Denial>(&who); denial != nullptr) {
+    access.note_unknown(request.remote_addr, request_line(request), denial->error, !only_reads(request));
+    answer_denial(response, *denial);
+    return false;
+  }
+  this_visit().identity = std::get<Identity>(std::move(who));
+  const RouteMatch match = match_route(routed_method(request), request.path);
+  if (match.route == nullptr) return true;  // it is told so, or it is /metrics, which every role may read
+  const RouteInfo& route = match.route->info;
+  const std::optional<Denial> denial = access.deny(this_visit().identity, route.role, route.operation);
+  if (!denial.has_value()) return true;
+  note_act(access, request, route.operation, &denial->error);
+  answer_denial(response, *denial);
+  return false;
 }
 
 // What is not worth reading further, told in JSON. Runs before the body is read.
@@ -272,12 +253,15 @@ struct OperationAnswer {
   bool octets = false;
 };
 
-Result<OperationAnswer> run_operation(Dispatcher& dispatcher, const httplib::Request& request,
+Result<OperationAnswer> run_operation(Dispatcher& dispatcher, Access& access, const httplib::Request& request,
                                       RouteMatch match) {
   RequestParts parts{std::move(match.texts), request.body};
   std::chrono::seconds time_limit{kTimeLimitSecondsDefault};
   TM_TRY(read_query(request, parts, time_limit));
   TM_TRY_ASSIGN(const std::shared_ptr<JsonCall> call, match.route->make_call(parts));
+  const std::optional<Denial> denial = access.deny(
+      this_visit().identity, call->role(), std::string(match.route->info.operation) + " as it is asked for");
+  if (denial.has_value()) return denial->error;
   TM_TRY(dispatcher.run(call, time_limit));
   OperationAnswer result;
   result.octets = call->has_octets() && request.get_header_value("Accept") == kOctets;
@@ -285,27 +269,26 @@ Result<OperationAnswer> run_operation(Dispatcher& dispatcher, const httplib::Req
   return result;
 }
 
-void serve_operation(Dispatcher& dispatcher, const Audit& audit, const httplib::Request& request,
+void serve_operation(Dispatcher& dispatcher, Access& access, const httplib::Request& request,
                      httplib::Response& response) {
-  const std::string method = request.method == "HEAD" ? "GET" : request.method;
-  RouteMatch match = match_route(method, request.path);
+  RouteMatch match = match_route(routed_method(request), request.path);
   if (match.route == nullptr && !match.allowed_methods.empty()) {
     response.set_header("Allow", match.allowed_methods);
     const Error error = fail(ErrorCode::kInvalid, "this path takes " + match.allowed_methods);
     answer(response, 405, error_json(error));
-    note_act(audit, request, "", &error);
+    note_act(access, request, "", &error);
     return;
   }
   if (match.route == nullptr) {
     const Error error = fail(ErrorCode::kNotFound, "there is no '" + printable(request.path) +
                                                        "' in this API; see docs/openapi.yaml");
     answer_error(response, error);
-    note_act(audit, request, "", &error);
+    note_act(access, request, "", &error);
     return;
   }
   const std::string_view operation = match.route->info.operation;
-  Result<OperationAnswer> result = run_operation(dispatcher, request, std::move(match));
-  note_act(audit, request, operation, result.ok() ? nullptr : &result.error());
+  Result<OperationAnswer> result = run_operation(dispatcher, access, request, std::move(match));
+  note_act(access, request, operation, result.ok() ? nullptr : &result.error());
   if (!result.ok()) {
     answer_error(response, result.error());
   } else if (result->octets) {
@@ -317,7 +300,7 @@ void serve_operation(Dispatcher& dispatcher, const Audit& audit, const httplib::
   }
 }
 
-void serve_metrics(Dispatcher& dispatcher, httplib::Response& response) {
+void serve_metrics(Dispatcher& dispatcher, const Access& access, httplib::Response& response) {
   const auto call = std::make_shared<StatusCall>();
   const Result<void> ran = dispatcher.run(call, std::chrono::seconds(kTimeLimitSecondsDefault));
   if (!ran.ok()) {
@@ -325,7 +308,8 @@ void serve_metrics(Dispatcher& dispatcher, httplib::Response& response) {
   } else if (!call->result().ok()) {
     answer_error(response, call->result().error());
   } else {
-    response.set_content(metrics_text(call->result().value()), "text/plain; version=0.0.4");
+    response.set_content(metrics_text(call->result().value(), access.counters()),
+                         "text/plain; version=0.0.4");
   }
 }
 
@@ -338,21 +322,27 @@ void serve_health(Dispatcher& dispatcher, httplib::Response& response) {
   }
 }
 
-void serve(Dispatcher& dispatcher, const Audit& audit, const httplib::Request& request,
+void serve(Dispatcher& dispatcher, Access& access, const httplib::Request& request,
            httplib::Response& response) {
-  const bool reads = request.method == "GET" || request.method == "HEAD";
-  if (reads && request.path == "/metrics") {
-    serve_metrics(dispatcher, response);
-  } else if (reads && request.path == "/healthz") {
+  if (is_get_of(request, "/metrics")) {
+    serve_metrics(dispatcher, access, response);
+  } else if (is_get_of(request, "/healthz")) {
     serve_health(dispatcher, response);
   } else {
-    serve_operation(dispatcher, audit, request, response);
+    serve_operation(dispatcher, access, request, response);
   }
+}
+
+// The request was not read to its end: what follows it on the connection is none.
+void end_connection(httplib::Response& response) {
+  this_visit().must_end = true;
+  response.set_header("Connection", "close");
 }
 
 // Gives the library's own refusals the shape of ours.
 void fill_in_error(const httplib::Request&, httplib::Response& response) {
   if (!response.body.empty()) return;
+  end_connection(response);
   const int status = response.status;
   std::string message = "the request is malformed";
   if (status == 413) message = "the body is larger than " + format_size(kRequestBodyBytesMax);
@@ -396,37 +386,65 @@ Result<void> remove_stale_socket(const std::string& path) {
   return Result<void>{};
 }
 
-bool is_loopback(const std::string& host) {
-  if (host == "localhost" || host == "::1") return true;
-  in_addr v4{};
-  return ::inet_pton(AF_INET, host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
+bool is_loopback(const ControlAddress& address) {
+  io::Address tcp;
+  tcp.kind = io::Address::Kind::kTcp;
+  tcp.host = address.host;
+  return tcp.is_local();
+}
+
+Result<void> check_address(const ControlAddress& address, bool has_certificate, bool has_tokens) {
+  if (address.is_unix || is_loopback(address) || (has_certificate && has_tokens)) return Result<void>{};
+  std::string missing;
+  if (!has_certificate) missing = "a certificate (--tls-cert, --tls-key, --tls-ca)";
+  if (!has_tokens) {
+    missing += std::string(missing.empty() ? "" : " and ") + "a file of tokens (--control-tokens)";
+  }
+  return fail(ErrorCode::kInvalid, "--control: '" + address.to_string() +
+                                       "' is reached by other machines, and for that the node needs " +
+                                       missing + "; or use a unix socket or a loopback address");
+}
+
+// What is said, in the clear, to who speaks HTTP to an address that speaks TLS, or the other way round.
+std::string wrong_protocol_answer(bool is_tls) {
+  const std::string why =
+      is_tls ? "this address speaks TLS 1.3 and nothing else: use https://, and with tidemark --ca FILE"
+             : "this address does not speak TLS";
+  const std::string body = error_json(fail(ErrorCode::kInvalid, why)) + "\n";
+  return "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: "
+         "application/json\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 }  // namespace
 
-// One address: a server of the HTTP library with its accepting thread and its pool.
+// One address: a server of the HTTP library with its accepting thread, the lobby and the threads that work.
 class ApiServer::Listener {
  public:
-  Listener(std::shared_ptr<Dispatcher> dispatcher, const ApiServerOptions& options)
-      : dispatcher_(std::move(dispatcher)), audit_(options.audit) {
-    server_.new_task_queue = [threads = options.threads_per_address,
-                              waiting = options.connections_waiting_max] {
-      return new BoundedThreadPool(threads, waiting);  // the library owns it
-    };
+  // `certificate` null: it speaks in the clear.
+  Listener(std::shared_ptr<Dispatcher> dispatcher, std::shared_ptr<Access> access, bool asks_for_tokens,
+           std::unique_ptr<tls::ContextOfFiles> certificate, const ApiServerOptions& options)
+      : dispatcher_(std::move(dispatcher)),
+        access_(std::move(access)),
+        asks_for_tokens_(asks_for_tokens),
+        certificate_(std::move(certificate)),
+        lobby_(lobby_callbacks()),
+        pool_(options.threads_per_address, options.connections_waiting_max, [this] { lobby_.wake(); }) {
+    server_.new_task_queue = [] { return new AtOnce; };  // the library owns it
+    server_.on_accept([this](socket_t socket) { lobby_.admit(socket); });
+    server_.set_tcp_nodelay(true);  // an answer is written in two pieces
     server_.set_payload_max_length(kRequestBodyBytesMax);
-    // For what it tells clients; Connection and LibraryServer keep to them.
-    server_.set_keep_alive_timeout(kKeepAliveSeconds);
+    // For what it tells clients; the lobby keeps to them.
+    server_.set_keep_alive_timeout(kSilenceTimeMax.count());
     server_.set_keep_alive_max_count(kKeepAliveRequestsMax);
     server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      const std::optional<Error> refused = refuse_early(request, response);
-      if (!refused.has_value()) return httplib::Server::HandlerResponse::Unhandled;
-      note_act(audit_, request, "", &*refused);
-      return httplib::Server::HandlerResponse::Handled;
+      return go_on_with(request, response) ? httplib::Server::HandlerResponse::Unhandled
+                                           : httplib::Server::HandlerResponse::Handled;
     });
     server_.set_error_handler(httplib::Server::Handler(fill_in_error));
     const httplib::Server::Handler handler = [this](const httplib::Request& request,
                                                     httplib::Response& response) {
-      serve(*dispatcher_, audit_, request, response);
+      serve(*dispatcher_, *access_, request, response);
     };
     const std::string everything = "/.*";
     server_.Get(everything, handler);
@@ -457,11 +475,60 @@ class ApiServer::Listener {
       server_.stop();
       thread_.join();
     }
+    stopping_ = true;
+    lobby_.stop();
+    pool_.stop();
     if (!socket_path_.empty()) ::unlink(socket_path_.c_str());
     socket_path_.clear();
   }
 
  private:
+  Lobby::Callbacks lobby_callbacks() {
+    Lobby::Callbacks callbacks;
+    callbacks.make_ssl = [this]() -> tls::SslPointer {
+      if (certificate_ == nullptr) return nullptr;
+      tls::SslPointer ssl(::SSL_new(certificate_->current()));
+      TM_ASSERT(ssl != nullptr);
+      ::SSL_set_accept_state(ssl.get());
+      return ssl;
+    };
+    callbacks.serve = [this](std::unique_ptr<Guest>& guest) {
+      // A function must be one that can be copied, and so does not own what it is about.
+      std::function<void()> job = [this, taken = guest.get()] { work(std::unique_ptr<Guest>(taken)); };
+      if (!pool_.try_add(job)) return false;
+      (void)guest.release();
+      return true;
+    };
+    callbacks.on_refused = [this](const Guest& guest, const tls::Refusal& refusal) {
+      access_->note_refused_handshake(guest.client, refusal.why);
+    };
+    callbacks.on_dropped = [this](const Guest&) { access_->note_dropped(); };
+    callbacks.wrong_protocol_answer = wrong_protocol_answer(certificate_ != nullptr);
+    return callbacks;
+  }
+
+  // On a thread of the pool.
+  void work(std::unique_ptr<Guest> guest) {
+    if (stopping_) return;
+    if (server_.answer(*guest)) {
+      lobby_.readmit(std::move(guest));
+    } else {
+      lobby_.see_off(std::move(guest));
+    }
+  }
+
+  // Before the body is read. False: it has its answer.
+  bool go_on_with(const httplib::Request& request, httplib::Response& response) {
+    bool goes_on = let_in(*access_, asks_for_tokens_, request, response);
+    if (goes_on) {
+      const std::optional<Error> refused = refuse_early(request, response);
+      if (refused.has_value()) note_act(*access_, request, "", &*refused);
+      goes_on = !refused.has_value();
+    }
+    if (!goes_on) end_connection(response);
+    return goes_on;
+  }
+
   Result<void> bind_unix(const ControlAddress& address) {
     TM_TRY(remove_stale_socket(address.path));
     server_.set_address_family(AF_UNIX);
@@ -476,11 +543,6 @@ class ApiServer::Listener {
   }
 
   Result<void> bind_tcp(ControlAddress& address) {
-    if (!is_loopback(address.host)) {
-      return fail(ErrorCode::kInvalid,
-                  "the control API has no authentication and listens on loopback only, not on '" +
-                      printable(address.host) + "'; use 127.0.0.1, ::1 or a unix socket");
-    }
     server_.set_socket_options([](socket_t descriptor) {
       const int on = 1;
       ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -494,14 +556,20 @@ class ApiServer::Listener {
       bound = server_.bind_to_port(address.host, address.port);
     }
     if (bound) return Result<void>{};
-    return fail(ErrorCode::kBusy, "cannot listen on " + address.to_string() + "; is the port taken?");
+    return fail(ErrorCode::kBusy, "cannot listen on " + address.to_string() +
+                                      "; is the port taken, or the host another machine's?");
   }
 
   const std::shared_ptr<Dispatcher> dispatcher_;
-  const Audit audit_;
+  const std::shared_ptr<Access> access_;
+  const bool asks_for_tokens_;
+  const std::unique_ptr<tls::ContextOfFiles> certificate_;  // on the lobby's thread
   LibraryServer server_;
+  Lobby lobby_;
+  ThreadPool pool_;
   std::thread thread_;
   std::atomic<bool> ended_ = false;
+  std::atomic<bool> stopping_ = false;
   std::string socket_path_;
 };
 
@@ -515,9 +583,24 @@ Result<std::unique_ptr<ApiServer>> ApiServer::start(NodeOperations& operations, 
                                                     const ApiServerOptions& options) {
   auto dispatcher = std::make_shared<Dispatcher>(operations, std::move(post));
   std::unique_ptr<ApiServer> server(new ApiServer(dispatcher));
+  const bool has_certificate = !options.certificate.certificate.empty();
+  const tls::Log log = options.log ? options.log : [](const std::string&, const std::string&) {};
+  std::shared_ptr<TokenFile> tokens;
+  if (!options.token_file.empty()) {
+    TM_TRY_ASSIGN(tokens, TokenFile::read(options.token_file, log));
+  }
+  const auto access = std::make_shared<Access>(tokens, options.audit, log);
   for (const std::string& text : options.addresses) {
     TM_TRY_ASSIGN(ControlAddress address, parse_control_address(text));
-    auto listener = std::make_unique<Listener>(dispatcher, options);
+    TM_TRY(check_address(address, has_certificate, tokens != nullptr));
+    // Who may open a unix socket may do everything.
+    const bool asks_for_tokens = !address.is_unix && tokens != nullptr;
+    std::unique_ptr<tls::ContextOfFiles> certificate;
+    if (asks_for_tokens && has_certificate) {
+      TM_TRY_ASSIGN(certificate, tls::ContextOfFiles::read(options.certificate, log));
+    }
+    auto listener =
+        std::make_unique<Listener>(dispatcher, access, asks_for_tokens, std::move(certificate), options);
     TM_TRY(listener->start(address));
     server->listeners_.push_back(std::move(listener));
     server->addresses_.push_back(address.to_string());

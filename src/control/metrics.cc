@@ -108,9 +108,25 @@ void add_pair(Exposition& out, const PairStatus& pair, const std::string& group)
             static_cast<double>(pair.flushes_waiting));
 }
 
+void add_api(Exposition& out, const ApiCounters& api) {
+  const auto denied = [&out](const char* reason, std::uint64_t value) {
+    out.counter("tidemark_control_denied_total",
+                "Requests to the control API that their sender may not make.", {{"reason", reason}}, value);
+  };
+  denied("no-token", api.denied_without_token);
+  denied("unknown-token", api.denied_unknown_token);
+  denied("expired-token", api.denied_expired_token);
+  denied("role", api.denied_role_too_low);
+  out.counter("tidemark_control_handshakes_refused_total",
+              "Connections to the control API on which TLS failed.", {}, api.handshakes_refused);
+  out.counter("tidemark_control_connections_dropped_total",
+              "Connections to the control API that were too slow, or too many, to say what they want.", {},
+              api.connections_dropped);
+}
+
 }  // namespace
 
-std::string metrics_text(const NodeStatus& status) {
+std::string metrics_text(const NodeStatus& status, const ApiCounters& api) {
   Exposition out;
   out.gauge("tidemark_node_info", "1 with the node's name and version as labels.",
             {{"node", status.node}, {"version", status.version}}, 1);
@@ -137,6 +153,7 @@ std::string metrics_text(const NodeStatus& status) {
     for (const VolumeInfo& volume : group.volumes) add_volume(out, volume);
     if (group.pair.has_value()) add_pair(out, *group.pair, group.group);
   }
+  add_api(out, api);
   return out.text();
 }
 

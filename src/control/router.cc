@@ -25,6 +25,8 @@ class OperationCall final : public JsonCall {
     return answer_json(result_->value());
   }
 
+  Role role() const override { return role_of(request_); }
+
   bool has_octets() const override { return HasBinaryData<Reply>; }
   Result<std::string> octets() const override {
     TM_ASSERT(result_.has_value());
@@ -77,7 +79,7 @@ bool parts_match(const std::vector<std::string_view>& pattern, const std::vector
 
 const std::vector<ServerRoute>& server_routes() {
   static const std::vector<ServerRoute> kRoutes = {
-#define TM_SERVER_ROUTE(operation, Request, Reply, method, path, summary) \
+#define TM_SERVER_ROUTE(operation, Request, Reply, role, method, path, summary) \
   {OperationOf<Request>::kRoute, &make_call<Request>},
       TM_CONTROL_OPERATIONS(TM_SERVER_ROUTE)
 #undef TM_SERVER_ROUTE
@@ -106,6 +108,7 @@ int http_status(ErrorCode code) {
     case ErrorCode::kInvalid:
       return 400;
     case ErrorCode::kReadOnly:
+    case ErrorCode::kDenied:
       return 403;
     case ErrorCode::kNotFound:
       return 404;

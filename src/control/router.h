@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "control/http_dispatcher.h"
+#include "control/routes.h"
 #include "control/types_json.h"
 
 namespace tidemark::control {
@@ -13,6 +14,8 @@ namespace tidemark::control {
 // A call that knows how to write its result.
 class JsonCall : public Call {
  public:
+  // The least role that may ask for this.
+  virtual Role role() const = 0;
   // After the call has finished: the answer, or the operation's error.
   virtual Result<std::string> answer() const = 0;
   // Whether the answer has bytes that can travel as they are, and the answer in that form.

@@ -520,7 +520,7 @@ HttpRequest compose(const RouteInfo& route, Json members) {
 }
 
 ErrorCode error_code_of(const std::string& name) {
-  for (int i = 0; i <= static_cast<int>(ErrorCode::kShutdown); ++i) {
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kDenied); ++i) {
     const auto code = static_cast<ErrorCode>(i);
     if (name == error_code_name(code)) return code;
   }
@@ -604,8 +604,8 @@ HttpRequest http_request(const Request& request) {
   return compose(OperationOf<Request>::kRoute, write(request));
 }
 
-#define TM_INSTANTIATE(operation, Request, Reply, method, path, summary)      \
-  template Result<Request> parse_request<Request>(const RequestParts& parts); \
+#define TM_INSTANTIATE(operation, Request, Reply, role, method, path, summary) \
+  template Result<Request> parse_request<Request>(const RequestParts& parts);  \
   template HttpRequest http_request<Request>(const Request& request);
 TM_CONTROL_OPERATIONS(TM_INSTANTIATE)
 #undef TM_INSTANTIATE

@@ -34,10 +34,10 @@ class CliTest : public ::testing::Test {
 
 TEST_F(CliTest, EveryCommandReachesItsOperation) {
   std::string reached;
-#define TM_NOTE(operation, Request, Reply, method, path, summary) \
-  node_.on<Request>([&reached](const Request&) -> Result<Reply> { \
-    reached = #operation;                                         \
-    return sample<Reply>();                                       \
+#define TM_NOTE(operation, Request, Reply, role, method, path, summary) \
+  node_.on<Request>([&reached](const Request&) -> Result<Reply> {       \
+    reached = #operation;                                               \
+    return sample<Reply>();                                             \
   });
   TM_CONTROL_OPERATIONS(TM_NOTE)
 #undef TM_NOTE

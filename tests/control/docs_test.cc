@@ -143,6 +143,13 @@ std::string lower(std::string text) {
   return text;
 }
 
+// As YAML wants a text that may have a colon in it.
+std::string quoted(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
+  return out + "'";
+}
+
 // One operation under its path.
 template <typename Request>
 std::string operation_text(Schemas& schemas) {
@@ -160,10 +167,10 @@ std::string operation_text(Schemas& schemas) {
                   ", required: " + (member.required ? "true" : "false") + ", schema: " + member.schema +
                   "}\n";
   }
-  std::string text = "    " + lower(std::string(route.method)) +
-                     ":\n      operationId: " + std::string(route.operation) +
-                     "\n      summary: " + std::string(route.summary) + "\n      parameters:\n" + parameters +
-                     "        - {$ref: '#/components/parameters/timeout_seconds'}\n";
+  std::string text =
+      "    " + lower(std::string(route.method)) + ":\n      operationId: " + std::string(route.operation) +
+      "\n      summary: " + quoted(route.summary) + "\n      x-role: " + std::string(role_word(route.role)) +
+      "\n      parameters:\n" + parameters + "        - {$ref: '#/components/parameters/timeout_seconds'}\n";
   if (has_body) {
     text +=
         "      requestBody:\n        required: true\n        content:\n          application/json:\n         "
@@ -184,10 +191,15 @@ info:
   title: Tidemark control API
   version: '1'
   description: |
-    What a node can be asked for. Served on a unix socket (mode 0600, DIR/control.sock) and optionally on a
-    loopback TCP address; there is no authentication beyond that. Every answer is an object with "version": 1;
-    answers only ever gain members. Requests are checked in full: an unknown key is refused by name. A body is
-    JSON of at most 1 MiB with Content-Type application/json and a Content-Length.
+    What a node can be asked for. Served on a unix socket (mode 0600, DIR/control.sock), for whoever may open it, and
+    optionally on TCP (docs/tls.md): with TLS 1.3 and tokens, whose roles are viewer, operator and administrator, each
+    of which may do what those before it may; without them on loopback addresses only, and open. x-role is the least
+    role that an operation needs; pair_resync with `from` or `give_up_window` and pair_verify with `repair` need
+    administrator.
+
+    Every answer is an object with "version": 1; answers only ever gain members. Requests are checked in full: an
+    unknown key is refused by name. A body is JSON of at most 1 MiB with Content-Type application/json and a
+    Content-Length.
 
     An answer that has bytes (`data`) holds them in base64. Asked with `Accept: application/octet-stream`, it is the
     JSON with an empty `data`, a line feed, and then the bytes as they are.
@@ -195,12 +207,16 @@ info:
     A POINT is a mark id, time:RFC3339, log:EPOCH.SEQ, head or floor. Members whose name ends in _bytes are bytes,
     _ns nanoseconds, _seconds seconds. A member that is absent from an answer is not known or does not apply.
 servers:
-  - {url: 'http://127.0.0.1:7081'}
+  - {url: 'https://tokyo.example.org:7081'}
+  - {url: 'http://127.0.0.1:7081', description: 'on loopback, where the node has no tokens'}
+security:
+  - token: []
 paths:
   /metrics:
     get:
       operationId: metrics
       summary: Metrics for Prometheus
+      x-role: viewer
       responses:
         '200': {description: The Prometheus text format 0.0.4, content: {text/plain: {schema: {type: string}}}}
         default: {$ref: '#/components/responses/Error'}
@@ -208,12 +224,15 @@ paths:
     get:
       operationId: health
       summary: Whether the node works on requests
+      security: []
       responses:
         '200': {description: It does, content: {application/json: {schema: {$ref: '#/components/schemas/Health'}}}}
         default: {$ref: '#/components/responses/Error'}
 )";
 
 constexpr char kComponents[] = R"(components:
+  securitySchemes:
+    token: {type: http, scheme: bearer, description: 'the secret of a token; `tidemark token create` makes one'}
   parameters:
     timeout_seconds:
       name: timeout_seconds
@@ -223,7 +242,7 @@ constexpr char kComponents[] = R"(components:
   responses:
     Error:
       description: |
-        The status goes with the code: 400 invalid, 403 read-only, 404 not-found, 409 exists, refused, not-received,
+        The status goes with the code: 400 invalid, 401 and 403 denied, 403 read-only, 404 not-found, 409 exists, refused, not-received,
         in-gap, 410 expired, 500 io, damaged, 501 unsupported, 502 closed, 503 busy, shutdown, 504 timeout, 507
         no-space. Malformed requests may also answer 405, 411, 413, 414 and 415.
       content: {application/json: {schema: {$ref: '#/components/schemas/Error'}}}
@@ -253,7 +272,7 @@ constexpr char kComponents[] = R"(components:
 
 std::string error_schema() {
   std::string codes;
-  for (int i = 0; i <= static_cast<int>(ErrorCode::kShutdown); ++i) {
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kDenied); ++i) {
     codes += (i == 0 ? "" : ", ") + std::string(error_code_name(static_cast<ErrorCode>(i)));
   }
   return "    Error:\n      type: object\n      required: [version, error]\n      properties:\n"
@@ -272,7 +291,8 @@ TEST(Docs, OpenApiSaysWhatTheServerTakes) {
     if (known.empty()) paths.emplace_back(path);
     known += text;
   };
-#define TM_PATH(operation, Request, Reply, method, path, summary) add(path, operation_text<Request>(schemas));
+#define TM_PATH(operation, Request, Reply, role, method, path, summary) \
+  add(path, operation_text<Request>(schemas));
   TM_CONTROL_OPERATIONS(TM_PATH)
 #undef TM_PATH
   std::string text = kHead;
@@ -290,8 +310,13 @@ constexpr char kCliHead[] = R"(# tidemark: the command line
 
 ## Finding the node
 
-`--node` takes an address (`unix:PATH`, `tcp:HOST:PORT`), a node's data folder, or the path of its control
-socket. Without it `$TIDEMARK_NODE` is used, then the current folder if it holds a `control.sock`.
+`--node` takes an address (`unix:PATH`, `tcp:HOST:PORT`, `https://HOST:PORT`), a node's data folder, or the path of
+its control socket. Without it `$TIDEMARK_NODE` is used, then the current folder if it holds a `control.sock`.
+
+TCP to another machine is TLS 1.3; so is `https://`, and `tcp:` on loopback when CAs are named. The node's certificate must
+be one for HOST, of a CA in the file that `--ca` or `$TIDEMARK_CA` names, else of one that this machine trusts. The
+secret of a token is shown over TCP: that in the file of `--token-file`, else `$TIDEMARK_TOKEN`, else that in the file of
+`$TIDEMARK_TOKEN_FILE`. [TLS](tls.md#the-control-api) says how a node comes to have a certificate and tokens.
 
 ## Output
 

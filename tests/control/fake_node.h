@@ -129,9 +129,9 @@ class FakeNode : public NodeOperations {
     on<Request>([=](const Request&) { return fail(code, message); });
   }
 
-#define TM_FAKE(operation, Request, Reply, method, path, summary) \
-  io::Task<Result<Reply>> operation(Request request) override {   \
-    return answer(std::move(request));                            \
+#define TM_FAKE(operation, Request, Reply, role, method, path, summary) \
+  io::Task<Result<Reply>> operation(Request request) override {         \
+    return answer(std::move(request));                                  \
   }
   TM_CONTROL_OPERATIONS(TM_FAKE)
 #undef TM_FAKE

@@ -86,7 +86,7 @@ class HttpTest : public ::testing::Test {
 
 TEST_F(HttpTest, EveryOperationGoesThrough) {
   start();
-#define TM_CHECK(operation, Request, Reply, method, path, summary)                     \
+#define TM_CHECK(operation, Request, Reply, role, method, path, summary)               \
   {                                                                                    \
     node_.on<Request>([](const Request& request) -> Result<Reply> {                    \
       EXPECT_EQ(http_request(request).target, http_request(sample<Request>()).target); \
@@ -324,7 +324,7 @@ TEST_F(HttpTest, AFileInTheWayIsKept) {
   EXPECT_EQ(word, "precious");
 }
 
-TEST_F(HttpTest, TcpListensOnLoopbackOnly) {
+TEST_F(HttpTest, WithoutTokensTcpListensOnLoopbackOnly) {
   Result<std::unique_ptr<ApiServer>> server = try_start("tcp:127.0.0.1:0");
   ASSERT_TRUE(server.ok()) << server.error().message;
   server_ = std::move(server).value();
@@ -335,7 +335,7 @@ TEST_F(HttpTest, TcpListensOnLoopbackOnly) {
   for (const char* bad : {"tcp:0.0.0.0:0", "tcp:[::]:0", "tcp:example.com:80", "tcp:192.168.1.1:80"}) {
     const Result<std::unique_ptr<ApiServer>> refused = try_start(bad);
     ASSERT_FALSE(refused.ok()) << bad;
-    EXPECT_NE(refused.error().message.find("loopback only"), std::string::npos);
+    EXPECT_NE(refused.error().message.find("use a unix socket or a loopback address"), std::string::npos);
   }
 }
 

@@ -68,14 +68,14 @@ void check_answer_round_trip() {
 }
 
 TEST(TypesJson, EveryRequestArrivesAsItWasSent) {
-#define TM_CHECK(operation, Request, Reply, method, path, summary) \
+#define TM_CHECK(operation, Request, Reply, role, method, path, summary) \
   check_request_round_trip(sample<Request>());
   TM_CONTROL_OPERATIONS(TM_CHECK)
 #undef TM_CHECK
 }
 
 TEST(TypesJson, EveryAnswerArrivesAsItWasSent) {
-#define TM_CHECK(operation, Request, Reply, method, path, summary) check_answer_round_trip<Reply>();
+#define TM_CHECK(operation, Request, Reply, role, method, path, summary) check_answer_round_trip<Reply>();
   TM_CONTROL_OPERATIONS(TM_CHECK)
 #undef TM_CHECK
 }

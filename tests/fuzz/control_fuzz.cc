@@ -77,7 +77,7 @@ void try_both(RequestParts parts) {
 
 using TryRequest = void (*)(RequestParts parts);
 constexpr TryRequest kTries[] = {
-#define TM_TRY_REQUEST(operation, Request, Reply, method, path, summary) &try_both<Request>,
+#define TM_TRY_REQUEST(operation, Request, Reply, role, method, path, summary) &try_both<Request>,
     TM_CONTROL_OPERATIONS(TM_TRY_REQUEST)
 #undef TM_TRY_REQUEST
 };

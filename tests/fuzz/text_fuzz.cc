@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "control/address.h"
 #include "control/base64.h"
+#include "control/tokens.h"
 #include "control/types_json.h"
 #include "fuzz/fuzz.h"
 #include "group/points.h"
@@ -76,10 +77,27 @@ void try_addresses(const std::string& text) {
   }
 }
 
+void try_tokens(const std::string& text) {
+  const auto table = control::TokenTable::parse(text);
+  check_message(table);
+  if (!table.ok()) return;
+  std::string written;
+  for (const control::Token& token : table->tokens()) written += control::token_line(token) + "\n";
+  const auto again = control::TokenTable::parse(written);
+  TM_ASSERT(again.ok() && again->tokens().size() == table->tokens().size());
+  for (std::size_t i = 0; i < again->tokens().size(); ++i) {
+    const control::Token& one = table->tokens()[i];
+    const control::Token& other = again->tokens()[i];
+    TM_ASSERT(one.name == other.name && one.role == other.role && one.hash == other.hash);
+    TM_ASSERT(one.expires == other.expires);
+  }
+}
+
 void try_text(const std::string& text) {
   try_log_ids(text);
   try_numbers(text);
   try_addresses(text);
+  try_tokens(text);
   const auto name = validate_name("group name", text);
   check_message(name);
   if (name.ok()) TM_ASSERT(printable(text) == text && text.size() <= kNameLengthMax);
@@ -97,7 +115,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string text(reinterpret_cast<const char*>(data), size);
   tidemark::try_text(text);
   if (text.empty()) return 0;
-  static constexpr const char* kPrefixes[] = {"tcp:", "unix:", "tcp:[", "2026-05-01T", "1.", "0."};
+  static constexpr const char* kPrefixes[] = {
+      "tcp:",
+      "unix:",
+      "tcp:[",
+      "2026-05-01T",
+      "1.",
+      "0.",
+      "a viewer 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 expires="};
   const std::size_t which = data[0] % std::size(kPrefixes);
   tidemark::try_text(kPrefixes[which] + text.substr(1));
   return 0;
