@@ -129,6 +129,7 @@ void add_create(CLI::App& family, Cli& cli) {
       .required()
       .shown_as("");
   std::vector<std::string> roles;
+  roles.reserve(control::kRoles.size());
   for (const control::Role role : control::kRoles) roles.emplace_back(control::role_word(role));
   const auto chosen = [options](const std::string& word) {
     options->token.role = *control::parse_role(word);
