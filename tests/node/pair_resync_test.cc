@@ -205,11 +205,18 @@ TEST_F(PairResync, AJournalTooSmallForBothWindowAndDifferencesStopsItAndLosesNot
   made.size_bytes = kLargeBytes;
   ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
   ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 10).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "older", WaitFor::kPeer).ok());
+  auto target = bench.run(bench.a.node->open("app/large", "host"));
+  ASSERT_TRUE(target.ok());
+  for (std::uint64_t at = 0; at < kLargeBytes / 8; at += 1 << 20) {
+    Buffer data = Buffer::allocate(1 << 20);
+    std::memset(data.data(), 0x77, data.size());
+    ASSERT_TRUE(bench.run((*target)->write(at, data, false)).ok()) << at;
+  }
   ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
   ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
   bench.b.kill();
-  auto target = bench.run(bench.a.node->open("app/large", "host"));
-  ASSERT_TRUE(target.ok());
   for (std::uint64_t at = 0; at < kLargeBytes; at += 1 << 20) {
     Buffer data = Buffer::allocate(1 << 20);
     std::memset(data.data(), static_cast<int>(at >> 20) + 1, data.size());
@@ -218,11 +225,17 @@ TEST_F(PairResync, AJournalTooSmallForBothWindowAndDifferencesStopsItAndLosesNot
   target = fail(ErrorCode::kClosed, "");
   ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
   ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.read(bench.b, "data", "older").ok());
   ASSERT_TRUE(bench.resync(bench.a).ok());
   ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsue; }));
   const std::string reason = bench.status(bench.a).state_reason;
   EXPECT_NE(reason.find("--give-up-window"), std::string::npos) << reason;
-  EXPECT_EQ((*bench.read(bench.b, "data", "kept"))[1], 11u);
+  // All of the window, not its end alone.
+  for (const auto& [mark, value] : {std::pair("older", 10u), std::pair("kept", 11u)}) {
+    const auto image = bench.read(bench.b, "data", mark);
+    ASSERT_TRUE(image.ok()) << image.error().message;
+    EXPECT_EQ((*image)[1], value) << mark;
+  }
   ASSERT_TRUE(bench.resync(bench.a, true).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   bench.expect_same({"data", "large"});
