@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "group/block_cache.h"
+#include "group/group_index.h"
 #include "group/local_record.h"
 #include "group/peer_gate.h"
 #include "group/range_lock.h"
@@ -24,6 +25,10 @@ namespace tidemark::group {
 // Makes or opens the version index of a group; which twin, and where, is the node's business.
 using IndexFactory = std::function<io::Task<Result<index::OpenedIndex>>(GroupIdentity)>;
 
+// A word for the node's log: what happened, to which group, and fields.
+using LogEvent =
+    std::function<void(const std::string& event, const std::string& group, const std::string& fields)>;
+
 // What a group stands on. All of it outlives the group.
 struct GroupContext {
   io::Environment environment;
@@ -33,6 +38,7 @@ struct GroupContext {
   journal::JournalOptions journal_options{};
   // A branch has 2^40 names for its entries; a new one is opened well before they run out. Less in tests.
   std::uint64_t sequence_soft_max = kSequenceMax - (1ull << 24);
+  LogEvent log{};
 };
 
 // Counted per request piece since the node started. A read is a hit when every block came from memory; a
@@ -77,7 +83,7 @@ struct Core {
   GroupContext context;
   std::unique_ptr<journal::Journal> journal;
   LuNumber log_volume{};  // where the journal lies
-  std::unique_ptr<index::VersionIndex> index;
+  std::unique_ptr<GroupIndex> index;
   LocalRecord local;
   GroupState state;
   Epoch live_epoch{};

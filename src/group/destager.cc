@@ -382,7 +382,7 @@ io::Task<void> Destager::run() {
       if (!stepped.ok()) {
         if (stepped.error().code == ErrorCode::kNoSpace) {
           core_.alarm = stepped.error().message;
-        } else {
+        } else if (!core_.closing || stepped.error().code != ErrorCode::kShutdown) {
           core_.stop(stepped.error());
         }
       }

@@ -455,10 +455,16 @@ io::Task<Result<bool>> Group::destage_now(bool short_of_space) {
 
 std::optional<std::string> Group::alarm() const {
   if (core_.alarm.has_value()) return core_.alarm;
-  if (!core_.views_given_up_at.has_value() ||
-      core_.scheduler().now() - *core_.views_given_up_at > kViewsGivenUpTold)
-    return std::nullopt;
-  return "the journal was full: views of its oldest points were given up";
+  const auto is_recent = [this](std::optional<MonotonicTime> at, Duration told) {
+    return at.has_value() && core_.scheduler().now() - *at <= told;
+  };
+  if (is_recent(core_.views_given_up_at, kViewsGivenUpTold))
+    return "the journal was full: views of its oldest points were given up";
+  if (is_recent(core_.index->rebuilt_at(), kIndexRebuiltTold)) {
+    return "the version index was damaged and was rebuilt from the journal; the log says what was found, and "
+           "the disk of the data folder should be looked at";
+  }
+  return std::nullopt;
 }
 
 std::optional<Duration> Group::shortened_window() const {

@@ -108,8 +108,10 @@ class Group {
   const std::optional<Error>& failure() const {
     return core_.failure.has_value() ? core_.failure : core_.journal->failed();
   }
-  // What an operator should know. That views were given up is told for an hour.
+  // What an operator should know. That views were given up, or the index rebuilt, is told for an hour.
   static constexpr Duration kViewsGivenUpTold = Duration::seconds(3600);
+  // The same that the version index was damaged and rebuilt: what it lies on may be going bad.
+  static constexpr Duration kIndexRebuiltTold = Duration::seconds(3600);
   std::optional<std::string> alarm() const;
   // How far back the window reaches, when that is less than the retention because space ran short.
   std::optional<Duration> shortened_window() const;

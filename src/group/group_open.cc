@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/log_field.h"
 #include "base/names.h"
 #include "group/group.h"
 
@@ -20,7 +21,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, NewGr
   auto index = co_await context.make_index(identity);
   if (!index.ok()) co_return std::move(index).error();
   Core& core = group->core_;
-  core.index = std::move(index->index);
+  core.index = std::make_unique<GroupIndex>(&core, std::move(index->index));
   // A folder of the same name may hold keys of a group long gone.
   TM_CO_TRY(co_await core.index->clear());
   core.local.name = what.name;
@@ -128,7 +129,10 @@ io::Task<Result<void>> Group::replay() {
   TM_CO_TRY_ASSIGN(core_.state, GroupState::decode(core_.journal->snapshot(), &core_.live_epoch));
   auto index = co_await core_.context.make_index(core_.journal->group());
   if (!index.ok()) co_return std::move(index).error();
-  core_.index = std::move(index->index);
+  core_.index = std::make_unique<GroupIndex>(&core_, std::move(index->index));
+  if (index->rebuilt && core_.context.log) {
+    core_.context.log("index-rebuilt", core_.name(), log_field("damage", index->why_rebuilt));
+  }
   // The state begins at the snapshot, the index where its last run ends; both from the earlier on.
   const Place state_from = core_.journal->snapshot_end();
   const Place index_from = std::max(core_.index->resume_place(), core_.journal->oldest());
@@ -159,17 +163,11 @@ io::Task<Result<void>> Group::replay() {
 }
 
 void Group::index_batch(const format::BatchMeta& meta, Place payload_place) {
-  for (std::size_t i = 0; i < meta.entries.size(); ++i) {
-    const format::Entry& entry = meta.entries[i];
-    const LogId id = LogId::from_raw(meta.first.raw() + i);
-    if (entry.kind == format::EntryKind::kWrite) {
-      const Place place = payload_place.plus(entry.payload_block);
-      core_.index->insert_data(entry.volume, entry.blocks, id, place, entry.checksums);
-      if (Volume* volume = core_.find_volume(entry.volume)) {
-        volume->appended_bytes[place.generation()] += entry.blocks.count() * kBlockSizeBytes;
-      }
-    } else if (entry.kind == format::EntryKind::kZero || entry.kind == format::EntryKind::kDiscard) {
-      core_.index->insert_zero(entry.volume, entry.blocks, id, payload_place);
+  core_.index->insert_batch(meta, payload_place);
+  for (const format::Entry& entry : meta.entries) {
+    if (entry.kind != format::EntryKind::kWrite) continue;
+    if (Volume* volume = core_.find_volume(entry.volume)) {
+      volume->appended_bytes[payload_place.generation()] += entry.blocks.count() * kBlockSizeBytes;
     }
   }
 }

@@ -63,6 +63,13 @@ class MemoryIndex final : public VersionIndex {
     co_return Result<void>{};
   }
 
+  io::Task<Result<std::unique_ptr<VersionIndex>>> make_successor() override {
+    if (closed_) co_return fail(ErrorCode::kClosed, "the version index is closed");
+    co_return make_memory_index();
+  }
+
+  void retire() override {}
+
   IndexStatus status() const override {
     return {.keys_in_memory = table_->keys(),
             .memory_bytes = table_->memory_bytes(),

@@ -57,6 +57,10 @@ class RocksIndex final : public VersionIndex {
     if (runs_ != nullptr) runs_->drop_before(bound_);
   }
   io::Task<Result<void>> clear() override;
+  io::Task<Result<std::unique_ptr<VersionIndex>>> make_successor() override;
+  void retire() override {
+    if (runs_ != nullptr) runs_->destroy_when_closed();
+  }
   IndexStatus status() const override;
   io::Task<void> close() override;
 
@@ -302,6 +306,27 @@ io::Task<Result<void>> RocksIndex::clear() {
   co_return Result<void>{};
 }
 
+io::Task<Result<std::unique_ptr<VersionIndex>>> RocksIndex::make_successor() {
+  if (runs_ == nullptr) co_return closed();
+  struct Job {
+    std::shared_ptr<Runs> old;
+    std::optional<Result<std::shared_ptr<Runs>>> fresh;
+  };
+  auto job = std::make_shared<Job>();
+  job->old = runs_;
+  std::function<void()> make = [job] {
+    job->fresh.emplace(Runs::make_successor(job->old));
+    job->old.reset();
+  };
+  co_await environment_.offload.run(std::move(make));
+  if (!job->fresh->ok()) co_return std::move(*job->fresh).error();
+  Runs::Opened opened;
+  opened.runs = std::move(*job->fresh).value();
+  auto successor = std::make_unique<RocksIndex>(environment_, options_, std::move(opened));
+  successor->drop_before(bound_);
+  co_return successor;
+}
+
 IndexStatus RocksIndex::status() const {
   IndexStatus status;
   status.keys_in_memory = active_->keys();
@@ -334,6 +359,7 @@ io::Task<Result<OpenedIndex>> open_rocks_index(io::Environment environment, std:
   if (!(*opened)->ok()) co_return std::move(**opened).error();
   OpenedIndex index;
   index.rebuilt = (**opened)->rebuilt;
+  index.why_rebuilt = (**opened)->why_rebuilt;
   index.index = std::make_unique<RocksIndex>(environment, options, std::move(**opened).value());
   co_return index;
 }

@@ -78,6 +78,15 @@ std::optional<std::uint64_t> number_in(const std::string& name, std::string_view
   return number;
 }
 
+// The numbers of the folders of runs among `names`.
+std::set<std::uint64_t> numbers_of_runs(const std::vector<std::string>& names) {
+  std::set<std::uint64_t> numbers;
+  for (const std::string& name : names) {
+    if (const auto number = number_in(name, kRunsPrefix)) numbers.insert(*number);
+  }
+  return numbers;
+}
+
 rocksdb::Status make_folders(rocksdb::Env& files, const std::string& folder) {
   for (std::size_t at = folder.find('/', 1); at != std::string::npos; at = folder.find('/', at + 1)) {
     // Folders above may be there without our being allowed to make them; the last one decides.
@@ -192,7 +201,7 @@ struct Runs::Settings {
     table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
     table.partition_filters = true;
     table.metadata_block_size = 8 << 10;
-    table.block_size = 8 << 10;
+    table.block_size = wanted.run_block_bytes;
     table.format_version = 5;
     table.checksum = rocksdb::kCRC32c;
     options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
@@ -250,9 +259,8 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
   std::vector<std::string> names;
   status = files.GetChildren(folder, &names);
   if (!status.ok()) return error_of(status, "the folder cannot be listed", folder);
-  std::set<std::uint64_t> numbers;
+  std::set<std::uint64_t> numbers = numbers_of_runs(names);
   for (const std::string& name : names) {
-    if (const auto number = number_in(name, kRunsPrefix)) numbers.insert(*number);
     // A run that a crash stopped halfway; nothing depends on its going.
     if (name.starts_with(kIncomingPrefix)) files.DeleteFile(folder + "/" + name).PermitUncheckedError();
   }
@@ -269,9 +277,13 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
         opened.runs = *runs;
         opened.meta = *meta;
         numbers.erase(number);
+      } else {
+        opened.why_rebuilt = meta.error().message;
       }
     } else if (runs.error().code == ErrorCode::kNoSpace) {
       return std::move(runs).error();  // the runs are good; they only cannot be opened now
+    } else {
+      opened.why_rebuilt = runs.error().message;
     }
     if (opened.runs == nullptr) {
       opened.rebuilt = true;
@@ -290,11 +302,22 @@ Result<Runs::Opened> Runs::open(const std::string& folder, const RocksIndexOptio
   return opened;
 }
 
-Result<std::shared_ptr<Runs>> Runs::replace(const std::shared_ptr<Runs>& old) {
+Result<std::shared_ptr<Runs>> Runs::make_successor(const std::shared_ptr<Runs>& old) {
   TM_TRY(check_space(old->folder_, 0));
-  TM_TRY_ASSIGN(auto runs, open_numbered(old->folder_, old->number_ + 1, old->options_));
+  // Above all there are: a successor that was given up may not be gone yet.
+  std::vector<std::string> names;
+  const rocksdb::Status status = rocksdb::Env::Default()->GetChildren(old->folder_, &names);
+  if (!status.ok()) return error_of(status, "the folder cannot be listed", old->folder_);
+  std::set<std::uint64_t> numbers = numbers_of_runs(names);
+  numbers.insert(old->number_);
+  TM_TRY_ASSIGN(auto runs, open_numbered(old->folder_, *numbers.rbegin() + 1, old->options_));
   runs->drop_before(Place::from_raw(old->settings_->filter.bound()));
-  old->destroy_when_closed_.store(true);
+  return runs;
+}
+
+Result<std::shared_ptr<Runs>> Runs::replace(const std::shared_ptr<Runs>& old) {
+  TM_TRY_ASSIGN(auto runs, make_successor(old));
+  old->destroy_when_closed();
   return runs;
 }
 

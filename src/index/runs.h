@@ -34,11 +34,16 @@ class Runs {
     std::shared_ptr<Runs> runs;
     RunMeta meta;
     bool rebuilt = false;  // what was there did not open, or was not ours, and is gone
+    std::string why_rebuilt;
   };
   // Opens or makes `folder`/runs-N. kIo, kNoSpace when neither works.
   static Result<Opened> open(const std::string& folder, const RocksIndexOptions& options);
-  // An empty successor of `old`, whose files go with its last holder.
+  // Empty runs beside `old`, in a folder with a higher number.
+  static Result<std::shared_ptr<Runs>> make_successor(const std::shared_ptr<Runs>& old);
+  // The same, and the files of `old` go with its last holder.
   static Result<std::shared_ptr<Runs>> replace(const std::shared_ptr<Runs>& old);
+  // The folder goes with the last holder. Any thread.
+  void destroy_when_closed() { destroy_when_closed_.store(true); }
   ~Runs();
   Runs(const Runs&) = delete;
   Runs& operator=(const Runs&) = delete;

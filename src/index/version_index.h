@@ -56,7 +56,8 @@ struct IndexStatus {
 //
 // Ranges are kept as aligned extents of 4 KiB × 16ⁿ, n = 0…7 (1 TiB), and the newest across sizes wins: a
 // discard of a terabyte is a handful of keys, an aligned 1 MiB write one key with 256 checksums. The index
-// is derived: whoever owns it can rebuild it from the journal, and does when it is missing or damaged.
+// is derived: whoever owns it can rebuild it from the journal, and does when it is missing or damaged. In a
+// group that is group::GroupIndex.
 //
 // Used on the group's reactor thread; what may block goes through offload. Both twins (memory, RocksDB)
 // answer alike; a property test holds them together.
@@ -84,7 +85,7 @@ class VersionIndex {
   // Writes what is in memory as a finished run, with `resume`: the journal place from which a scan yields
   // every entry that is not in the runs. Everything inserted before the call is in the run; inserts may go on
   // meanwhile. Durable on return, as far as a derived structure must be. A failed call loses nothing and may
-  // be repeated; after kDamaged, here or from lookup(), clear() and a replay are the way out.
+  // be repeated; after kDamaged, here or from lookup(), make_successor() and a replay are the way out.
   //
   // `until_durable`, when given, is called once it is settled what the run holds, and awaited before the run
   // counts: log ids of entries that a crash takes back are given out again, and a run must never name one of
@@ -96,8 +97,14 @@ class VersionIndex {
   // Entries at places before `bound` are no longer wanted and may be dropped at leisure; no path given
   // later contains them.
   virtual void drop_before(Place bound) = 0;
-  // Forgets all of it, as before a rebuild.
+  // Forgets all of it.
   virtual io::Task<Result<void>> clear() = 0;
+  // An empty index beside this one, which is left as it is and goes on: for a rebuild. Whichever is given up
+  // is then retired and closed. After a crash the one made last counts; what it lacks lies behind its resume
+  // place. kNoSpace, kIo, kClosed.
+  virtual io::Task<Result<std::unique_ptr<VersionIndex>>> make_successor() = 0;
+  // What it keeps on disk goes with close().
+  virtual void retire() = 0;
   virtual IndexStatus status() const = 0;
   virtual io::Task<void> close() = 0;
 };
@@ -109,12 +116,14 @@ struct RocksIndexOptions {
   std::uint64_t memory_bytes_max = 64 << 20;    // the newest entries, before they become a run
   std::uint64_t block_cache_bytes = 32 << 20;   // blocks, filters and indexes of the runs
   std::uint64_t head_map_bytes_max = 32 << 20;  // pages of the newest places of each volume
+  std::uint64_t run_block_bytes = 8 << 10;      // of a run: read, checked and kept together
 };
 // Opens or makes the index in `folder`. A folder that does not open is emptied and made anew (`rebuilt` is
 // then set and resume_place() is none); kIo and kNoSpace only when that fails too.
 struct OpenedIndex {
   std::unique_ptr<VersionIndex> index;
   bool rebuilt = false;
+  std::string why_rebuilt;
 };
 io::Task<Result<OpenedIndex>> open_rocks_index(io::Environment environment, std::string folder,
                                                RocksIndexOptions options);

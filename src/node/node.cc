@@ -140,7 +140,10 @@ group::GroupContext Node::group_context() {
           .pool = *pool_,
           .cache = *cache_,
           .make_index = make_index_,
-          .journal_options = journal_options};
+          .journal_options = journal_options,
+          .log = [this](const std::string& event, const std::string& group, const std::string& fields) {
+            log(event, group, fields);
+          }};
 }
 
 // What a crash left of writable views, and data volumes without a log volume: those of a group whose making

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "fragile_index.h"
 #include "group/group.h"
 #include "sim/disk.h"
 #include "sim/random.h"
@@ -23,9 +24,15 @@ inline NodeIdentity bench_node() {
   return node;
 }
 
-inline io::Task<Result<index::OpenedIndex>> open_memory_index() {
+inline io::Task<Result<index::OpenedIndex>> open_fragile_index(io::Scheduler* scheduler,
+                                                               std::shared_ptr<IndexFate> fate,
+                                                               FragileIndex** made) {
   index::OpenedIndex opened;
-  opened.index = index::make_memory_index();
+  opened.rebuilt = !fate->opened_as_rebuilt.empty();
+  opened.why_rebuilt = fate->opened_as_rebuilt;
+  auto index = std::make_unique<FragileIndex>(*scheduler, std::move(fate));
+  *made = index.get();
+  opened.index = std::move(index);
   co_return opened;
 }
 
@@ -45,7 +52,8 @@ class GroupBench {
       : world(seed),
         options(bench_options),
         disk(world, kBenchDiskBytes, options.disk),
-        environment(world.environment()) {
+        environment(world.environment()),
+        fate(std::make_shared<IndexFate>(seed)) {
     EXPECT_TRUE(world.run(pool::Pool::format(environment, disk, bench_node())).ok());
     open_pool();
     NewGroup what;
@@ -58,13 +66,16 @@ class GroupBench {
   }
 
   GroupContext context() {
-    return {.environment = environment,
-            .pool = *pool_,
-            .cache = *cache_,
-            .make_index = [](GroupIdentity) { return open_memory_index(); },
-            .journal_options = {.segment_size_bytes = options.segment_bytes,
-                                .recent_bytes_max = options.recent_bytes,
-                                .batch_bytes_usual_max = 64 << 10}};
+    return {
+        .environment = environment,
+        .pool = *pool_,
+        .cache = *cache_,
+        .make_index = [this](GroupIdentity) { return open_fragile_index(&world, fate, &opened_index); },
+        .journal_options = {.segment_size_bytes = options.segment_bytes,
+                            .recent_bytes_max = options.recent_bytes,
+                            .batch_bytes_usual_max = 64 << 10},
+        .log = [this](const std::string& event, const std::string& name,
+                      const std::string& fields) { log.append(event + " " + name + " " + fields + "\n"); }};
   }
   void open_pool() {
     process = std::make_unique<sim::SimulatedProcess>(world);
@@ -170,6 +181,9 @@ class GroupBench {
   BenchOptions options;
   sim::Disk disk;
   io::Environment environment;
+  std::shared_ptr<IndexFate> fate;
+  FragileIndex* opened_index = nullptr;  // the one that the group was made or opened with
+  std::string log;
   std::unique_ptr<sim::SimulatedProcess> process;
   Group* group = nullptr;
   LuNumber log_volume{};

@@ -122,12 +122,14 @@ Request* find_request(std::vector<Request>& requests, const format::Entry& entry
   return discard;
 }
 
-void run_crowd(std::uint64_t seed, bool destaging) {
+void run_crowd(std::uint64_t seed, bool destaging, std::uint64_t index_damage_one_in = 0) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   BenchOptions options;
   options.recent_bytes = destaging ? 0 : 1 << 20;
   options.settings.retain = Duration::seconds(destaging ? 0 : 3600);
   GroupBench bench(seed, options);
+  bench.fate->damage_one_in = index_damage_one_in;
+  bench.fate->look_slowly = index_damage_one_in > 0;
   const VolumeShape a = bench.make_volume("a", kBlocks);
   const VolumeShape b = bench.make_volume("b", kBlocks);
   const LogId begin = bench.group->head();
@@ -229,6 +231,10 @@ TEST(GroupConcurrency, EveryRequestIsInTheOrderOnceAndNothingIsLostBetween) {
 
 TEST(GroupConcurrency, DestagingMeanwhileChangesNothingThatIsRead) {
   for (std::uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) run_crowd(seed, true);
+}
+
+TEST(GroupConcurrency, AnIndexThatIsRebuiltMeanwhileLosesNothing) {
+  for (std::uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) run_crowd(seed, seed % 2 == 0, 100);
 }
 
 }  // namespace

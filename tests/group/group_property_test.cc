@@ -17,6 +17,7 @@ constexpr std::size_t kVolumesMaxHere = 3;
 struct StoryOptions {
   std::uint64_t blocks_max = 64;
   bool big_writes = false;
+  std::uint64_t index_damage_one_in = 0;  // look-ups
 };
 
 // What happens to one group over its lives. The model learns of an entry just before it is asked for, so that
@@ -788,6 +789,9 @@ void tell_story(std::uint64_t seed, StoryOptions story_options, Lives lives) {
   options.settings.retain = Duration::seconds(static_cast<std::int64_t>(random.below(2) * 3600));
   GroupBench bench(seed, options);
   if (::testing::Test::HasFailure()) return;
+  // In a part of the stories the index is damaged again and again, and rebuilt under whatever goes on.
+  bench.fate->damage_one_in = story_options.index_damage_one_in;
+  bench.fate->look_slowly = random.below(2) == 0;
   Story story(bench, seed, story_options);
   for (std::uint64_t life = 0; life < lives.count; ++life) {
     SCOPED_TRACE("life " + std::to_string(life));
@@ -818,12 +822,22 @@ void tell_story(std::uint64_t seed, StoryOptions story_options, Lives lives) {
 }
 
 constexpr std::uint64_t kShortStories = rounds(1500, 25);
+constexpr std::uint64_t kDamagedStories = rounds(200, 4);
 constexpr std::uint64_t kLongStories = rounds(100, 3);
 
 TEST(GroupProperty, ManyShortStories) {
   const std::uint64_t first = first_seed();
   for (std::uint64_t seed = first; seed < first + kShortStories && !HasFailure(); ++seed) {
     tell_story(seed, {}, {.count = 3, .steps_max = 60});
+  }
+}
+
+TEST(GroupProperty, StoriesInWhichTheIndexIsDamagedAndRebuiltShowNothingElse) {
+  const std::uint64_t first = first_seed();
+  for (std::uint64_t seed = first; seed < first + kDamagedStories && !HasFailure(); ++seed) {
+    tell_story(seed, {.index_damage_one_in = 100}, {.count = 3, .steps_max = 60});
+    tell_story(seed, {.blocks_max = 200, .big_writes = true, .index_damage_one_in = 400},
+               {.count = 2, .steps_max = 120});
   }
 }
 

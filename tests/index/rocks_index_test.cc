@@ -308,6 +308,75 @@ TEST_F(RocksIndexTest, ClearedRunsDoNotComeBack) {
   EXPECT_FALSE(std::filesystem::exists(std::filesystem::path(folder.path()) / "runs-1"));
 }
 
+TEST_F(RocksIndexTest, ASuccessorWhoseRebuildACrashCutOffGoesOnFromItsLastRun) {
+  insert_data(*index, kVolume, {0, 1}, id(1), Place(1, 0));
+  machine.persist(*index, Place(1, 1));
+  auto successor = machine.world.run(index->make_successor());
+  ASSERT_TRUE(successor.ok()) << successor.error().message;
+  insert_data(**successor, kVolume, {7, 8}, id(7), Place(2, 0));
+  machine.persist(**successor, Place(2, 1));
+  insert_data(**successor, kVolume, {8, 9}, id(8), Place(2, 1));
+  successor->reset();  // without close(), and the other is not retired
+  reopen();
+  EXPECT_FALSE(rebuilt);
+  EXPECT_EQ(index->resume_place(), Place(2, 1));
+  EXPECT_EQ(newest(7), id(7));
+  EXPECT_TRUE(newest(8).is_none()) << "a scan from the resume place brings it";
+  EXPECT_TRUE(newest(0).is_none());
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::path(folder.path()) / "runs-1"));
+}
+
+TEST_F(RocksIndexTest, ASuccessorThatIsGivenUpLeavesTheRunsAndTheNextOneIsEmpty) {
+  insert_data(*index, kVolume, {0, 1}, id(1), Place(1, 0));
+  machine.persist(*index, Place(1, 1));
+  auto given_up = machine.world.run(index->make_successor());
+  ASSERT_TRUE(given_up.ok()) << given_up.error().message;
+  insert_data(**given_up, kVolume, {7, 8}, id(7), Place(2, 0));
+  machine.persist(**given_up, Place(2, 1));
+  // Somebody still reads in it while the next one is made.
+  machine.offload.hold();
+  io::TaskScope scope(machine.world);
+  Answer answer;
+  scope.spawn(look_up(given_up->get(), {0, 9}, path_to(1, 100), &answer));
+  machine.world.run_ready_only();
+  ASSERT_EQ(machine.offload.waiting(), 1u);
+  (*given_up)->retire();
+  std::optional<Result<std::unique_ptr<VersionIndex>>> next;
+  scope.spawn(
+      [](VersionIndex* old, std::optional<Result<std::unique_ptr<VersionIndex>>>* made) -> io::Task<void> {
+        made->emplace(co_await old->make_successor());
+      }(index.get(), &next));
+  machine.world.run_ready_only();
+  machine.offload.release();
+  machine.world.run_ready_only();
+  ASSERT_TRUE(answer.result.has_value() && answer.result->ok());
+  EXPECT_EQ(to_string(answer.pieces),
+            "[0, 7) base 0.0 at 0:0; [7, 8) data 1.7 at 2:0; [8, 9) base 0.0 at 0:0; ");
+  ASSERT_TRUE(next.has_value() && next->ok());
+  EXPECT_TRUE((**next)->resume_place().is_none());
+  EXPECT_TRUE(machine.lookup(***next, kVolume, {7, 8}, live_path()).at(0).id.is_none());
+  machine.close(**given_up);
+  (**next)->retire();
+  machine.close(***next);
+  next.reset();
+  reopen();
+  EXPECT_FALSE(rebuilt);
+  EXPECT_EQ(newest(0), id(1)) << "as it was";
+}
+
+TEST_F(RocksIndexTest, ASuccessorKnowsWhatIsNoLongerWanted) {
+  index->drop_before(Place(5, 0));
+  auto successor = machine.world.run(index->make_successor());
+  ASSERT_TRUE(successor.ok()) << successor.error().message;
+  insert_data(**successor, kVolume, {0, 1}, id(1), Place(1, 0));
+  insert_data(**successor, kVolume, {1, 2}, id(2), Place(5, 0));
+  machine.persist(**successor, Place(5, 1));
+  machine.close(**successor);
+  reopen();
+  EXPECT_TRUE(newest(0).is_none());
+  EXPECT_EQ(newest(1), id(2));
+}
+
 TEST_F(RocksIndexTest, WhatIsInsertedWhileTheIndexIsClearedStays) {
   insert_data(*index, kVolume, {0, 1}, id(1), Place(1, 0));
   machine.offload.hold();

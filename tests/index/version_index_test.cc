@@ -149,6 +149,28 @@ TEST_P(VersionIndexTest, ClearForgetsEverything) {
   EXPECT_EQ(pieces[0].kind, Piece::Kind::kBase);
 }
 
+TEST_P(VersionIndexTest, ASuccessorIsEmptyAndTheOneBeforeGoesOn) {
+  insert_data(*index, kVolume, {0, 9}, id(1), Place(1, 0));
+  settle();
+  auto made = machine.world.run(index->make_successor());
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  VersionIndex& successor = **made;
+  EXPECT_TRUE(successor.resume_place().is_none());
+  insert_data(*index, kVolume, {20, 29}, id(2), Place(1, 9));
+  insert_data(successor, kVolume, {40, 49}, id(3), Place(1, 18));
+  EXPECT_EQ(to_string(machine.lookup(*index, kVolume, {0, 60}, live_path())),
+            "[0, 9) data 1.1 at 1:0; [9, 20) base 0.0 at 0:0; [20, 29) data 1.2 at 1:9; [29, 60) base 0.0 at "
+            "0:0; ");
+  EXPECT_EQ(to_string(machine.lookup(successor, kVolume, {0, 60}, live_path())),
+            "[0, 40) base 0.0 at 0:0; [40, 49) data 1.3 at 1:18; [49, 60) base 0.0 at 0:0; ");
+  index->retire();
+  EXPECT_EQ(machine.lookup(*index, kVolume, {0, 9}, live_path()).at(0).id, id(1)) << "until it is closed";
+  machine.close(*index);
+  index = std::move(*made);
+  settle();
+  EXPECT_EQ(machine.lookup(*index, kVolume, {40, 49}, live_path()).at(0).id, id(3));
+}
+
 TEST_P(VersionIndexTest, AClosedIndexSaysSo) {
   machine.close(*index);
   std::vector<Piece> out;
@@ -156,6 +178,7 @@ TEST_P(VersionIndexTest, AClosedIndexSaysSo) {
   EXPECT_EQ(machine.world.run(index->lookup(kVolume, {0, 1}, live_path(), out, 1)).error().code,
             ErrorCode::kClosed);
   EXPECT_EQ(machine.world.run(index->persist(Place(1, 1))).error().code, ErrorCode::kClosed);
+  EXPECT_EQ(machine.world.run(index->make_successor()).error().code, ErrorCode::kClosed);
 }
 
 INSTANTIATE_TEST_SUITE_P(Twins, VersionIndexTest,

@@ -17,6 +17,7 @@ namespace tidemark {
 namespace {
 
 constexpr std::uint64_t kIndexMemoryBytes = 8 << 10;  // a few dozen entries make a run
+constexpr std::uint64_t kIndexBlockBytes = 256;       // of which a few make a block
 constexpr std::array<const char*, 6> kTables = {"device_address", "raid_address",     "volume",
                                                 "mark_id",        "log_volume_group", "log_id"};
 
@@ -105,6 +106,8 @@ struct Told {
   std::array<char, 1 << 16> tables{};
   std::array<char, 4000> complaint{};
   bool catalogue_refused = false;
+  bool index_rebuilt = false;             // at the start, or
+  bool index_rebuilt_by_look_up = false;  // when something was looked up in it
 };
 
 void put(char* out, std::size_t size, const std::string& text) {
@@ -113,7 +116,7 @@ void put(char* out, std::size_t size, const std::string& text) {
 
 // A node with a run on disk, newer entries beside it, and a catalogue; stopped in order.
 std::string make_node(const std::string& folder, const std::vector<Deed>& deeds, Told& told) {
-  RealNode node(folder, kIndexMemoryBytes);
+  RealNode node(folder, kIndexMemoryBytes, kIndexBlockBytes);
   const auto tell = [&]() -> Result<void> {
     TM_TRY(node.start());
     TM_TRY(node.make_group({kVolumes[0], kVolumes[1]}));
@@ -138,7 +141,7 @@ std::string make_node(const std::string& folder, const std::vector<Deed>& deeds,
 
 // What is wrong with the node; empty when nothing is.
 std::string look(const std::string& folder, const std::vector<Deed>& deeds, Told& told) {
-  RealNode node(folder, kIndexMemoryBytes);
+  RealNode node(folder, kIndexMemoryBytes, kIndexBlockBytes);
   const auto started = node.start();
   if (!started.ok()) return "does not start: " + started.error().message;
   if (node.group() == nullptr) return "the group is not there: " + node.told();
@@ -151,6 +154,8 @@ std::string look(const std::string& folder, const std::vector<Deed>& deeds, Told
     if (!image.ok()) return "mark " + deed.mark + " cannot be read: " + image.error().message;
     if (*image != deed.after) return "mark " + deed.mark + " shows something else";
   }
+  told.index_rebuilt = node.told().find("index-rebuilt ") != std::string::npos;
+  told.index_rebuilt_by_look_up = told.index_rebuilt && node.told().find(" batches=") != std::string::npos;
   const auto tables = tables_of(node);
   if (!tables.ok()) {
     // A file that seems to be another program's, or a newer version's, is left alone, and the log says so.
@@ -194,7 +199,7 @@ class DamagedFiles : public testing::Test {
   }
   void check_a_copy(const std::string& what) {
     told_->complaint = {};
-    told_->catalogue_refused = false;
+    told_->catalogue_refused = told_->index_rebuilt = told_->index_rebuilt_by_look_up = false;
     const int status = in_a_child(folder_.file("said"), [&] {
       put(told_->complaint.data(), told_->complaint.size(), look(damaged_or_original(), deeds_, *told_));
     });
@@ -255,6 +260,33 @@ TEST_F(DamagedFiles, AByteOfTheCatalogueThatIsAnotherIsMadeGood) {
 
 TEST_F(DamagedFiles, AByteOfTheIndexThatIsAnotherIsNeverServed) {
   flip_bytes_of("index", rounds(40, 6));
+}
+
+// Opening a run reads its first block, which describes it. Damage of the others is met by a look-up, the
+// first of which a start makes.
+TEST_F(DamagedFiles, ABlockOfARunThatIsDamagedIsMetByALookupAndTheIndexRebuilt) {
+  std::vector<std::string> runs;
+  for (const std::string& name : files_in("index")) {
+    if (name.ends_with(".sst")) runs.push_back(name);
+  }
+  ASSERT_FALSE(runs.empty());
+  std::uint64_t tried = 0;
+  std::uint64_t met = 0;
+  for (const std::string& name : runs) {
+    // Blocks of keys come first in the file, then what finds and describes them.
+    const std::uint64_t size = std::filesystem::file_size(original() + name);
+    for (std::uint64_t at = 2 * kIndexBlockBytes; at < size / 3; at += kIndexBlockBytes) {
+      copy_folder(original(), damaged());
+      flip(damaged() + name, at);
+      check_a_copy(name + " byte " + std::to_string(at));
+      if (HasFailure()) return;
+      EXPECT_TRUE(told_->index_rebuilt) << name << " byte " << at;
+      ++tried;
+      met += told_->index_rebuilt_by_look_up ? 1 : 0;
+    }
+  }
+  ASSERT_GT(tried, 0u);
+  EXPECT_GT(met, tried / 2);
 }
 
 // The next change is refused, as by a file system that is full for a moment.

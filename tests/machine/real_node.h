@@ -26,9 +26,13 @@ inline constexpr std::uint64_t kJournalBytes = 17 << 20;  // eight segments, the
 // catalogue in one folder. Without sockets: it is asked through its operations and its exports.
 class RealNode {
  public:
-  // `index_memory_bytes`: little makes runs of few entries.
-  explicit RealNode(std::string folder, std::uint64_t index_memory_bytes = 2 << 20)
-      : folder_(std::move(folder)), index_memory_bytes_(index_memory_bytes) {}
+  // `index_memory_bytes`: little makes runs of few entries; `index_block_bytes`: of a run of few entries too,
+  // little makes many blocks.
+  explicit RealNode(std::string folder, std::uint64_t index_memory_bytes = 2 << 20,
+                    std::uint64_t index_block_bytes = 8 << 10)
+      : folder_(std::move(folder)),
+        index_memory_bytes_(index_memory_bytes),
+        index_block_bytes_(index_block_bytes) {}
   RealNode(const RealNode&) = delete;
   RealNode& operator=(const RealNode&) = delete;
   ~RealNode() { kill(); }
@@ -57,8 +61,10 @@ class RealNode {
     if (!disk.ok()) return std::move(disk).error();
     disk_ = std::move(disk).value();
     const io::Environment environment{*reactor_, clock_, random_, *network_, *offload_};
-    const index::RocksIndexOptions index_options{
-        .memory_bytes_max = index_memory_bytes_, .block_cache_bytes = 1 << 20, .head_map_bytes_max = 1 << 20};
+    const index::RocksIndexOptions index_options{.memory_bytes_max = index_memory_bytes_,
+                                                 .block_cache_bytes = 1 << 20,
+                                                 .head_map_bytes_max = 1 << 20,
+                                                 .run_block_bytes = index_block_bytes_};
     group::IndexFactory make_index = [environment, index_folder, index_options](GroupIdentity group) {
       return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);
     };
@@ -133,6 +139,7 @@ class RealNode {
 
   std::string folder_;
   std::uint64_t index_memory_bytes_;
+  std::uint64_t index_block_bytes_;
   std::string told_;
   os::SystemClock clock_;
   os::SystemRandom random_;
