@@ -462,6 +462,33 @@ io::Task<Result<void>> Pairs::suspend(std::string name) {
   co_return co_await save_record(entry);
 }
 
+io::Task<Result<void>> Pairs::turn_alone(Entry* entry) {
+  group::Group* group = entry->group;
+  group->hold_back(std::nullopt);
+  // Nobody streams any more, and whoever would let the peer give way waits for the end of this.
+  group->set_peer_gives_way(false);
+  std::string point = "log:" + group->takeover_point().to_string();
+  auto plan = co_await group->plan_restore(std::move(point), false);
+  Result<void> turned;
+  if (plan.ok()) {
+    auto opened = co_await group->restore(std::move(plan).value(), format::EpochReason::kTakeover);
+    if (!opened.ok()) turned = opened.error();
+  } else {
+    turned = plan.error();
+  }
+  group->set_peer_gives_way(entry->record.side == Side::kPrimary);
+  hold(entry);
+  co_return turned;
+}
+
+io::Task<bool> Pairs::let_go_of_peer(Entry* entry) {
+  if (entry->record.needs_copy || entry->group->local().peer_has.is_none()) co_return false;
+  entry->record.need_copy(entry->group->local().peer_has);
+  std::string reason = entry->record.reason;
+  auto saved = co_await save(entry, entry->record.state, std::move(reason), LogId());
+  co_return saved.ok();
+}
+
 io::Task<Result<void>> Pairs::dissolve(std::string name) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);

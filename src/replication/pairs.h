@@ -266,6 +266,11 @@ class Pairs {
                                                      format::EpochReason reason, std::string why);
   io::Task<void> end_receiver(Entry* entry);
   io::Task<Result<void>> become_alone(Entry* entry);
+  // Opens the epoch in which it goes on alone.
+  io::Task<Result<void>> turn_alone(Entry* entry);
+  // What a peer that has taken over lacks no longer holds the floor. False when nothing did, or it cannot be
+  // recorded.
+  io::Task<bool> let_go_of_peer(Entry* entry);
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
   io::Task<std::string> apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted);
   io::Task<Result<void>> apply_message(Entry* entry, Message message);

@@ -402,12 +402,10 @@ io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
   }
   if (turns) {
     // Its entries so far were the peer's to number; what is written here from now on is numbered here.
-    group->hold_back(std::nullopt);
-    std::string point = "log:" + group->takeover_point().to_string();
-    TM_CO_TRY_ASSIGN(group::RestorePlan plan, co_await group->plan_restore(std::move(point), false));
-    auto opened = co_await group->restore(std::move(plan), format::EpochReason::kTakeover);
-    hold(entry);
-    if (!opened.ok()) co_return std::move(opened).error();
+    auto turned = co_await turn_alone(entry);
+    const bool is_full = !turned.ok() && turned.error().code == ErrorCode::kNoSpace;
+    if (is_full && primary && co_await let_go_of_peer(entry)) turned = co_await turn_alone(entry);
+    TM_CO_TRY(turned);
   }
   group->hold_back(std::nullopt);
   co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());

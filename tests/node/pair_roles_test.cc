@@ -166,6 +166,53 @@ TEST_F(PairRoles, APlannedSwapLosesNoWrite) {
   for (const auto& branch : bench->branches(a())) EXPECT_FALSE(branch.held) << branch.epoch;
 }
 
+io::Task<void> dissolve(Node* node, std::optional<Result<control::Done>>* outcome) {
+  control::PairDeleteRequest request;
+  request.group = kGroup;
+  outcome->emplace(co_await node->pair_delete(request));
+}
+
+// Its journal is full of what the peer lacks, up to the last entry that it keeps room for. The peer is let go
+// of, and nobody is waited for who waits for the deletion.
+TEST_F(PairRoles, APrimaryThatWasTakenOverWithAFullJournalCanDissolveThePair) {
+  for (const group::OnFull on_full : {group::OnFull::kStopWrites, group::OnFull::kDropHistory}) {
+    SCOPED_TRACE(on_full == group::OnFull::kStopWrites ? "stop-writes" : "drop-history");
+    begin(31);
+    ASSERT_NO_FATAL_FAILURE(drift_apart());
+    group::GroupSettings settings = a().group().local().settings;
+    settings.retain = Duration{};
+    settings.on_full = group::OnFull::kStopWrites;
+    ASSERT_TRUE(bench->run(a().group().set_settings(settings)).ok());
+    std::uint32_t value = 1000;
+    for (bool full = false; !full; ++value) {
+      const auto written = bench->write(a(), "data", value % kVolumeBlocks, value);
+      full = !written.ok() && written.error().code == ErrorCode::kNoSpace;
+      ASSERT_TRUE(full || written.ok()) << written.error().message;
+    }
+    for (bool full = false; !full; ++value) {
+      const auto marked = bench->mark(a(), "m" + std::to_string(value));
+      full = !marked.ok() && marked.error().code == ErrorCode::kNoSpace;
+      ASSERT_TRUE(full || marked.ok()) << marked.error().message;
+    }
+    const Image before = *bench->read(a(), "data");
+    heal();
+    ASSERT_TRUE(bench->wait_for([&] { return bench->state(a()) == PairState::kSsws; }));
+    settings.on_full = on_full;
+    ASSERT_TRUE(bench->run(a().group().set_settings(settings)).ok());
+    std::optional<Result<control::Done>> outcome;
+    a().process->tasks().spawn(dissolve(a().node, &outcome));
+    ASSERT_TRUE(bench->wait_for([&] { return outcome.has_value(); }));
+    ASSERT_TRUE(outcome->ok()) << outcome->error().message;
+    EXPECT_EQ(bench->state(a()), PairState::kSmpl);
+    EXPECT_EQ(*bench->read(a(), "data"), before);
+    write(a(), 5, 55);
+    a().power_cut();
+    a().start();
+    EXPECT_EQ(bench->state(a()), PairState::kSmpl);
+    EXPECT_EQ(block(a(), 5), 55u);
+  }
+}
+
 TEST_F(PairRoles, WhenBothHaveWrittenBothSayItAndAResyncAsksWhichBranchContinues) {
   begin(5);
   ASSERT_NO_FATAL_FAILURE(drift_apart());
