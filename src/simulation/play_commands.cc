@@ -141,6 +141,12 @@ void Play::look_at_comparison(Machine& machine) {
 }
 
 void Play::verify_at_the_end() {
+  // A session that was replayed while the link was cut may be heard only now: the secondary is copied anew,
+  // and the pair has to become whole once more.
+  const std::uint64_t windows_before = b().windows_given_up;
+  const auto is_copied_anew = [&] {
+    return watcher_.has_replayed() && b().windows_given_up != windows_before;
+  };
   for (Machine* at : {&a(), &b()}) {
     control::PairVerifyStopRequest stop;
     stop.group = kGroup;
@@ -161,10 +167,12 @@ void Play::verify_at_the_end() {
     const auto begun = stage_.ask(*at, at->node()->pair_verify(begin));
     last.state = control::CompareState::kRunning;
     if (!begun.has_value() || !begun->ok() || !stage_.wait_for(has_ended, kCatchUpMax)) {
+      if (is_copied_anew()) return settle();
       return stage_.broken(Rule::kEndsInTime, at->name() + ": the whole pair cannot be compared: " +
                                                   (begun.has_value() && !begun->ok() ? begun->error().message
                                                                                      : "it does not end"));
     }
+    if (last.state != control::CompareState::kSame && is_copied_anew()) return settle();
     // The pair was taken up anew meanwhile.
     if (last.state == control::CompareState::kNever) continue;
     if (last.state != control::CompareState::kSame) {

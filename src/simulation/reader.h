@@ -11,7 +11,7 @@ namespace tidemark::simulation {
 // Reads what nodes show, at any point of any branch, and holds it to the model.
 class Reader {
  public:
-  Reader(Stage& stage, const Chronicle& chronicle) : stage_(stage), chronicle_(chronicle) {}
+  Reader(Stage& stage, Chronicle& chronicle) : stage_(stage), chronicle_(chronicle) {}
 
   // The first machine's head now, to be asked for by its time later. Nothing is under way there.
   void note_moment();
@@ -38,7 +38,7 @@ class Reader {
     LogId head{};
   };
   Stage& stage_;
-  const Chronicle& chronicle_;
+  Chronicle& chronicle_;
   std::vector<Moment> moments_;
 };
 
