@@ -1,11 +1,70 @@
 #include "simulation/machine.h"
 
+#include <utility>
+
 namespace tidemark::simulation {
 namespace {
 
-io::Task<Result<index::OpenedIndex>> open_memory_index() {
+// The twin in memory, until it is damaged: then nothing of it is found any more.
+class DamageableIndex final : public index::VersionIndex {
+ public:
+  // `damages`: how often the indexes of the machine were damaged; those that are in use when it moves are.
+  // One that is still being filled is not: a look-up that waits for it is sure to get its answer.
+  explicit DamageableIndex(std::shared_ptr<const std::uint64_t> damages) : damages_(std::move(damages)) {}
+
+  void insert_data(VolumeId volume, BlockRange blocks, LogId id, Place place,
+                   const std::vector<std::uint32_t>& checksums) override {
+    inner_->insert_data(volume, blocks, id, place, checksums);
+  }
+  void insert_zero(VolumeId volume, BlockRange blocks, LogId id, Place place) override {
+    inner_->insert_zero(volume, blocks, id, place);
+  }
+  io::Task<Result<void>> lookup(VolumeId volume, BlockRange blocks, const index::Path& path,
+                                std::vector<index::Piece>& out, std::size_t pieces_max) override {
+    use();
+    if (is_damaged()) co_return damaged();
+    co_return co_await inner_->lookup(volume, blocks, path, out, pieces_max);
+  }
+  bool lookup_now(VolumeId volume, BlockRange blocks, const index::Path& path,
+                  std::vector<index::Piece>& out) override {
+    use();
+    return !is_damaged() && inner_->lookup_now(volume, blocks, path, out);
+  }
+  bool wants_persist() const override { return inner_->wants_persist(); }
+  io::Task<Result<void>> persist(Place resume, UntilDurable until_durable) override {
+    if (!is_damaged()) co_return co_await inner_->persist(resume, std::move(until_durable));
+    if (until_durable) TM_CO_TRY(co_await until_durable());
+    co_return damaged();
+  }
+  Place resume_place() const override { return inner_->resume_place(); }
+  void drop_before(Place bound) override { inner_->drop_before(bound); }
+  io::Task<Result<void>> clear() override {
+    in_use_ = false;
+    co_return co_await inner_->clear();
+  }
+  io::Task<Result<std::unique_ptr<index::VersionIndex>>> make_successor() override {
+    co_return std::make_unique<DamageableIndex>(damages_);
+  }
+  void retire() override {}
+  index::IndexStatus status() const override { return inner_->status(); }
+  io::Task<void> close() override { co_await inner_->close(); }
+
+ private:
+  void use() {
+    if (!std::exchange(in_use_, true)) damages_before_ = *damages_;
+  }
+  bool is_damaged() const { return in_use_ && *damages_ != damages_before_; }
+  static Error damaged() { return fail(ErrorCode::kDamaged, "the version index was damaged"); }
+
+  std::shared_ptr<const std::uint64_t> damages_;
+  std::uint64_t damages_before_ = 0;
+  bool in_use_ = false;
+  std::unique_ptr<index::VersionIndex> inner_ = index::make_memory_index();
+};
+
+io::Task<Result<index::OpenedIndex>> open_index(std::shared_ptr<const std::uint64_t> damages) {
   index::OpenedIndex opened;
-  opened.index = index::make_memory_index();
+  opened.index = std::make_unique<DamageableIndex>(std::move(damages));
   co_return opened;
 }
 
@@ -39,7 +98,7 @@ io::Task<Result<void>> Machine::start_task() {
   configuration.cache_size_bytes = node::kCacheSizeBytesMin;
   configuration.journal_segment_size_bytes = options_.segment_bytes;
   configuration.recent_size_bytes = options_.recent_bytes;
-  group::IndexFactory make_index = [](GroupIdentity) { return open_memory_index(); };
+  group::IndexFactory make_index = [this](GroupIdentity) { return open_index(index_damages_); };
   node::Log log = [this](const std::string& event, const std::string& text) {
     if (event == "pair-window-given-up") {
       gave_up_window = true;

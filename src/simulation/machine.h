@@ -27,8 +27,8 @@ struct MachineOptions {
 };
 
 // One machine of a simulated world: a disk, and a node on it that can be stopped, killed, lose its power,
-// lose its disk and be started again. Its version index is the twin in memory and it has no catalogue: both
-// are derived, so a crash takes them whole.
+// lose its disk and be started again. Its version index is the twin in memory, which can be damaged, and it
+// has no catalogue: both are derived, so a crash takes them whole.
 //
 // The world must outlive it.
 class Machine {
@@ -43,6 +43,8 @@ class Machine {
   sim::Disk& disk() { return *disk_; }
   // A new one in its place. The node does not run.
   void replace_disk();
+  // What its version indexes hold now cannot be read any more; those that are made from here on are whole.
+  void damage_index() { ++*index_damages_; }
 
   // From here on start_task() may be spawned in tasks(), and be cut off by a crash at any step of it.
   void power_on();
@@ -82,6 +84,7 @@ class Machine {
   MachineOptions options_;
   io::Environment environment_;
   std::unique_ptr<sim::Disk> disk_;
+  std::shared_ptr<std::uint64_t> index_damages_ = std::make_shared<std::uint64_t>(0);
   LogLine log_line_;
   MonotonicTime started_at_{};
   std::unique_ptr<sim::SimulatedProcess> process_;

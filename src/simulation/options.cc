@@ -46,6 +46,7 @@ constexpr UsualWeight kUsual[] = {
     {Step::kGoAlone, 20, When::kPairSometimes},
     {Step::kLoseSecondary, 3, When::kPairSometimes},
     {Step::kVerify, 4, When::kPairSometimes},
+    {Step::kIndexDamage, 10, When::kSometimes},
 };
 static_assert(std::size(kUsual) == kStepCount);
 

@@ -142,6 +142,11 @@ void Play::step(Step step) {
       return lose_secondary();
     case Step::kVerify:
       return verify();
+    case Step::kIndexDamage: {
+      Machine& machine = any_machine();
+      stage_.say("the index of " + machine.name() + " is damaged");
+      return machine.damage_index();
+    }
   }
 }
 
