@@ -307,9 +307,14 @@ std::optional<std::string> Chronicle::flushed_missing(const Machine& writer,
   const Side& at = side(writer);
   const auto holds = [&other](LogId id) {
     const index::EpochInfo* info = other.state().epochs().find(id.epoch());
-    // What lies in a gap behind which all is whole is there without its entry.
-    return info != nullptr && (id.sequence() <= info->last.sequence() ||
-                               other.state().epochs().is_ancestor(id, other.takeover_point()));
+    if (info == nullptr) return false;
+    // What lies in a gap behind which all is whole is there without its entry; a branch that was left before
+    // the gap ended is not.
+    const index::EpochTree& epochs = other.state().epochs();
+    const bool in_gap =
+        !other.local().skipped_to.is_none() &&
+        (epochs.is_ancestor(id, other.takeover_point()) || !epochs.is_ancestor(id, other.head()));
+    return id.sequence() <= info->last.sequence() || in_gap;
   };
   const std::vector<LogId>& order = at.appended.order;
   const std::size_t count = std::min(at.appended.flushed_count, order.size());

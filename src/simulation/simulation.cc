@@ -341,6 +341,8 @@ Outcome Play::run() {
     if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();
   }
   if (!stage_.failed()) settle();
+  // What the primary did by itself meanwhile is looked up before what comes next hides it.
+  if (!stage_.failed() && a().group() != nullptr && !chronicle_.has_pending(a())) chronicle_.learn(a());
   watcher_.look();
   if (!stage_.failed()) reader_.compare_all();
   if (!stage_.failed() && stage_.options.damages > 0) {
