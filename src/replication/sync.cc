@@ -77,9 +77,14 @@ void Pairs::settle_sync(Entry& entry) {
   if (entry.sync->saving > 0 || stopping_) return;
   const PairRecord& record = entry.record;
   group::PeerGate& gate = entry.group->peer_gate();
-  if (!record.sync.has_value() || record.side != Side::kPrimary) return gate.open();
+  if (!record.sync.has_value() || record.side != Side::kPrimary) {
+    entry.sync->joins_at.reset();
+    return gate.open();
+  }
   // Suspended by an error it has lost its peer, and is not to have it back before somebody says so.
   if (record.state == PairState::kPair || record.state == PairState::kPsue) return settle_streaming(entry);
+  // What passes the gate from here on is not waited for: the place to join at was named while it was shut.
+  entry.sync->joins_at.reset();
   if (record.state == PairState::kSsws) {
     hold(&entry);
     return gate.refuse(*entry.group->held_back());
