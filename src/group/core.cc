@@ -220,6 +220,8 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
     if (!state.volume_may_be_read(id, local.floor)) {
       if (volume == nullptr || !remove_unreadable) continue;
       const LuNumber number = volume->lu;
+      // Who writes to the bases, or makes them durable, has them at hand.
+      auto base_guard = co_await base_mutex.lock();
       volumes.erase(id);
       TM_CO_TRY(co_await context.pool.remove(number));
       continue;

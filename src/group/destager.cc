@@ -74,10 +74,16 @@ std::vector<Destager::Pin> Destager::pins() const {
   const LogId head = core_.head();
   for (const auto& [id, mark] : core_.state.marks()) {
     if (!mark.held || !epochs.is_ancestor(core_.local.floor, mark.at)) continue;
+    // One that fell into a gap keeps nothing: it can never be shown here.
+    if (core_.newest_whole(mark.at) != mark.at) continue;
     out.push_back({"held-mark", "mark '" + id + "' is held", epochs.common_ancestor(mark.at, head)});
   }
   if (const LogId kept = core_.local.log_kept_from; !kept.is_none()) {
-    const LogId from = epochs.is_ancestor(core_.local.floor, kept) ? kept : core_.local.floor;
+    LogId from = epochs.is_ancestor(core_.local.floor, kept) ? kept : core_.local.floor;
+    if (const LogId whole = core_.newest_whole(from); whole != from) {
+      const LogId after = core_.whole_after(from);
+      from = after.is_none() ? whole : after;
+    }
     out.push_back({"log", "the log is kept from log:" + kept.to_string() + " on, until it is stopped",
                    epochs.common_ancestor(from, head)});
   }
@@ -322,7 +328,9 @@ io::Task<Result<void>> Destager::destage_zero(Volume* volume, BlockRange blocks)
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
   // Space goes back to the pool unless something written later is going to need it.
   std::vector<index::Piece> later;
-  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *core_.live_path, later, 4096));
+  // The live path may be another one before the answer is there.
+  const std::shared_ptr<const index::Path> live = core_.live_path;
+  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *live, later, 4096));
   const bool needed = std::any_of(later.begin(), later.end(), [](const index::Piece& piece) {
     return piece.kind == index::Piece::Kind::kData;
   });

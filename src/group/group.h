@@ -263,6 +263,7 @@ class Group {
   io::Task<Result<bool>> destage_now(bool short_of_space);
 
  private:
+  io::Task<Result<void>> flush_copy();
   Group(GroupContext context, std::unique_ptr<journal::Journal> journal, LuNumber log_volume);
   static io::Task<Result<std::unique_ptr<Group>>> make(GroupContext context, NewGroup what);
   // create() and create_secondary(), without giving back what a failure leaves.

@@ -144,12 +144,13 @@ void Group::set_peer_gives_way(bool gives_way) {
 }
 
 io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer data) {
+  // While it is held no volume goes.
+  auto guard = co_await core_.base_mutex.lock();
   Volume* volume = core_.find_volume(id);
   if (volume == nullptr || blocks.end > volume->base->record().size_bytes / kBlockSizeBytes) {
     co_return fail(ErrorCode::kInvalid,
                    "a copied range lies outside the volumes of group '" + core_.name() + "'");
   }
-  auto guard = co_await core_.base_mutex.lock();
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
   if (data.empty()) co_return co_await volume->base->discard(blocks);
   TM_CO_TRY(co_await volume->base->reserve(blocks));
@@ -160,11 +161,21 @@ io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer 
   co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
 }
 
-io::Task<Result<void>> Group::note_copied(VolumeId volume, std::uint64_t bytes) {
-  {
-    auto guard = co_await core_.base_mutex.lock();
-    for (auto& [id, known] : core_.volumes) TM_CO_TRY(co_await known->base->flush());
+// What was written before a write or a flush that failed may be gone, though a later flush finds nothing to
+// do: a group that has stopped counts on nothing until it is opened again.
+io::Task<Result<void>> Group::flush_copy() {
+  if (core_.failure.has_value()) co_return *core_.failure;
+  auto guard = co_await core_.base_mutex.lock();
+  for (auto& [id, volume] : core_.volumes) {
+    auto flushed = co_await volume->base->flush();
+    if (!flushed.ok()) core_.stop(flushed.error());
   }
+  if (core_.failure.has_value()) co_return *core_.failure;
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Group::note_copied(VolumeId volume, std::uint64_t bytes) {
+  TM_CO_TRY(co_await flush_copy());
   core_.local.copied_volume = volume;
   core_.local.copied_bytes = bytes;
   co_return co_await core_.save_local();
@@ -176,10 +187,7 @@ io::Task<Result<void>> Group::open_window(LogId point) {
     co_return fail(ErrorCode::kInvalid,
                    "the copy ended at log:" + point.to_string() + ", which is not held here");
   }
-  {
-    auto base_guard = co_await core_.base_mutex.lock();
-    for (auto& [id, volume] : core_.volumes) TM_CO_TRY(co_await volume->base->flush());
-  }
+  TM_CO_TRY(co_await flush_copy());
   TM_CO_TRY_ASSIGN(const WallTime timer, co_await points_.timer_at(point));
   // Below this point the base mixes the moments at which its chunks were read. What came after it meanwhile
   // may have been destaged already.
@@ -235,6 +243,9 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
   core_.update_live_path();
   (void)core_.follow_log_switch();
   Result<void> saved = co_await core_.settle_volumes(false);
+  // First what stands for the batch that never came: a start that finds the snapshot asks for it. Without the
+  // snapshot nobody does.
+  if (saved.ok()) saved = co_await core_.save_local();
   if (saved.ok()) saved = co_await core_.save_snapshot();
   if (!saved.ok() && !core_.failure.has_value()) {
     // Nothing of it is on disk. A logical unit that was made goes with the next that are removed.
@@ -285,10 +296,15 @@ io::Task<Result<void>> Group::write_again(VolumeId volume, BlockRange blocks, Bu
                                               since.to_string() + " meanwhile");
     }
     const std::vector<VolumeShape> shapes = volumes();
-    const bool exists = std::any_of(shapes.begin(), shapes.end(), [&](const VolumeShape& shape) {
-      return shape.id == volume && blocks.end * kBlockSizeBytes <= shape.size_bytes;
-    });
-    if (!exists) co_return fail(ErrorCode::kNotFound, "the volume was deleted or made smaller");
+    const auto shape = std::find_if(shapes.begin(), shapes.end(),
+                                    [&](const VolumeShape& known) { return known.id == volume; });
+    const std::uint64_t size_blocks = shape == shapes.end() ? 0 : shape->size_bytes / kBlockSizeBytes;
+    if (blocks.begin >= size_blocks) {
+      co_return fail(ErrorCode::kNotFound, "the volume was deleted or made smaller");
+    }
+    // What is beyond the end by now is nobody's.
+    blocks.end = std::min(blocks.end, size_blocks);
+    if (!data.empty()) data = data.slice(0, blocks.count() * kBlockSizeBytes);
     auto written = co_await data_.write_again(volume, blocks, data, since);
     if (written.ok() || written.error().code != ErrorCode::kBusy) co_return written;
   }

@@ -114,7 +114,8 @@ io::Task<Result<LogId>> Points::find_time(WallTime time) {
     co_return fail(ErrorCode::kNotReceived, format_time(time) + " is in the future; " + hint());
   }
   if (live->last_timer <= time || live->last.sequence() == 0) {
-    if (live->last_timer < time && core_.state.epochs().has_gap_after(live->number)) {
+    const bool held = live->last_timer >= time && live->last.sequence() > 0;
+    if (!held && core_.state.epochs().has_gap_after(live->number)) {
       co_return fail(ErrorCode::kInGap, format_time(time) + " lies in the gap after log:" +
                                             core_.newest_whole(live->last).to_string() +
                                             "; the other node may hold it; " + hint());

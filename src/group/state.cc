@@ -170,6 +170,7 @@ Result<void> GroupState::skip_to(GroupState primary, LogId start) {
                     "epoch " + std::to_string(number.value) + " is another one on the two nodes");
       }
       known->released = known->released || theirs.released;
+      known->cut = known->cut || theirs.last > known->last;
       continue;
     }
     index::EpochInfo missing = theirs;
@@ -178,6 +179,7 @@ Result<void> GroupState::skip_to(GroupState primary, LogId start) {
       missing.complete_from = kSequenceMax;
     } else {
       missing.last = LogId(number, 0);
+      missing.cut = true;
       // Nothing of a branch that ended meanwhile will ever be had here.
       missing.released = missing.released || !primary.epochs_.is_ancestor(LogId(number, 1), start);
     }
@@ -295,7 +297,7 @@ std::vector<std::byte> GroupState::encode(Epoch live_epoch) const {
     out.i64(info.last_timer.ns);
     out.u64(info.complete_from);
     out.u8(static_cast<std::uint8_t>((info.released ? 1 : 0) | (info.unreplicated ? 2 : 0) |
-                                     (info.abandoned ? 4 : 0)));
+                                     (info.abandoned ? 4 : 0) | (info.cut ? 8 : 0)));
   }
   out.u32(static_cast<std::uint32_t>(shape_changes_.size()));
   for (const ShapeChange& change : shape_changes_) {
@@ -349,6 +351,7 @@ Result<GroupState> GroupState::decode(Bytes bytes, Epoch* live_epoch) {
     info.released = (flags & 1) != 0;
     info.unreplicated = (flags & 2) != 0;
     info.abandoned = (flags & 4) != 0;
+    info.cut = (flags & 8) != 0;
     if (info.last.epoch() != info.number) return bad;
     TM_TRY(state.epochs_.add(info));
   }

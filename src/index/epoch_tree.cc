@@ -85,10 +85,10 @@ LogId EpochTree::newest_whole(LogId point, LogId oldest) const {
 
 bool EpochTree::has_gap_after(Epoch number) const {
   const EpochInfo* info = find(number);
-  return info != nullptr && std::any_of(epochs_.begin(), epochs_.end(), [&](const auto& other) {
-           return other.second.parent.epoch() == number && other.second.parent > info->last &&
-                  other.first != number;
-         });
+  if (info == nullptr || info->cut) return info != nullptr;
+  return std::any_of(epochs_.begin(), epochs_.end(), [&](const auto& other) {
+    return other.second.parent.epoch() == number && other.second.parent > info->last && other.first != number;
+  });
 }
 
 LogId EpochTree::common_ancestor(LogId a, LogId b) const {

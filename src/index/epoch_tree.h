@@ -29,6 +29,7 @@ struct EpochInfo {
   bool released = false;      // its readers gave it up: it holds no space any more
   bool unreplicated = false;  // a tail that the peer never had; held until released
   bool abandoned = false;     // another branch was chosen over it at a resync
+  bool cut = false;           // more entries of it were written, and never came here
 };
 
 // The epochs of a group: who continues whom, and how far each goes. Invariants: a child's number is greater

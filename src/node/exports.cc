@@ -305,6 +305,7 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
       co_return *group->held_back();
     }
     if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+    TM_CO_TRY(check_live(*group));
     TM_CO_TRY_ASSIGN(const group::VolumeShape shape, require_volume(*group, name.volume));
     std::unique_ptr<nbd::BlockTarget> target =
         std::make_unique<LiveTarget>(*this, group, shape, live_info(*group, shape), client);

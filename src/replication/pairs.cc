@@ -344,6 +344,8 @@ io::Task<void> Pairs::stop() {
     entry->sender_task.cancel_all();
     entry->sender = nullptr;
     if (entry->link != nullptr) entry->link->close();
+    // Nobody waits any more for space that only the peer's progress would free.
+    entry->group->set_peer_gives_way(false);
     for (const auto& comparison : {entry->comparison, entry->catching_up}) {
       if (comparison != nullptr) comparison->stop("the node stopped");
     }

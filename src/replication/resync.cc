@@ -45,6 +45,13 @@ io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool
     intent = entry->record.fork.is_none() ? format::HelloIntent::kCreate : format::HelloIntent::kSkip;
   }
   if (give_up_window) intent = format::HelloIntent::kReplace;
+  // What is found out on the way counts only when the pair goes on with it.
+  const PairRecord before = entry->record;
+  const auto as_before = [entry, before](Error error) {
+    entry->record.needs_copy = before.needs_copy;
+    entry->record.fork = before.fork;
+    return error;
+  };
   bool created = false;
   while (true) {
     auto joined = co_await join_again(entry, intent, overrules);
@@ -62,12 +69,12 @@ io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool
       intent = format::HelloIntent::kCreate;
       created = true;
     } else if (skips && (error.code == ErrorCode::kExpired || error.code == ErrorCode::kUnsupported)) {
-      co_return fail(ErrorCode::kRefused,
-                     error.message +
-                         "; --give-up-window copies the volumes anew, and what the peer can show "
-                         "until now goes with that");
+      co_return as_before(fail(ErrorCode::kRefused,
+                               error.message +
+                                   "; --give-up-window copies the volumes anew, and what the peer can show "
+                                   "until now goes with that"));
     } else {
-      co_return joined;
+      co_return as_before(error);
     }
   }
 }
@@ -123,6 +130,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_behind_gap(format::Hello hello) {
     }
     co_return std::move(skipped).error();
   }
+  // Who came while the state was being switched.
+  co_await host_.disconnect_exports(entry->name);
   host_.log("gap", entry->name,
             log_field("after", group->takeover_point().to_string()) + " " +
                 log_field("goes_on_at", hello.start.to_string()));

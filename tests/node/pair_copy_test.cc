@@ -107,5 +107,34 @@ TEST_F(PairCopy, GoesOnWithTheVolumesThatThereAre) {
   bench.expect_same({"v1", "v2", "v4", "v5"});
 }
 
+// Longer than a silent link is taken for lost.
+TEST_F(PairCopy, ALongRunOfZeroesAtASlowPaceIsSilentAndNotLost) {
+  PairBench bench(96);
+  bench.make_group(bench.a, {"data"});
+  control::VolumeCreateRequest made;
+  made.group = kGroup;
+  made.volume = "zeroes";
+  constexpr std::uint64_t kBytes = 24 << 20;
+  made.size_bytes = kBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
+  auto target = bench.run(bench.a.node->open("app/zeroes", "host"));
+  ASSERT_TRUE(target.ok());
+  for (std::uint64_t at = 0; at < kBytes; at += 1 << 20) {
+    Buffer data = Buffer::allocate(1 << 20);
+    std::memset(data.data(), 0, data.size());
+    ASSERT_TRUE(bench.run((*target)->write(at, data, false)).ok());
+  }
+  target = fail(ErrorCode::kClosed, "");
+  control::PairCreateRequest create;
+  create.group = kGroup;
+  create.peer_address = bench.b.address();
+  create.copy_rate_bytes = 5 << 18;  // a MiB in less than a second
+  ASSERT_TRUE(bench.run(bench.a.node->pair_create(create)).ok());
+  const auto since = bench.status(bench.a).link_since;
+  ASSERT_TRUE(
+      bench.wait_for([&] { return bench.state(bench.a) == PairState::kPair; }, Duration::seconds(40)));
+  EXPECT_EQ(bench.status(bench.a).link_since, since);
+}
+
 }  // namespace
 }  // namespace tidemark::node

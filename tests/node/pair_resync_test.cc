@@ -32,10 +32,12 @@ class PairResync : public testing::TestWithParam<std::uint64_t> {
     ASSERT_NO_FATAL_FAILURE(bench.b.start());
   }
   // More than it holds, over the first blocks of a volume.
-  void fill_journal(PairBench& bench) {
+  void fill_journal(PairBench& bench) { write_laps(bench, 200); }
+  void fill_half(PairBench& bench) { write_laps(bench, 60); }
+  void write_laps(PairBench& bench, std::uint32_t laps) {
     auto target = bench.run(bench.a.node->open("app/data", "host"));
     ASSERT_TRUE(target.ok());
-    for (std::uint32_t lap = 0; lap < 200; ++lap) {
+    for (std::uint32_t lap = 0; lap < laps; ++lap) {
       Buffer data = Buffer::allocate(kLapBlocks * kBlockSizeBytes);
       std::memset(data.data(), static_cast<int>(lap), data.size());
       const auto written = bench.run((*target)->write(0, data, false));
@@ -256,6 +258,93 @@ TEST_F(PairResync, ARestoreIntoTheGapIsFollowedOverAnother) {
   ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
   bench.expect_image(bench.b, "data", "", missed);
   bench.expect_image(bench.b, "data", "kept", kept_);
+}
+
+// Made smaller in the middle of what is to be written again.
+TEST_F(PairResync, AVolumeThatShrinksMeanwhileIsWholeUpToItsNewEnd) {
+  PairBench bench(81);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  control::PairSetRequest rate;
+  rate.group = kGroup;
+  rate.copy_rate_bytes = 4 * kBlockSizeBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->pair_set(rate)).ok());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  bench.world.run_for(Duration::seconds(2));
+  ASSERT_EQ(bench.state(bench.a), PairState::kCopy);
+  control::VolumeResizeRequest shrunk;
+  shrunk.group = kGroup;
+  shrunk.volume = "data";
+  shrunk.size_bytes = 18 * kBlockSizeBytes;
+  shrunk.shrink = true;
+  const auto resized = bench.run(bench.a.node->volume_resize(shrunk));
+  ASSERT_TRUE(resized.ok()) << resized.error().message;
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+}
+
+// Of a branch that the primary had meanwhile and left again, by its time.
+TEST_F(PairResync, ATimeInABranchThatNeverCameIsInTheGap) {
+  PairBench bench(82);
+  bench.make_group(bench.a, {"data", "logs"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 11).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+  bench.b.kill();
+  bench.world.run_for(Duration::seconds(1));
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 12).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "tail").ok());
+  bench.world.run_for(Duration::seconds(1));
+  ASSERT_TRUE(bench.restore(bench.a, "kept").ok());
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 13).ok());
+  ASSERT_TRUE(bench.mark(bench.a, "branch").ok());
+  bench.world.run_for(Duration::seconds(1));
+  ASSERT_TRUE(bench.write(bench.a, "data", 1, 14).ok());
+  ASSERT_TRUE(bench.restore(bench.a, "kept").ok());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  for (const char* id : {"tail", "branch"}) {
+    const group::Mark* mark = bench.b.group().state().find_mark(id);
+    ASSERT_NE(mark, nullptr) << id;
+    for (const Duration after : {Duration{}, Duration::milliseconds(500)}) {
+      EXPECT_EQ(code_of(bench, "time:" + format_time(mark->timer + after)), ErrorCode::kInGap) << id;
+    }
+  }
+  EXPECT_EQ((*bench.read(bench.b, "data", "kept"))[1], 11u);
+}
+
+// A mark that is held on the primary and fell into the gap holds nothing on the secondary.
+TEST_F(PairResync, AHeldMarkInTheGapDoesNotKeepTheSecondaryFromGoingOn) {
+  PairBench bench(83);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  ASSERT_TRUE(bench.mark(bench.a, "held").ok());
+  control::MarkHoldRequest hold;
+  hold.group = kGroup;
+  hold.id = "held";
+  ASSERT_TRUE(bench.run(bench.a.node->mark_hold(hold)).ok());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+  control::MarkReleaseRequest release;
+  release.group = kGroup;
+  release.id = "held";
+  // Room on the primary; the secondary needs its own, whatever it knows to be held.
+  ASSERT_NO_FATAL_FAILURE(fill_half(bench));
+  ASSERT_TRUE(bench.run(bench.a.node->mark_release(release)).ok());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
+}
+
+TEST_F(PairResync, AResyncThatIsRefusedChangesNothing) {
+  PairBench bench(84);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  const auto before = bench.a.group().local().pair;
+  bench.b.kill();
+  EXPECT_FALSE(bench.resync(bench.a).ok());
+  EXPECT_EQ(bench.state(bench.a), PairState::kPsue);
+  EXPECT_EQ(bench.a.group().local().pair, before);
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
 }
 
 TEST_F(PairResync, ItsRateIsHeldAndCanBeChangedWhileItRuns) {
