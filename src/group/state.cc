@@ -190,9 +190,11 @@ Result<void> GroupState::skip_to(GroupState primary, LogId start) {
                                    [&](const ShapeChange& mine) { return mine.id == change.id; });
     if (!known) merged.shape_changes_.push_back(change);
   }
-  // A mark of an epoch that the primary knows was deleted, if the primary does not have it.
+  // A mark of a stretch that the primary knows was deleted, if the primary does not have it.
   std::erase_if(merged.marks_, [&](const auto& mark) {
-    return !mark.second.provisional && primary.epochs_.find(mark.second.entry.epoch()) != nullptr;
+    const LogId entry = mark.second.entry;
+    const index::EpochInfo* theirs = primary.epochs_.find(entry.epoch());
+    return !mark.second.provisional && theirs != nullptr && entry <= theirs->last;
   });
   for (const auto& [id, mark] : primary.marks_) {
     if (!mark.provisional) merged.add_mark(mark);

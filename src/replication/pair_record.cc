@@ -8,8 +8,9 @@
 namespace tidemark::replication {
 namespace {
 
-// 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode, 3 no copy_rate_bytes.
-constexpr std::uint32_t kPairRecordVersion = 4;
+// 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode, 3 no copy_rate_bytes,
+// 4 no fork_checksum.
+constexpr std::uint32_t kPairRecordVersion = 5;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
 constexpr std::size_t kCertificateBytesMax = 512;
@@ -91,6 +92,7 @@ std::vector<std::byte> PairRecord::encode() const {
     out.i64(sync_since.ns);
   }
   out.u64(copy_rate_bytes);
+  out.u32(fork_checksum);
   return out.take();
 }
 
@@ -129,6 +131,7 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
     record.sync_since.ns = in.i64();
   }
   if (version >= 4) record.copy_rate_bytes = in.u64();
+  if (version >= 5) record.fork_checksum = in.u32();
   if (!in.done() || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 ||
       state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");

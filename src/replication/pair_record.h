@@ -41,7 +41,10 @@ struct PairRecord {
   // Secondary side: the epoch that was live when `fork` was set. Another one tells that the epoch after the
   // fork was opened (kSsws) or received (kPair).
   Epoch epoch_left{};
-  bool needs_copy = false;  // primary side: entries that the peer lacks are gone from the journal
+  // Entries that the peer lacks are gone from the journal: it can follow only behind a gap. On the secondary
+  // side in kSsws alone: those since `fork`.
+  bool needs_copy = false;
+  std::uint32_t fork_checksum = 0;  // secondary side, while needs_copy: of the batch that ends at `fork`
   // Primary side, kCopy: the peer follows behind a gap and keeps its window; what differs is written again.
   bool resyncs = false;
   // Primary side: it went on without its peer, so a restart need not wait for it.
@@ -66,6 +69,15 @@ struct PairRecord {
     needs_copy = true;
     fork = peer_had;
   }
+  // kSsws: the primary, should it come back, follows from `fork` behind a gap.
+  void let_go_of_primary(std::uint32_t checksum) {
+    needs_copy = true;
+    fork_checksum = checksum;
+  }
+  // What is kept for the peer: all after this entry. None: nothing.
+  LogId kept_for_peer() const { return needs_copy ? LogId() : fork; }
+  // A full journal goes before what the peer lacks.
+  bool may_let_go() const { return side == Side::kPrimary || state == PairState::kSsws; }
   // The state becomes `next`; which of them end being in sync is decided here.
   void enter(PairState next, WallTime now);
   void leave_sync(format::NotInSync why, WallTime now);

@@ -59,7 +59,7 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
   entry->record.enter(state, environment_.clock.now());
   entry->record.reason = std::move(reason);
   // A full journal waits for this pair to give way, rather than refuse a write.
-  entry->group->set_peer_gives_way(entry->record.side == Side::kPrimary);
+  entry->group->set_peer_gives_way(entry->record.may_let_go());
   hold(entry);
   std::vector<std::byte> bytes = entry->record.encode();
   host_.log("pair-state", entry->name,
@@ -245,7 +245,7 @@ io::Task<void> Pairs::watch_space() {
     co_await environment_.scheduler.sleep_for(kSpaceCheckInterval);
     std::vector<std::string> names;
     for (const auto& [name, entry] : entries_) {
-      if (entry->record.side == Side::kPrimary && !entry->record.needs_copy) names.push_back(name);
+      if (entry->record.may_let_go() && !entry->record.needs_copy) names.push_back(name);
     }
     for (const std::string& name : names) {
       Entry* entry = find(name);
@@ -274,21 +274,36 @@ io::Task<void> Pairs::suspend_for_space(std::string name) {
 
 io::Task<void> Pairs::give_way_for_space(std::string name) {
   Entry* entry = find(name);
-  if (entry == nullptr || entry->record.side != Side::kPrimary || entry->record.needs_copy || stopping_)
-    co_return;
+  if (entry == nullptr || !entry->record.may_let_go() || entry->record.needs_copy || stopping_) co_return;
   if (entry->group->local().settings.on_full == group::OnFull::kStopWrites) co_return;
+  const bool primary = entry->record.side == Side::kPrimary;
   // It takes no writes that would need the room, and must not begin to.
-  if (entry->waiting || entry->record.state == PairState::kSsws) co_return;
+  if (entry->waiting || (primary && entry->record.state == PairState::kSsws)) co_return;
   // A peer that is there is waited for: the hosts go at its pace until it has caught up.
   if (entry->sender != nullptr && entry->sender->link_up()) co_return;
   const journal::JournalStatus status = entry->group->journal().status();
   const bool full = entry->group->waits_for_space() || status.segments_free * 8 <= status.segments_total;
   if (!full || entry->group->local().peer_has == entry->group->journal().durable()) co_return;
+  if (!primary) co_return co_await let_go_of_primary(entry);
   co_await stop_sender(entry, std::nullopt);
   entry->record.need_copy(entry->group->local().peer_has);
   std::string reason = "the journal filled up while the peer was away; `tidemark pair resync " + name +
                        "` brings what differs";
   (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
+}
+
+// A node that has taken over serves its hosts before it keeps what would bring the old primary up to date.
+io::Task<void> Pairs::let_go_of_primary(Entry* entry) {
+  // Asked for while it is still there.
+  auto checksum = co_await entry->group->checksum_at(entry->record.fork);
+  if (!checksum.ok()) {
+    host_.log("cannot-let-go", entry->name, log_field("reason", checksum.error().message));
+    co_return;
+  }
+  entry->record.let_go_of_primary(*checksum);
+  std::string reason = entry->record.reason + "; the journal filled up since, so " + entry->record.peer_name +
+                       " can follow behind a gap only";
+  (void)co_await save(entry, PairState::kSsws, std::move(reason), LogId());
 }
 
 io::Task<Result<void>> Pairs::adopt(std::string name) {
@@ -304,7 +319,7 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   // Of a copy that was asked for and whose outcome no record tells: nothing is held for a peer that needs
   // one.
   if (record.needs_copy) group->set_peer_has(LogId());
-  group->set_peer_gives_way(record.side == Side::kPrimary);
+  group->set_peer_gives_way(record.may_let_go());
   hold(entry.get());
   Entry* adopted = entry.get();
   entries_[name] = std::move(entry);
@@ -318,7 +333,7 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
     if (!opened && record.fork == group->head()) adopted->record.fork = LogId();
     const std::string reason = opened ? record.reason : "suspended";
     co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason,
-                            opened ? record.fork : adopted->held());
+                            opened ? record.kept_for_peer() : adopted->held());
   }
   if (record.side == Side::kSecondary && record.state == PairState::kCopy && group->local().window_open &&
       !group->is_behind_gap()) {
@@ -478,7 +493,7 @@ io::Task<Result<void>> Pairs::turn_alone(Entry* entry) {
   } else {
     turned = plan.error();
   }
-  group->set_peer_gives_way(entry->record.side == Side::kPrimary);
+  group->set_peer_gives_way(entry->record.may_let_go());
   hold(entry);
   co_return turned;
 }

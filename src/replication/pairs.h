@@ -252,6 +252,7 @@ class Pairs {
   io::Task<void> serve_queries(std::shared_ptr<Link> link, format::Hello hello);
   io::Task<Result<journal::Appended>> refill_busy(std::string group, Refill refill);
   // resync.cc: a secondary that goes on behind a gap.
+  io::Task<Result<void>> resync_entry(Entry* entry, bool overrules, bool give_up_window);
   io::Task<Result<void>> join_again(Entry* entry, format::HelloIntent intent, bool overrules);
   io::Task<Result<Entry*>> welcome_behind_gap(format::Hello hello);
   Entry* find_resyncing(const std::string& name, std::uint64_t sender);
@@ -271,6 +272,7 @@ class Pairs {
   // What a peer that has taken over lacks no longer holds the floor. False when nothing did, or it cannot be
   // recorded.
   io::Task<bool> let_go_of_peer(Entry* entry);
+  io::Task<void> let_go_of_primary(Entry* entry);
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
   io::Task<std::string> apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted);
   io::Task<Result<void>> apply_message(Entry* entry, Message message);

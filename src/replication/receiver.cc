@@ -359,6 +359,10 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_back(format::Hello hello) {
 io::Task<Result<void>> Pairs::give_way(Entry* entry) {
   const LogId fork = entry->record.fork;
   const std::string reason = entry->record.reason;
+  if (entry->record.needs_copy) {
+    co_return fail(ErrorCode::kExpired, self_.name + " has gone on by itself after log:" + fork.to_string() +
+                                            " for so long that it cannot go back to there");
+  }
   // No more writes first; a stop before the end leaves the group taking them again.
   TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "gives way", fork, group::Role::kSecondary));
   co_await host_.disconnect_exports(entry->name);

@@ -39,6 +39,10 @@ io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool
   const PairCommand command = overrules ? PairCommand::kResyncFromPrimary : PairCommand::kResync;
   TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(command, entry->record, name));
   if (!to_do) co_return Result<void>{};
+  co_return co_await resync_entry(entry, overrules, give_up_window);
+}
+
+io::Task<Result<void>> Pairs::resync_entry(Entry* entry, bool overrules, bool give_up_window) {
   // A peer that has nothing has no window to keep either.
   auto intent = format::HelloIntent::kResync;
   if (entry->record.needs_copy) {
@@ -118,7 +122,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_behind_gap(format::Hello hello) {
     // No more writes first. A stop before the end leaves the group taking them again, one after it a
     // suspended pair: the epoch that is live tells which.
     entry->record.epoch_left = hello.start.epoch();
-    TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "gives way", before.fork, group::Role::kSecondary));
+    TM_CO_TRY(co_await save_as(entry, PairState::kSsws, "gives way", before.kept_for_peer(),
+                               group::Role::kSecondary));
   }
   // Who reads the live volumes must not go on as if nothing were.
   co_await host_.disconnect_exports(entry->name);
@@ -126,7 +131,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_behind_gap(format::Hello hello) {
   if (!skipped.ok()) {
     if (before.state == PairState::kSsws) {
       entry->record.epoch_left = before.epoch_left;
-      (void)co_await save(entry, PairState::kSsws, before.reason, before.fork);
+      (void)co_await save(entry, PairState::kSsws, before.reason, before.kept_for_peer());
     }
     co_return std::move(skipped).error();
   }
@@ -136,6 +141,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_behind_gap(format::Hello hello) {
             log_field("after", group->takeover_point().to_string()) + " " +
                 log_field("goes_on_at", hello.start.to_string()));
   entry->record.fork = LogId();
+  entry->record.needs_copy = false;
   entry->complete = false;
   entry->durable = hello.start;
   TM_CO_TRY(co_await save(entry, PairState::kCopy, std::string(), hello.start));

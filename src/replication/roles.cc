@@ -308,7 +308,6 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
   record.side = Side::kPrimary;
   record.state = PairState::kPair;
   record.alone = false;
-  record.needs_copy = false;
   auto sender = make_sender(*entry->group, record);
   auto welcome = co_await sender->introduce(format::HelloIntent::kFollow, false);
   if (!welcome.ok()) {
@@ -322,7 +321,15 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
   entry->record.side = Side::kPrimary;
   entry->record.leave_sync(format::NotInSync::kCatchingUp, environment_.clock.now());
   entry->record.alone = false;
-  entry->record.needs_copy = false;
+  if (entry->record.needs_copy) {
+    TM_CO_TRY(co_await save(entry, PairState::kPsue,
+                            record.peer_name +
+                                " follows, and what it lacks is no longer in the journal; "
+                                "`tidemark pair resync " +
+                                entry->name + "` brings what differs",
+                            LogId()));
+    co_return co_await resync_entry(entry, false, false);
+  }
   const LogId acked = sender->acked();
   sender->let_stream();
   start_sender(entry, std::move(sender));

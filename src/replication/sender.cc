@@ -120,7 +120,10 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   if (copy || skips) TM_CO_TRY(co_await prepare_copy(&hello));
   if (intent == format::HelloIntent::kFollow) {
     hello.start = record_.fork;
-    TM_CO_TRY_ASSIGN(hello.start_checksum, co_await group_.checksum_at(hello.start));
+    hello.start_checksum = record_.fork_checksum;
+    if (!record_.needs_copy) {
+      TM_CO_TRY_ASSIGN(hello.start_checksum, co_await group_.checksum_at(hello.start));
+    }
   }
   std::vector<std::byte> body = format::encode_hello(hello);
   if (body.size() > format::kLinkBodyBytesMax) {
@@ -141,6 +144,8 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
                                            record_.peer_address + " than the peer " + record_.peer_name);
   }
   if (!welcome.accepted) co_return welcome;
+  // It follows now, and what it lacks is gone: a resync is what comes next.
+  if (intent == format::HelloIntent::kFollow && record_.needs_copy) co_return welcome;
   if (record_.peer_certificate.empty()) record_.peer_certificate = link->peer_identity();
   unacked_.clear();
   unacked_bytes_ = 0;

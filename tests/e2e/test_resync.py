@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """A secondary that was away for longer than its primary's journal reaches back: what it could show stays, what
-differs comes over, what is equal does not."""
+differs comes over, what is equal does not. And an old primary that was away for longer than the new one's does."""
 
 from tidemark_testing import MIB, Connection, Model, TidemarkTest, main
 
@@ -10,6 +10,15 @@ SIZE = 64 * MIB
 class Resync(TidemarkTest):
     def part(self):
         """A pair whose secondary has the mark "kept" and is down, and whose primary's journal has let go of the rest."""
+        tokyo, osaka = self.pair_with_mark()
+        osaka.kill()
+        self.write_some(tokyo, 10)
+        tokyo.mark("app", "lost")
+        self.overrun(tokyo)
+        self.wait_for_state(tokyo, "PSUE")
+        return tokyo, osaka
+
+    def pair_with_mark(self):
         tokyo, osaka = self.node("tokyo"), self.node("osaka")
         tokyo.create("app", "db", "wal", size="64M", options=("--journal-size", "64M"))
         self.model = Model(SIZE, 7)
@@ -19,15 +28,13 @@ class Resync(TidemarkTest):
         self.wait_for_state(tokyo, "PAIR")
         tokyo.mark("app", "kept", "--wait", "peer")
         self.kept = self.model.snapshot()
-        osaka.kill()
-        self.write_some(tokyo, 10)
-        tokyo.mark("app", "lost")
-        with Connection(tokyo, "app/wal") as handle:
+        return tokyo, osaka
+
+    def overrun(self, node):
+        with Connection(node, "app/wal") as handle:
             for lap in range(120):
                 handle.pwrite(bytes([lap]) * MIB, 0)
             handle.flush()
-        self.wait_for_state(tokyo, "PSUE")
-        return tokyo, osaka
 
     def write_some(self, node, count):
         with Connection(node, "app/db") as handle:
@@ -79,6 +86,33 @@ class Resync(TidemarkTest):
         self.assertHolds(osaka, "app/db", self.model.snapshot())
         osaka.cli("restore", "app", "--to", "kept")
         self.assertHolds(osaka, "app/db", self.kept)
+
+    def test_after_a_takeover_that_lasted_longer_than_the_journal_the_old_primary_follows(self):
+        tokyo, osaka = self.pair_with_mark()
+        with Connection(tokyo, "app/db") as handle:
+            osaka.kill()
+            handle.pwrite(b"\x54" * 4096, 0)
+            handle.flush()
+        tokyo.mark("app", "tail")
+        tokyo.kill()
+        osaka.start()
+        osaka.cli("pair", "takeover", "app")
+        self.write_some(osaka, 10)
+        # Its hosts are served for as long as it takes.
+        self.overrun(osaka)
+        self.write_some(osaka, 10)
+        status = osaka.cli("pair", "status", "app")
+        self.assertEqual(status["state"], "SSWS")
+        self.assertIn("tokyo can follow behind a gap only", status["state_reason"])
+        tokyo.start()
+        self.wait_for_state(tokyo, "SSWS")
+        tokyo.cli("pair", "resync", "app", "--swap")
+        self.wait_for_state(osaka, "PAIR")
+        self.assertEqual(osaka.cli("pair", "verify", "app")["state"], "same")
+        self.assertHolds(tokyo, "app/db", self.model.snapshot())
+        self.assertHolds(tokyo, "app/db@kept", self.kept)
+        self.assertHolds(tokyo, "app/db@tail", b"\x54" * 4096 + self.kept[4096:])
+        self.assertEqual([branch["held"] for branch in tokyo.cli("branch", "list", "app")["branches"]].count(True), 1)
 
 
 if __name__ == "__main__":

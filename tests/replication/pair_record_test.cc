@@ -61,15 +61,26 @@ TEST(PairRecord, ComesBackAsItWas) {
 }
 
 // At the end of an asynchronous record: the certificate and the mode, then the rate of copies.
+constexpr std::size_t kAddedInVersion5Bytes = 4;
 constexpr std::size_t kAddedInVersion4Bytes = 8;
 std::size_t added_since_version_2_bytes() {
-  return 4 + sample().peer_certificate.size() + 1 + kAddedInVersion4Bytes;
+  return 4 + sample().peer_certificate.size() + 1 + kAddedInVersion4Bytes + kAddedInVersion5Bytes;
+}
+
+TEST(PairRecord, OfVersion4HasLetGoOfNoPrimary) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{4};
+  bytes.resize(bytes.size() - kAddedInVersion5Bytes);
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->fork_checksum, 0u);
+  EXPECT_EQ(decoded->copy_rate_bytes, sample().copy_rate_bytes);
 }
 
 TEST(PairRecord, OfVersion3HasNoRate) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{3};
-  bytes.resize(bytes.size() - kAddedInVersion4Bytes);
+  bytes.resize(bytes.size() - kAddedInVersion4Bytes - kAddedInVersion5Bytes);
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->copy_rate_bytes, 0u);
