@@ -196,7 +196,7 @@ io::Task<Result<void>> Core::save_local() {
 }
 
 io::Task<Result<void>> Core::save_snapshot() {
-  std::vector<std::byte> bytes = state.encode(live_epoch);
+  std::vector<std::byte> bytes = encode_snapshot(state, live_epoch, changes);
   auto saved = co_await journal->save_snapshot(std::move(bytes));
   // A snapshot that does not fit for want of space leaves the one before it in force.
   if (!saved.ok()) {
@@ -258,8 +258,9 @@ bool Core::peer_is_behind() const {
 }
 
 io::Task<Result<void>> Core::wait_for_space() {
-  // Two passes of the destager that freed nothing mean that nothing can be.
-  const std::uint64_t pass = destage_passes;
+  // Two passes of the destager that freed nothing mean that nothing can be. Those with a peer in the way do
+  // not count, nor the one in which it was let go of.
+  std::uint64_t pass = destage_passes;
   const auto count = [](std::uint32_t* waiting) { --*waiting; };
   ++waiting_for_space;
   // Also when whoever waits is given up.
@@ -268,6 +269,7 @@ io::Task<Result<void>> Core::wait_for_space() {
   while ((destage_passes < pass + 2 || peer_is_behind()) && !(destage_passes > pass && last_pass_freed) &&
          !failure.has_value() && !closing && !held_back.has_value()) {
     co_await space_freed.wait();
+    if (!last_pass_freed && peer_is_behind()) pass = destage_passes;
   }
   if (failure.has_value()) co_return *failure;
   if (closing) co_return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");

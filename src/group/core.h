@@ -14,6 +14,7 @@
 #include "group/local_record.h"
 #include "group/peer_gate.h"
 #include "group/range_lock.h"
+#include "group/snapshot.h"
 #include "group/state.h"
 #include "index/version_index.h"
 #include "io/environment.h"
@@ -87,6 +88,7 @@ struct Core {
   LocalRecord local;
   GroupState state;
   Epoch live_epoch{};
+  ChangeMap changes;  // counts while local.changes_from says so
   std::shared_ptr<const index::Path> live_path;
   std::map<VolumeId, std::unique_ptr<Volume>> volumes;
   std::multiset<std::uint64_t> point_pins;     // raw log ids: of commands under way

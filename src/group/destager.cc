@@ -233,6 +233,7 @@ io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
     Volume* volume = core_.find_volume(id);
     if (volume != nullptr) TM_CO_TRY(co_await destage_volume(volume, path));
   }
+  TM_CO_TRY(co_await keep_map());
   // 3. What the base now holds, durably, and the state without which the freed entries could not be missed.
   core_.local.destaged = floor;
   core_.local.destaged_checksum = checksum;
@@ -240,6 +241,17 @@ io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
   core_.update_live_path();
   TM_CO_TRY(co_await core_.save_local());
   co_return true;
+}
+
+// The map of changes is durable before what it stands for can be freed. When the journal has no room for it,
+// it is the map that goes: whoever would need it compares everything.
+io::Task<Result<void>> Destager::keep_map() {
+  if (core_.local.changes_from.is_none()) co_return Result<void>{};
+  auto saved = co_await core_.save_snapshot();
+  if (saved.ok() || saved.error().code != ErrorCode::kNoSpace) co_return saved;
+  core_.local.changes_from = LogId();
+  core_.changes.end();
+  co_return Result<void>{};
 }
 
 io::Task<Result<bool>> Destager::free_segments() {
@@ -284,6 +296,9 @@ io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<
     TM_CO_TRY(co_await core_.index->lookup(volume->id, rest, *path, page, kPiecesPerPageMax));
     TM_ASSERT(!page.empty());
     at = page.back().blocks.end;
+    for (const index::Piece& piece : page) {
+      if (piece.kind != index::Piece::Kind::kBase) core_.changes.add(volume->id, piece.blocks);
+    }
     const std::vector<index::Piece> parts = cut_at_extents(page);
     Result<void> outcome;
     io::TaskScope scope(core_.scheduler());

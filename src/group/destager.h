@@ -53,6 +53,7 @@ class Destager {
   bool gives_up_history(Need need) const;
   bool history_has_expired() const;
   io::Task<Result<bool>> raise_floor(LogId floor, Need need);
+  io::Task<Result<void>> keep_map();
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);

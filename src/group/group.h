@@ -241,6 +241,14 @@ class Group {
   bool is_behind_gap() const;
   // Whether what is here at `point` can be read to be compared: also behind a gap.
   Result<void> check_comparable(LogId point) const { return core_.check_comparable(point); }
+  // group_changes.cc: what changes from now on is kept by region, for a peer that is let go of and comes
+  // back. In force with the next record that is saved. Said again, nothing changes.
+  void keep_changes();
+  void forget_changes();
+  // The parts of `asked` that may have changed between `since` and `at`, a readable point; all of it when
+  // that is not known: `since` lies before keep_changes(), or the journal had no room for the map.
+  io::Task<Result<std::vector<BlockRange>>> changed_blocks(VolumeId volume, LogId since, LogId at,
+                                                           BlockRange asked);
   // A primary opens an epoch that goes on where it is, for a secondary that is to skip to it.
   io::Task<Result<void>> open_epoch_for_resync();
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.

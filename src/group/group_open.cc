@@ -126,7 +126,12 @@ io::Task<Result<void>> Group::replay() {
   if (core_.local.dropped) {
     co_return fail(ErrorCode::kNotFound, "group '" + core_.local.name + "' was being deleted");
   }
-  TM_CO_TRY_ASSIGN(core_.state, GroupState::decode(core_.journal->snapshot(), &core_.live_epoch));
+  TM_CO_TRY_ASSIGN(Snapshot snapshot, decode_snapshot(core_.journal->snapshot()));
+  core_.state = std::move(snapshot.state);
+  core_.live_epoch = snapshot.live_epoch;
+  // No step has written one since it was begun, or one of another time lies there: nothing was destaged yet.
+  if (snapshot.changes.from() != core_.local.changes_from) snapshot.changes.begin(core_.local.changes_from);
+  core_.changes = std::move(snapshot.changes);
   auto index = co_await core_.context.make_index(core_.journal->group());
   if (!index.ok()) co_return std::move(index).error();
   core_.index = std::make_unique<GroupIndex>(&core_, std::move(index->index));

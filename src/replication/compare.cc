@@ -16,25 +16,6 @@ std::uint64_t told_until(const std::vector<BlockRange>& runs, BlockRange asked) 
   return runs.size() == format::kQueryRunsMax ? runs.back().end : asked.end;
 }
 
-// The blocks before `end` that are in either list, in order.
-std::vector<BlockRange> joined(const std::vector<BlockRange>& a, const std::vector<BlockRange>& b,
-                               std::uint64_t end) {
-  std::vector<BlockRange> all;
-  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all),
-             [](const BlockRange& x, const BlockRange& y) { return x.begin < y.begin; });
-  std::vector<BlockRange> out;
-  for (const BlockRange& run : all) {
-    if (run.begin >= end) break;
-    const BlockRange part{run.begin, std::min(run.end, end)};
-    if (!out.empty() && part.begin <= out.back().end) {
-      out.back().end = std::max(out.back().end, part.end);
-    } else {
-      out.push_back(part);
-    }
-  }
-  return out;
-}
-
 bool is_in(const std::vector<BlockRange>& runs, std::uint64_t block) {
   return std::any_of(runs.begin(), runs.end(),
                      [&](const BlockRange& run) { return run.begin <= block && block < run.end; });
@@ -134,6 +115,11 @@ io::Task<void> Comparison::run() {
 
 io::Task<Result<void>> Comparison::work() {
   TM_CO_TRY(co_await meet());
+  if (progress_.options.resyncs) {
+    // Unchanged since the newest point that is whole there, a block is the same.
+    TM_CO_TRY_ASSIGN(const format::GroupWindow there, co_await query_.window());
+    same_until_ = there.newest;
+  }
   const std::vector<group::VolumeShape> volumes = volumes_;
   for (const group::VolumeShape& shape : volumes) progress_.bytes_total += shape.size_bytes;
   for (const group::VolumeShape& shape : volumes) {
@@ -200,6 +186,14 @@ io::Task<Result<bool>> Comparison::compare_volume(VolumeId volume) {
 // From `*at` on, as far as both nodes tell at once what they have allocated; `*at` goes along.
 io::Task<Result<void>> Comparison::compare_step(const group::VolumeShape* shape, std::uint64_t* at) {
   const BlockRange asked{*at, std::min(shape->size_bytes / kBlockSizeBytes, *at + kQueryStepBlocks)};
+  std::vector<BlockRange> changed{asked};
+  if (!same_until_.is_none()) {
+    TM_CO_TRY_ASSIGN(changed, co_await group_->changed_blocks(shape->id, same_until_, point_, asked));
+    if (changed.empty()) {
+      *at = asked.end;
+      co_return Result<void>{};
+    }
+  }
   TM_CO_TRY_ASSIGN(const std::vector<BlockRange> there, co_await query_.allocated(shape->id, point_, asked));
   TM_CO_TRY_ASSIGN(const std::vector<BlockRange> here,
                    co_await allocated_at(*group_, shape->id, point_, asked));
@@ -209,7 +203,8 @@ io::Task<Result<void>> Comparison::compare_step(const group::VolumeShape* shape,
   const std::uint64_t blocks_max = format::kQueryChecksumsMax / words_of(hash());
   const std::uint64_t step =
       rate == 0 ? blocks_max : std::clamp<std::uint64_t>(rate / kBlockSizeBytes, 1, blocks_max);
-  for (const BlockRange& run : joined(here, there, until)) {
+  const std::vector<BlockRange> told = group::common(group::joined(here, there), {{asked.begin, until}});
+  for (const BlockRange& run : group::common(told, changed)) {
     for (*at = run.begin; *at < run.end;) {
       TM_CO_TRY(check_going_on());
       const BlockRange part{*at, std::min(run.end, *at + step)};

@@ -119,6 +119,7 @@ class Comparison {
   std::uint64_t volumes_done_bytes_ = 0;  // before the one that is being compared
   LogId point_{};
   group::PointPin pin_;
+  LogId same_until_{};                       // of a resync: up to here the peer has all that was written
   std::vector<group::VolumeShape> volumes_;  // at the point
 };
 

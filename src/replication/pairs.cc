@@ -56,6 +56,8 @@ io::Task<Result<void>> Pairs::save_as(Entry* entry, PairState state, std::string
   if (entry->record.state != state) entry->record.since = environment_.clock.now();
   if (state != PairState::kPair) entry->waiting = false;
   if (state != PairState::kCopy) entry->record.resyncs = false;
+  // The peer has everything, or all that follows will come as entries.
+  if (state == PairState::kPair) entry->group->forget_changes();
   entry->record.enter(state, environment_.clock.now());
   entry->record.reason = std::move(reason);
   // A full journal waits for this pair to give way, rather than refuse a write.
@@ -194,7 +196,7 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
   }
   co_await stop_sender(entry, std::nullopt);
-  if (was_resyncing) entry->record.need_copy(acked);
+  if (was_resyncing) need_copy(entry, acked);
   const LogId peer_has = was_resyncing ? LogId() : acked;
   switch (outcome) {
     case Sender::Outcome::kCopied:
@@ -212,14 +214,15 @@ io::Task<void> Pairs::handle(std::string group, std::uint64_t sender, Sender::Ou
       break;
     case Sender::Outcome::kRefused:
       // A copy that was cut off begins anew; until then the peer has nothing that entries could follow.
-      if (entry->record.state == PairState::kCopy && !was_resyncing) entry->record.need_copy(LogId());
+      if (entry->record.state == PairState::kCopy && !was_resyncing) need_copy(entry, LogId());
       (void)co_await save(entry, PairState::kPsue, reason, entry->record.needs_copy ? LogId() : acked);
       break;
     case Sender::Outcome::kNeedsCopy:
-      entry->record.need_copy(acked);
+      need_copy(entry, acked);
       (void)co_await save(entry, PairState::kPsue, reason, LogId());
       break;
     case Sender::Outcome::kDeletedThere:
+      entry->group->forget_changes();
       (void)co_await entry->group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
       release_gate(*entry);
       entries_.erase(group);
@@ -236,6 +239,12 @@ io::Task<void> Pairs::link_is_up(Entry* entry) {
   entry->waiting = false;
   hold(entry);
   entry->sender->let_stream();
+}
+
+// Entries that the peer lacks may go from here on; where they were written is kept.
+void Pairs::need_copy(Entry* entry, LogId peer_had) {
+  entry->record.need_copy(peer_had);
+  if (!peer_had.is_none()) entry->group->keep_changes();
 }
 
 // What a lost peer still needs is kept as long as the journal has room. When it has not, the host goes before
@@ -286,7 +295,7 @@ io::Task<void> Pairs::give_way_for_space(std::string name) {
   if (!full || entry->group->local().peer_has == entry->group->journal().durable()) co_return;
   if (!primary) co_return co_await let_go_of_primary(entry);
   co_await stop_sender(entry, std::nullopt);
-  entry->record.need_copy(entry->group->local().peer_has);
+  need_copy(entry, entry->group->local().peer_has);
   std::string reason = "the journal filled up while the peer was away; `tidemark pair resync " + name +
                        "` brings what differs";
   (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
@@ -301,6 +310,7 @@ io::Task<void> Pairs::let_go_of_primary(Entry* entry) {
     co_return;
   }
   entry->record.let_go_of_primary(*checksum);
+  entry->group->keep_changes();
   std::string reason = entry->record.reason + "; the journal filled up since, so " + entry->record.peer_name +
                        " can follow behind a gap only";
   (void)co_await save(entry, PairState::kSsws, std::move(reason), LogId());
@@ -500,7 +510,7 @@ io::Task<Result<void>> Pairs::turn_alone(Entry* entry) {
 
 io::Task<bool> Pairs::let_go_of_peer(Entry* entry) {
   if (entry->record.needs_copy || entry->group->local().peer_has.is_none()) co_return false;
-  entry->record.need_copy(entry->group->local().peer_has);
+  need_copy(entry, entry->group->local().peer_has);
   std::string reason = entry->record.reason;
   auto saved = co_await save(entry, entry->record.state, std::move(reason), LogId());
   co_return saved.ok();

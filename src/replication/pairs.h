@@ -273,6 +273,7 @@ class Pairs {
   // recorded.
   io::Task<bool> let_go_of_peer(Entry* entry);
   io::Task<void> let_go_of_primary(Entry* entry);
+  void need_copy(Entry* entry, LogId peer_had);
   io::Task<void> apply(std::shared_ptr<Link> link, Entry* entry);
   io::Task<std::string> apply_messages(std::shared_ptr<Link> link, Entry* entry, bool* deleted);
   io::Task<Result<void>> apply_message(Entry* entry, Message message);

@@ -412,6 +412,7 @@ io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
     TM_CO_TRY(turned);
   }
   group->hold_back(std::nullopt);
+  group->forget_changes();
   co_return co_await group->save_pair(std::vector<std::byte>(), group::Role::kPrimary, LogId());
 }
 

@@ -64,7 +64,7 @@ io::Task<Result<void>> Pairs::resync_entry(Entry* entry, bool overrules, bool gi
     const bool skips = intent == format::HelloIntent::kSkip;
     if (intent == format::HelloIntent::kResync && error.code == ErrorCode::kExpired) {
       // What the peer lacks is gone from the journal, as only the two together can tell.
-      entry->record.need_copy(entry->group->local().peer_has);
+      need_copy(entry, entry->group->local().peer_has);
       intent = format::HelloIntent::kSkip;
     } else if (intent == format::HelloIntent::kCreate && error.code == ErrorCode::kExists && !created) {
       intent = format::HelloIntent::kSkip;
@@ -230,7 +230,7 @@ io::Task<Result<void>> Pairs::compare_to_catch_up(std::string name, std::uint64_
 io::Task<void> Pairs::suspend_resync(Entry* entry, std::string reason) {
   const LogId acked = entry->sender->acked();
   co_await stop_sender(entry, format::LinkMessage::kSuspend);
-  entry->record.need_copy(acked);
+  need_copy(entry, acked);
   (void)co_await save(entry, PairState::kPsue, std::move(reason), LogId());
 }
 

@@ -93,11 +93,13 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
       stage_.ask(holder, holding(holder.hold_group(), holder.group()->show_entries(known, kEntriesMax)));
   if (!shown.has_value()) return;
   if (!shown->ok()) {
-    // A secondary has never had what came before its window or in a gap.
+    // A secondary has never had what came before its window or in a gap, and can show nothing in its first
+    // copy.
     const group::Group* now = holder.group();
     const ErrorCode code = shown->error().code;
     const bool in_gap = now != nullptr && code == ErrorCode::kInGap &&
-                        !(now->local().skipped_to.is_none() && now->local().window_start.is_none());
+                        !(now->local().skipped_to.is_none() && now->local().window_start.is_none() &&
+                          now->local().window_open);
     const bool below = now != nullptr && code == ErrorCode::kNotFound &&
                        !now->local().window_start.is_none() &&
                        !now->state().epochs().is_ancestor(now->local().floor, known);

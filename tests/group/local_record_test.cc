@@ -27,15 +27,16 @@ LocalRecord sample() {
   record.skipped_to_checksum = 0x5aa5;
   record.copied_volume = VolumeId{3};
   record.copied_bytes = 40960;
+  record.changes_from = LogId(Epoch{4}, 6);
   return record;
 }
 
 // As an older version wrote it: without what later ones added, the newest last.
 std::vector<std::byte> of_version(int version, const LocalRecord& record) {
-  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24};  // in versions 2, 3, 4, 5
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24, 8};  // in versions 2 to 6
   std::vector<std::byte> bytes = record.encode();
   bytes[0] = static_cast<std::byte>(version);
-  for (int added = 5; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
+  for (int added = 6; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
   return bytes;
 }
 
@@ -77,6 +78,14 @@ TEST(LocalRecord, KeepsWhereItWentOnBehindAGap) {
   ASSERT_TRUE(before.ok()) << before.error().message;
   EXPECT_TRUE(before->skipped_to.is_none());
   EXPECT_EQ(before->compared_repaired_bytes, 4096u);
+}
+
+TEST(LocalRecord, OfVersion5KnowsNoChanges) {
+  EXPECT_EQ(LocalRecord::decode(sample().encode())->changes_from, LogId(Epoch{4}, 6));
+  const auto decoded = LocalRecord::decode(of_version(5, sample()));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_TRUE(decoded->changes_from.is_none());
+  EXPECT_EQ(decoded->copied_bytes, 40960u);
 }
 
 TEST(LocalRecord, OfVersion3HasNoComparison) {
@@ -124,7 +133,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{6};
+  bytes[0] = std::byte{7};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 

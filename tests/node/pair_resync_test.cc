@@ -10,6 +10,13 @@ using control::PairState;
 using control::WaitFor;
 
 constexpr std::uint64_t kLapBlocks = 32;
+constexpr std::uint64_t kMib = 1 << 20;
+
+Buffer lap_data(std::uint32_t lap) {
+  Buffer data = Buffer::allocate(kLapBlocks * kBlockSizeBytes);
+  std::memset(data.data(), static_cast<int>(lap), data.size());
+  return data;
+}
 
 class PairResync : public testing::TestWithParam<std::uint64_t> {
  protected:
@@ -38,11 +45,39 @@ class PairResync : public testing::TestWithParam<std::uint64_t> {
     auto target = bench.run(bench.a.node->open("app/data", "host"));
     ASSERT_TRUE(target.ok());
     for (std::uint32_t lap = 0; lap < laps; ++lap) {
-      Buffer data = Buffer::allocate(kLapBlocks * kBlockSizeBytes);
-      std::memset(data.data(), static_cast<int>(lap), data.size());
-      const auto written = bench.run((*target)->write(0, data, false));
+      const auto written = bench.run((*target)->write(0, lap_data(lap), false));
       ASSERT_TRUE(written.ok()) << lap << ": " << written.error().message;
     }
+  }
+  // A pair with a second volume of 8 MiB, whose secondary has "kept" and is down; one block of the large
+  // volume was written since and one discarded.
+  void part_with_large(PairBench& bench) {
+    bench.make_group(bench.a, {"data"});
+    control::VolumeCreateRequest made;
+    made.group = kGroup;
+    made.volume = "large";
+    made.size_bytes = 8 * kMib;
+    ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
+    for (std::uint32_t mib = 0; mib < 8; ++mib) {
+      for (const std::uint64_t block : {std::uint64_t{0}, kMib / kBlockSizeBytes - 1}) {
+        ASSERT_TRUE(bench.write(bench.a, "large", mib * kMib / kBlockSizeBytes + block, mib).ok());
+      }
+    }
+    ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+    ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+    bench.b.kill();
+    ASSERT_TRUE(bench.write(bench.a, "large", 5 * kMib / kBlockSizeBytes, 555).ok());
+    ASSERT_TRUE(bench.discard(bench.a, "large", 7 * kMib / kBlockSizeBytes, 1).ok());
+  }
+  // By the last resync, as the primary's log has it.
+  std::uint64_t compared_bytes(PairBench& bench) {
+    std::uint64_t bytes = UINT64_MAX;
+    for (const std::string& line : bench.a.log) {
+      const std::string_view field = "compared_bytes=";
+      if (line.find("resync-compared") == std::string::npos) continue;
+      bytes = std::stoull(line.substr(line.find(field) + field.size()));
+    }
+    return bytes;
   }
   void expect_whole(PairBench& bench) {
     ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
@@ -91,6 +126,73 @@ TEST_F(PairResync, OnlyWhatDiffersIsWrittenAgain) {
   const std::uint64_t written = bench.a.group().journal().status().written_bytes - before;
   EXPECT_GE(written, (kLapBlocks + 3) * kBlockSizeBytes);
   EXPECT_LT(written, (kVolumeBlocks - 1) * kBlockSizeBytes);
+}
+
+// Regions of 1 MiB: where nothing was written since, nothing is read either.
+TEST_F(PairResync, OnlyWhereSomethingWasWrittenIsCompared) {
+  PairBench bench(85);
+  ASSERT_NO_FATAL_FAILURE(part_with_large(bench));
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
+  // What is known of that outlives the primary, and counts to the end of the resync.
+  bench.a.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.a.start());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+  bench.expect_same({"data", "large"});
+  EXPECT_EQ(compared_bytes(bench), kVolumeBlocks * kBlockSizeBytes + 2 * kMib);
+  // Over is over: the next time counts from then.
+  ASSERT_TRUE(bench.mark(bench.a, "again", WaitFor::kPeer).ok());
+  bench.b.kill();
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up());
+  bench.expect_same({"data", "large"});
+  EXPECT_EQ(compared_bytes(bench), kVolumeBlocks * kBlockSizeBytes);
+}
+
+// A restore leaves the entries that were written since; what it shows again was not written since.
+TEST_F(PairResync, WhatARestoreMeanwhileChangesIsCompared) {
+  PairBench bench(86);
+  ASSERT_NO_FATAL_FAILURE(part_with_large(bench));
+  ASSERT_TRUE(bench.restore(bench.a, "kept").ok());
+  ASSERT_TRUE(bench.write(bench.a, "large", 3 * kMib / kBlockSizeBytes, 33).ok());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_EQ(bench.state(bench.a), PairState::kPsue);
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+  bench.expect_same({"data", "large"});
+  EXPECT_EQ((*bench.read(bench.b, "large"))[5 * kMib / kBlockSizeBytes], 5u);
+  EXPECT_EQ((*bench.read(bench.b, "large"))[3 * kMib / kBlockSizeBytes], 33u);
+}
+
+// The primary loses its power while it gives up what it kept, with changes that were written once and early.
+TEST_P(PairResync, WhatChangedIsKnownWhereverThePrimaryStops) {
+  PairBench bench(GetParam() + 500);
+  ASSERT_NO_FATAL_FAILURE(part_with_large(bench));
+  const auto write_all = [](PairBench* at) -> io::Task<void> {
+    auto target = co_await at->a.node->open("app/data", "host");
+    for (std::uint32_t lap = 0; target.ok() && lap < 400; ++lap) {
+      if (!(co_await (*target)->write(0, lap_data(lap), false)).ok()) co_return;
+    }
+  };
+  bench.a.process->tasks().spawn(write_all(&bench));
+  // Around the end of the first step of the destager after the secondary was let go of.
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsue; }));
+  bench.world.run_for(Duration::microseconds(static_cast<std::int64_t>(GetParam() % 60) * 700));
+  bench.a.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.a.start());
+  ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  ASSERT_TRUE(bench.wait_caught_up()) << bench.status(bench.a).state_reason;
+  bench.expect_same({"data", "large"});
+  EXPECT_LE(compared_bytes(bench), kVolumeBlocks * kBlockSizeBytes + 2 * kMib);
 }
 
 // Nothing came after the gap began: its first entry is known and was never here.
