@@ -38,7 +38,7 @@ struct BlockRange {
   constexpr auto operator<=>(const BlockRange&) const = default;
 };
 
-// 128 random bits that name a node, a group, an epoch or a disk for ever.
+// 128 random bits that name a node, a group, an epoch, a disk or a RAID group for ever.
 template <typename Tag>
 struct Identity {
   std::array<std::uint8_t, 16> bytes{};
@@ -60,6 +60,7 @@ using NodeIdentity = Identity<struct NodeIdentityTag>;
 using GroupIdentity = Identity<struct GroupIdentityTag>;
 using EpochIdentity = Identity<struct EpochIdentityTag>;
 using DiskIdentity = Identity<struct DiskIdentityTag>;
+using RaidIdentity = Identity<struct RaidIdentityTag>;
 
 // A node that holds both sides of a pair tells its two groups apart: the copy is the twin of the group, and
 // the group that of the copy. Entries of either order lie in both.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -45,6 +46,11 @@ class Disk {
   virtual Task<Result<void>> allocate(DiskOffset offset, std::uint64_t length_bytes) = 0;
   // Gives the space back where the store can; the range then reads as zeroes.
   virtual Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) = 0;
+  // For an owner who found by a checksum that what read() gave for one block of 4096 bytes is wrong: gives
+  // each other content that redundancy yields for it until `is_right` says yes, and writes that one where a
+  // wrong one lies. kDamaged when none is right, as on a disk without redundancy.
+  virtual Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
+                                               std::function<bool(Bytes)> is_right);
 };
 
 }  // namespace tidemark::io

@@ -1,0 +1,304 @@
+#include <algorithm>
+#include <cstring>
+
+#include "raid/group.h"
+#include "raid/labels.h"
+
+namespace tidemark::raid {
+
+using format::RaidMemberState;
+
+namespace {
+
+constexpr std::uint64_t kStepBytes = 1 << 20;  // of a member, read and written at once
+constexpr std::size_t kResyncRowsAtOnce = 16;
+
+}  // namespace
+
+io::Task<Result<void>> Group::start(std::uint64_t event, std::uint64_t settled) {
+  members_.set_event(event, settled);
+  // A new event for each start: a disk that was taken back to before it is recognised.
+  members_.changed();
+  TM_CO_TRY(co_await members_.settle());
+  if (geometry_.has_parity()) {
+    TM_CO_TRY_ASSIGN(replayed_entries_, co_await journal_.replay());
+  }
+  TM_CO_TRY(co_await resync_marked());
+  start_rebuild();
+  co_return Result<void>{};
+}
+
+// ---- What a crash left different ----
+
+io::Task<Result<void>> Group::resync_marked() {
+  if (!geometry_.has_parity() && geometry_.copies() == 1) co_return Result<void>{};
+  TM_CO_TRY_ASSIGN(const std::vector<std::uint64_t> regions, co_await intents_.load());
+  const format::RaidShape& shape = geometry_.shape();
+  for (const std::uint64_t region : regions) {
+    const std::uint64_t begin = region * shape.region_bytes;
+    const std::uint64_t end = std::min(shape.member_bytes, begin + shape.region_bytes);
+    if (geometry_.has_parity()) {
+      co_await resync_rows(begin / geometry_.unit(), (end + geometry_.unit() - 1) / geometry_.unit());
+    } else {
+      for (std::uint32_t first = 0; first < members_.count(); first += geometry_.copies()) {
+        for (std::uint64_t at = begin; at < end; at += kStepBytes) {
+          const auto done = co_await resync_mirror(first, at, std::min(kStepBytes, end - at));
+          if (!done.ok()) add_notice("not brought in sync after a crash: " + done.error().message);
+        }
+      }
+    }
+    if (members_.broken().has_value()) co_return *members_.broken();
+    resynced_bytes_ += end - begin;
+  }
+  TM_CO_TRY(co_await members_.flush());
+  co_return co_await intents_.write_all();
+}
+
+io::Task<void> Group::resync_rows(std::uint64_t first_row, std::uint64_t end_row) {
+  for (std::uint64_t row = first_row; row < end_row; row += kResyncRowsAtOnce) {
+    const std::uint64_t count = std::min<std::uint64_t>(kResyncRowsAtOnce, end_row - row);
+    std::vector<Result<void>> results(count);
+    std::vector<io::Task<void>> tasks;
+    for (std::uint64_t i = 0; i < count; ++i) tasks.push_back(store_result(resync_row(row + i), &results[i]));
+    co_await run_all(environment_.scheduler, std::move(tasks));
+    for (const auto& result : results) {
+      // It stays what it is: unreadable, and says so when it is read.
+      if (!result.ok()) add_notice("not brought in sync after a crash: " + result.error().message);
+    }
+  }
+}
+
+// ---- Rebuilding ----
+
+void Group::start_rebuild() {
+  if (rebuilding_ || rebuild_halted_ || members_.broken().has_value()) return;
+  const bool has_work = std::ranges::any_of(members_.all(), [this](const Member& member) {
+    return member.record.state == RaidMemberState::kRebuilding || (member.failed() && !spares_.empty());
+  });
+  if (!has_work) return;
+  rebuilding_ = true;
+  tasks_.spawn(rebuild_all());
+}
+
+void Group::resume_rebuild() {
+  rebuild_halted_ = false;
+  rebuild_problem_.clear();
+  start_rebuild();
+}
+
+io::Task<void> Group::wait_for_rebuild() {
+  while (rebuilding_) co_await rebuild_ended_.wait();
+}
+
+io::Task<void> Group::rebuild_all() {
+  for (bool has_work = true; has_work && !rebuild_halted_;) {
+    Result<void> done = co_await take_spares();
+    has_work = false;
+    for (std::uint32_t i = 0; i < members_.count() && done.ok(); ++i) {
+      if (members_.all()[i].record.state != RaidMemberState::kRebuilding) continue;
+      has_work = true;
+      done = co_await rebuild_member(i);
+    }
+    if (!done.ok()) {
+      rebuild_problem_ = done.error().message;
+      rebuild_halted_ = true;
+    }
+  }
+  rebuilding_ = false;
+  rebuild_ended_.wake_all();
+}
+
+io::Task<Result<void>> Group::rebuild_member(std::uint32_t index) {
+  Member& member = members_.all()[index];
+  const DiskIdentity identity = member.record.disk;
+  const auto goes_on = [&member, identity] {
+    return member.record.state == RaidMemberState::kRebuilding && member.record.disk == identity;
+  };
+  const MonotonicTime began = environment_.scheduler.now();
+  const std::uint64_t began_at = member.rebuilt_now;
+  const std::uint64_t unit = geometry_.unit();
+  const std::uint64_t step = std::max(unit, kStepBytes / unit * unit);
+  while (goes_on() && member.rebuilt_now < geometry_.shape().member_bytes) {
+    const std::uint64_t begin = member.rebuilt_now;
+    const std::uint64_t end = std::min(geometry_.shape().member_bytes, begin + step);
+    TM_CO_TRY(co_await rebuild_step(index, begin, end));
+    if (!goes_on()) break;
+    if (member.rebuilt_now - member.record.rebuilt_bytes >= options_.rebuild_step_bytes) {
+      const std::uint64_t reached = member.rebuilt_now;
+      TM_CO_TRY(co_await do_flush());
+      if (!goes_on()) break;
+      member.record.rebuilt_bytes = reached;
+      members_.changed();
+      TM_CO_TRY(co_await members_.settle());
+    }
+    if (options_.rebuild_bytes_per_second_max > 0) {
+      const double seconds = static_cast<double>(member.rebuilt_now - began_at) /
+                             static_cast<double>(options_.rebuild_bytes_per_second_max);
+      co_await environment_.scheduler.sleep_until(
+          began + Duration::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
+    }
+  }
+  if (!goes_on()) co_return Result<void>{};
+  co_return co_await finish_rebuild(index);
+}
+
+io::Task<Result<void>> Group::rebuild_step(std::uint32_t index, std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t unit = geometry_.unit();
+  const std::uint64_t scale = geometry_.has_parity() ? 1 : geometry_.cells();
+  const auto guard = co_await locks_.lock(begin * scale, end * scale);
+  Buffer bytes = Buffer::allocate(end - begin);
+  std::vector<Result<void>> results((end - begin) / unit);
+  std::vector<io::Task<void>> tasks;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    tasks.push_back(load_for_rebuild(index, begin + i * unit, bytes.slice(i * unit, unit), &results[i]));
+  }
+  co_await run_all(environment_.scheduler, std::move(tasks));
+  for (Result<void>& result : results) {
+    if (!result.ok()) co_return std::move(result);
+  }
+  if (!members_.in_use(index) || members_.all()[index].in_sync()) co_return Result<void>{};
+  std::vector<Buffer> pieces(1, bytes);
+  const auto written = co_await members_.write(index, begin, std::move(pieces), io::Durability::kVolatile);
+  if (!written.ok()) co_return co_await members_.lost(index, "a write of its rebuild", written.error());
+  Member& member = members_.all()[index];
+  if (member.record.state == RaidMemberState::kRebuilding && member.rebuilt_now == begin)
+    member.rebuilt_now = end;
+  co_return Result<void>{};
+}
+
+io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offset, Buffer out,
+                                       Result<void>* result) {
+  const std::uint64_t row = offset / geometry_.unit();
+  if (!geometry_.has_parity()) {
+    Piece piece;
+    piece.row = row;
+    piece.cell = member / geometry_.copies();
+    piece.group_offset = row * geometry_.row_bytes() + piece.cell * geometry_.unit();
+    piece.member_offset = offset;
+    piece.length_bytes = out.size();
+    *result = co_await read_any_copy(piece, -1, out);
+    co_return;
+  }
+  const std::uint32_t role = geometry_.role_of(row, member);
+  std::vector<std::uint32_t> nobody;
+  const auto strip = co_await load_row(row, 0, geometry_.unit(), std::move(nobody));
+  if (strip.ok()) {
+    std::memcpy(out.data(), strip->roles[role].data(), out.size());
+  } else {
+    *result = strip.error();
+  }
+}
+
+io::Task<Result<void>> Group::finish_rebuild(std::uint32_t index) {
+  TM_CO_TRY(co_await do_flush());
+  // Entries of the journal that lie on too few members for the redundancy that is about to be counted on.
+  while (journal_.has_short_entries()) TM_CO_TRY(co_await journal_.retire_all());
+  Member& member = members_.all()[index];
+  if (member.record.state != RaidMemberState::kRebuilding) co_return Result<void>{};
+  member.record.state = RaidMemberState::kInSync;
+  member.record.rebuilt_bytes = 0;
+  member.failure.clear();
+  members_.changed();
+  co_return co_await members_.settle();
+}
+
+// ---- Other disks ----
+
+io::Task<Result<format::RaidLabel>> Group::make_label(NamedDisk disk, std::uint16_t index) {
+  format::RaidLabel label = label_;
+  label.disk = environment_.random.identity<DiskIdentity>();
+  label.node = node_;
+  label.size_bytes = disk.disk->size_bytes();
+  label.generation = 1;
+  label.index = index;
+  const std::uint64_t least = geometry_.shape().data_offset + geometry_.shape().member_bytes;
+  TM_CO_TRY(co_await check_blank(std::move(disk), least));
+  co_return std::move(label);
+}
+
+io::Task<Result<void>> Group::take_spares() {
+  for (std::uint32_t i = 0; i < members_.count() && !spares_.empty(); ++i) {
+    if (!members_.all()[i].failed()) continue;
+    const NamedDisk spare = spares_.front();
+    spares_.erase(spares_.begin());
+    auto label = co_await RaidGroup::inspect(*spare.disk);
+    if (!label.ok() || label->raid != label_.raid) {
+      add_notice("spare " + spare.name +
+                 " is not used: " + (label.ok() ? "it carries another label now" : label.error().message));
+      continue;
+    }
+    label->index = static_cast<std::uint16_t>(i);
+    ++label->generation;
+    const auto put = co_await put_in_place(i, spare, *label);
+    if (!put.ok()) {
+      if (members_.broken().has_value()) co_return put;
+      add_notice("spare " + spare.name + " is not used: " + put.error().message);
+    }
+  }
+  co_return Result<void>{};
+}
+
+// The label first: a crash before the state knows the disk leaves a spare.
+io::Task<Result<void>> Group::put_in_place(std::uint32_t index, NamedDisk disk, format::RaidLabel label) {
+  TM_CO_TRY(co_await wipe(disk, geometry_.shape(), false));
+  TM_CO_TRY(co_await save_label(disk, label));
+  Member& member = members_.all()[index];
+  if (!member.failed()) {
+    co_return fail(ErrorCode::kBusy, members_.describe(index) + " has been given another disk meanwhile");
+  }
+  member.disk = disk;
+  member.record.disk = label.disk;
+  member.record.state = RaidMemberState::kRebuilding;
+  member.record.rebuilt_bytes = member.rebuilt_now = 0;
+  member.failure.clear();
+  members_.changed();
+  TM_CO_TRY(co_await members_.settle());
+  if (geometry_.has_parity()) TM_CO_TRY(co_await journal_.write_begin());
+  co_return co_await intents_.write_all();
+}
+
+io::Task<Result<void>> Group::replace(std::uint32_t index, NamedDisk disk) {
+  TM_CO_TRY(check_range("a replacement", DiskOffset{0}, 0));
+  if (index >= members_.count()) {
+    co_return fail(ErrorCode::kInvalid,
+                   "RAID group '" + label_.name + "' has no member " + std::to_string(index));
+  }
+  TM_CO_TRY(co_await run_to_end(do_replace(index, std::move(disk))));
+  resume_rebuild();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Group::do_replace(std::uint32_t index, NamedDisk disk) {
+  TM_CO_TRY_ASSIGN(const format::RaidLabel label,
+                   co_await make_label(disk, static_cast<std::uint16_t>(index)));
+  if (!members_.all()[index].failed()) {
+    if (!members_.may_lose(index)) {
+      co_return fail(ErrorCode::kRefused,
+                     "RAID group '" + label_.name + "' cannot do without " + members_.describe(index) +
+                         " while it is replaced; not in sync: " + members_.describe_failed());
+    }
+    members_.fail_in_memory(index, "replaced by " + disk.name);
+    TM_CO_TRY(co_await members_.settle());
+  }
+  co_return co_await put_in_place(index, std::move(disk), label);
+}
+
+io::Task<Result<void>> Group::add_spare(NamedDisk disk) {
+  TM_CO_TRY(check_range("a new spare", DiskOffset{0}, 0));
+  TM_CO_TRY(co_await run_to_end(do_add_spare(std::move(disk))));
+  start_rebuild();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Group::do_add_spare(NamedDisk disk) {
+  if (geometry_.copies() == 1 && !geometry_.has_parity()) {
+    co_return fail(ErrorCode::kRefused, "RAID 0 has no redundancy that a spare could be rebuilt from");
+  }
+  TM_CO_TRY_ASSIGN(const format::RaidLabel label, co_await make_label(disk, format::kRaidSpareIndex));
+  TM_CO_TRY(co_await wipe(disk, geometry_.shape(), false));
+  TM_CO_TRY(co_await save_label(disk, label));
+  spares_.push_back(std::move(disk));
+  co_return Result<void>{};
+}
+
+}  // namespace tidemark::raid
