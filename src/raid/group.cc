@@ -173,7 +173,10 @@ io::Task<Result<void>> Group::do_discard(std::uint64_t offset, std::uint64_t len
   const std::uint64_t end = offset + length_bytes;
   const std::uint64_t first_row = (offset + row_bytes - 1) / row_bytes;
   const std::uint64_t end_row = end / row_bytes;
-  if (first_row >= end_row) co_return co_await write_zeroes(offset, length_bytes);
+  const bool has_rows = first_row < end_row;
+  if (!has_rows || (geometry_.has_parity() && (end_row - first_row) * row_bytes < kInPlaceBytesMin)) {
+    co_return co_await write_zeroes(offset, length_bytes);
+  }
   const std::uint64_t head = first_row * row_bytes - offset;
   if (head > 0) TM_CO_TRY(co_await write_zeroes(offset, head));
   const std::uint64_t step = std::max<std::uint64_t>(1, kDiscardMemberBytes / geometry_.unit());

@@ -17,6 +17,10 @@
 
 namespace tidemark::raid {
 
+// Whole rows of parity of less than this go through the stripe journal too: writers of so little may count on
+// their sectors being old or new, also when a member is lost with the power.
+inline constexpr std::uint64_t kInPlaceBytesMin = 64 << 10;
+
 // A group at work.
 //
 // Invariants:

@@ -150,8 +150,14 @@ void recover(std::span<std::byte* const> roles, std::uint32_t parities,
   if (data.size() == 2) recover_two(roles, cells, data[0], data[1], length_bytes);
   if (data.size() == 1 && p_is_missing) recover_by_q(roles, cells, data[0], length_bytes);
   if (data.size() == 1 && !p_is_missing) recover_by_p(roles, cells, data[0], length_bytes);
-  // The data are whole now.
-  if (data.size() < missing.size()) generate(roles, parities, length_bytes);
+  // The data are whole now. What is not missing is left as it is, also where it does not fit.
+  const bool q_is_missing = std::ranges::find(missing, cells + 1) != missing.end();
+  const std::vector<std::byte*> all(roles.begin(), roles.begin() + cells);
+  if (p_is_missing) xor_all(all, roles[cells], length_bytes);
+  if (q_is_missing) {
+    const Buffer scratch = Buffer::allocate(length_bytes);
+    generate_pq(all, scratch.data(), roles[cells + 1], length_bytes);
+  }
 }
 
 }  // namespace tidemark::raid::parity

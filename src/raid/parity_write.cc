@@ -8,9 +8,6 @@ namespace tidemark::raid {
 
 namespace {
 
-// Whole rows of less than this go through the stripe journal too: writers of so little may count on their
-// sectors being old or new, also when a member is lost with the power.
-constexpr std::uint64_t kWholeRowsBytesMin = 64 << 10;
 // Of a member, written at once: bounds the memory for parity.
 constexpr std::uint64_t kRowsMemberBytesMax = 4 << 20;
 // Parts of one write that are on their way at once.
@@ -42,7 +39,7 @@ io::Task<Result<void>> Group::write_parity(std::uint64_t offset, Gather data, io
   for (std::uint64_t at = offset; at < end;) {
     const std::uint64_t row = at / row_bytes;
     const std::uint64_t rows = at % row_bytes == 0 ? std::min((end - at) / row_bytes, rows_max) : 0;
-    if (rows * row_bytes >= kWholeRowsBytesMin) {
+    if (rows * row_bytes >= kInPlaceBytesMin) {
       parts.push_back(write_rows(row, rows, &data, at - offset, durability));
       at += rows * row_bytes;
     } else {

@@ -76,6 +76,19 @@ TEST(Parity, EveryLossThatIsToleratedIsMadeGood) {
   }
 }
 
+TEST(Parity, WhatIsNotMissingIsLeftAlone) {
+  for (std::uint32_t missing = 0; missing < 5; ++missing) {
+    Roles roles = make_roles(3, 2, 5);
+    // Q does not fit, as after a crash.
+    const std::uint32_t odd = missing == 4 ? 3 : 4;
+    roles.buffers[odd].data()[100] ^= std::byte{1};
+    const Buffer before = Buffer::copy_of(roles.buffers[odd]);
+    std::vector<std::uint32_t> one(1, missing);
+    parity::recover(roles.pointers(), 2, one, kLength);
+    EXPECT_EQ(std::memcmp(before.data(), roles.buffers[odd].data(), kLength), 0) << missing;
+  }
+}
+
 TEST(Parity, ADifferenceOfOneUnitIsCarriedIntoPAndQ) {
   Roles roles = make_roles(6, 2, 3);
   const Roles before = make_roles(6, 2, 3);

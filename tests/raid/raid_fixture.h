@@ -71,11 +71,11 @@ class Model {
     return true;
   }
   // Stamps are those of the block at range.begin and the ones after it; 0 is zeroes for all.
-  std::uint64_t begin_write(BlockRange range, std::uint64_t stamp, bool whole_rows) {
+  std::uint64_t begin_write(BlockRange range, std::uint64_t stamp, BlockRange whole) {
     const std::uint64_t id = next_id_++;
     for (std::uint64_t i = range.begin; i < range.end; ++i) {
       blocks_[i].in_flight = true;
-      blocks_[i].pending.push_back(Version{id, stamp, false, whole_rows});
+      blocks_[i].pending.push_back(Version{id, stamp, false, i >= whole.begin && i < whole.end});
     }
     return id;
   }
@@ -262,14 +262,17 @@ class RaidFixture : public testing::Test {
   }
 
   // ---- What is done with it ----
-  bool is_whole_rows(BlockRange range) const {
-    if (!geometry->has_parity()) return false;
+  // The blocks of a write that go in place with all of their rows, and are not in the stripe journal.
+  BlockRange whole_rows(BlockRange range) const {
+    if (!geometry->has_parity()) return {};
     const std::uint64_t row = geometry->row_bytes() / kBlockSizeBytes;
-    return range.end / row > (range.begin + row - 1) / row;
+    const BlockRange rows{(range.begin + row - 1) / row * row, range.end / row * row};
+    if (rows.empty() || rows.count() * kBlockSizeBytes < 64 * kKiB) return {};
+    return rows;
   }
   // All tasks below outlive the test's scope no longer than the fixture.
   io::Task<Result<void>> write_blocks(BlockRange range, std::uint64_t stamp, bool durable) {
-    model->begin_write(range, stamp, is_whole_rows(range));
+    model->begin_write(range, stamp, whole_rows(range));
     std::vector<Buffer> pieces(1, make_data(range, stamp));
     // In two pieces, now and then.
     const std::uint64_t blocks = range.end - range.begin;
@@ -286,7 +289,7 @@ class RaidFixture : public testing::Test {
     co_return done;
   }
   io::Task<Result<void>> discard_blocks(BlockRange range) {
-    model->begin_write(range, 0, is_whole_rows(range));
+    model->begin_write(range, 0, whole_rows(range));
     auto done = co_await group->discard(DiskOffset{range.begin * kBlockSizeBytes},
                                         (range.end - range.begin) * kBlockSizeBytes);
     if (done.ok()) model->end_write(range, false);

@@ -1,0 +1,82 @@
+#include "raid_fixture.h"
+
+namespace tidemark::raid {
+namespace {
+
+class RaidCrash : public RaidFixture {
+ protected:
+  // Whatever is lost with the power, what was durable is there, and the rest is old or new, sector by sector.
+  void expect_all_losses_are_survived(const Shape& shape, const std::string& what) {
+    const auto left = stored();
+    for (const auto& lost : loss_sets(shape.members, shape.losses)) {
+      std::string name =
+          what + " " + level_name(shape.level) + " of " + std::to_string(shape.members) + " without";
+      for (const std::uint32_t i : lost) name += " " + std::to_string(i);
+      put_back(left);
+      const auto assembled = try_assemble(lost);
+      ASSERT_TRUE(assembled.ok()) << name << ": " << assembled.error().message;
+      ASSERT_NO_FATAL_FAILURE(expect_permitted(!lost.empty(), name));
+      ASSERT_NO_FATAL_FAILURE(expect_consistent(name));
+    }
+    put_back(left);
+  }
+
+  // Two writes to one row, one of them again, a flush in between, a durable one, a discard.
+  io::Task<void> scripted(Result<void>* result) {
+    const auto failed = [result](const Result<void>& done) {
+      if (!done.ok()) *result = done;
+      return !done.ok();
+    };
+    if (failed(co_await write_blocks({1, 2}, 1001, false))) co_return;
+    if (failed(co_await write_blocks({2, 3}, 1002, false))) co_return;
+    if (failed(co_await write_blocks({1, 2}, 1003, false))) co_return;
+    if (failed(co_await flush_all())) co_return;
+    if (failed(co_await write_blocks({0, 1}, 1004, true))) co_return;
+    if (failed(co_await write_blocks({0, 3}, 1005, false))) co_return;
+    if (failed(co_await discard_blocks({2, 3}))) co_return;
+    if (failed(co_await flush_all())) co_return;
+    failed(co_await write_blocks({1, 3}, 1006, false));
+  }
+};
+
+TEST_F(RaidCrash, AnyMomentWithAnyToleratedLossKeepsWhatWasDurable) {
+  for (const Shape& shape : all_shapes()) {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+      ASSERT_NO_FATAL_FAILURE(start(seed * 77, shape));
+      ASSERT_TRUE(work(30).ok());
+      std::vector<Result<void>> results(4);
+      scope = std::make_unique<io::TaskScope>(*world);
+      for (auto& result : results) scope->spawn(run_worker(1000, &result));
+      world->run_for(Duration::microseconds(static_cast<std::int64_t>(world->random().below(20000))));
+      crash();
+      ASSERT_NO_FATAL_FAILURE(expect_all_losses_are_survived(shape, "seed " + std::to_string(seed)));
+    }
+  }
+}
+
+// A scripted load that is cut after each step that it has.
+TEST_F(RaidCrash, AtEveryStepOfPartialRowsWithAnyToleratedLoss) {
+  const std::vector<Shape> shapes = {{format::RaidLevel::k1, 2, 65536, 1},
+                                     {format::RaidLevel::k5, 3, 8192, 1},
+                                     {format::RaidLevel::k6, 4, 8192, 2},
+                                     {format::RaidLevel::k10, 4, 8192, 1}};
+  for (const Shape& shape : shapes) {
+    for (std::uint64_t steps = 0;; ++steps) {
+      ASSERT_NO_FATAL_FAILURE(start(5, shape, 64 * kKiB));
+      // Neighbours that were durable long ago.
+      ASSERT_TRUE(world->run(write_blocks({0, 8}, 1000, false)).ok());
+      ASSERT_TRUE(world->run(flush_all()).ok());
+      Result<void> result;
+      scope = std::make_unique<io::TaskScope>(*world);
+      scope->spawn(scripted(&result));
+      const std::uint64_t made = world->run_steps(steps);
+      crash();
+      ASSERT_NO_FATAL_FAILURE(
+          expect_all_losses_are_survived(shape, "after " + std::to_string(steps) + " steps"));
+      if (made < steps) break;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tidemark::raid

@@ -1,0 +1,166 @@
+#include "raid_fixture.h"
+
+namespace tidemark::raid {
+namespace {
+
+using format::RaidMemberState;
+using sim::DiskFault;
+
+class RaidRebuild : public RaidFixture {
+ protected:
+  void wait() { world->run(group->wait_for_rebuild()); }
+};
+
+TEST_F(RaidRebuild, AReplacedMemberIsRebuiltUnderLoad) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(3, shape));
+    ASSERT_TRUE(work(40).ok());
+    const std::uint32_t fresh = add_disk();
+    ASSERT_TRUE(world->run(group->replace(1, named(fresh))).ok());
+    const auto done = work(40);
+    ASSERT_TRUE(done.ok()) << done.error().message;
+    wait();
+    EXPECT_EQ(group->status().rebuild_problem, "");
+    EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << level_name(shape.level);
+    EXPECT_EQ(group->status().members[1].name, "d" + std::to_string(fresh));
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+    // The others may go now, as many as the level tolerates.
+    for (std::uint32_t i = 0, lost = 0; i < shape.members && lost < shape.losses; ++i) {
+      if (i == 1) continue;
+      ASSERT_TRUE(world->run(group->fail_out(i)).ok());
+      ++lost;
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_TRUE(world->run(group->close()).ok());
+    ASSERT_NO_FATAL_FAILURE(assemble());
+    EXPECT_EQ(report_of(1).role, DiskRole::kFailed);
+    EXPECT_EQ(report_of(fresh).role, DiskRole::kMember);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
+TEST_F(RaidRebuild, ASpareTakesThePlaceOfAMemberThatFails) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(3, shape));
+    const std::uint32_t spare = add_disk();
+    ASSERT_TRUE(world->run(group->add_spare(named(spare))).ok());
+    EXPECT_EQ(group->status().spares.size(), 1u);
+    ASSERT_TRUE(world->run(group->close()).ok());
+    ASSERT_NO_FATAL_FAILURE(assemble());
+    EXPECT_EQ(report_of(spare).role, DiskRole::kSpare);
+    ASSERT_TRUE(work(20).ok());
+    disks[0]->inject(DiskFault::kWriteFails, 2);
+    ASSERT_TRUE(work(60).ok());
+    wait();
+    EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << level_name(shape.level);
+    EXPECT_EQ(group->status().members[0].name, "d" + std::to_string(spare));
+    EXPECT_TRUE(group->status().spares.empty());
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+  }
+}
+
+TEST_F(RaidRebuild, ARebuildThatIsCutAnywhereGoesOnAndKeepsWhatWasDurable) {
+  options.rebuild_step_bytes = 64 * kKiB;
+  const std::vector<Shape> shapes = {{format::RaidLevel::k1, 2, 65536, 1},
+                                     {format::RaidLevel::k5, 3, 16384, 1},
+                                     {format::RaidLevel::k6, 4, 16384, 2},
+                                     {format::RaidLevel::k10, 4, 16384, 1}};
+  for (const Shape& shape : shapes) {
+    for (std::uint64_t seed = 1; seed <= 25; ++seed) {
+      ASSERT_NO_FATAL_FAILURE(start(seed, shape, 2 * kMiB));
+      ASSERT_TRUE(work(20).ok());
+      const std::uint32_t fresh = add_disk();
+      std::vector<Result<void>> results(3);
+      scope = std::make_unique<io::TaskScope>(*world);
+      scope->spawn([](RaidGroup* target, NamedDisk disk, Result<void>* out) -> io::Task<void> {
+        *out = co_await target->replace(1, disk);
+      }(group.get(), named(fresh), &results[0]));
+      scope->spawn(run_worker(1000, &results[1]));
+      scope->spawn(run_worker(1000, &results[2]));
+      world->run_for(Duration::microseconds(static_cast<std::int64_t>(world->random().below(25000))));
+      crash();
+      const auto left = stored();
+      // One more loss where the level takes it; of those that are in sync.
+      if (shape.losses == 2) {
+        ASSERT_NO_FATAL_FAILURE(assemble({0}));
+        ASSERT_NO_FATAL_FAILURE(expect_permitted(true, level_name(shape.level)));
+        put_back(left);
+      }
+      const auto assembled = try_assemble();
+      ASSERT_TRUE(assembled.ok()) << level_name(shape.level) << " seed " << seed << ": "
+                                  << assembled.error().message;
+      ASSERT_NO_FATAL_FAILURE(expect_permitted(true, level_name(shape.level)));
+      wait();
+      ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+      // With the power out before the new disk was known, it is blank or a spare.
+      if (group->status().health != GroupHealth::kOptimal) {
+        ASSERT_NE(report_of(fresh).role, DiskRole::kMember) << seed;
+      }
+    }
+  }
+}
+
+TEST_F(RaidRebuild, APositionThatWasReachedIsNotRebuiltAgain) {
+  options.rebuild_step_bytes = 256 * kKiB;
+  options.rebuild_bytes_per_second_max = kMiB;
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k5, 3, 65536, 1}, 8 * kMiB));
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->replace(2, named(fresh))).ok());
+  world->run_for(Duration::seconds(4));
+  const std::uint64_t reached = group->status().members[2].rebuilt_bytes;
+  EXPECT_GT(reached, 3 * kMiB);
+  EXPECT_LE(reached, 5 * kMiB + 65536);
+  crash();
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  EXPECT_GE(group->status().members[2].rebuilt_bytes, reached - kMiB);
+  EXPECT_EQ(group->status().members[2].state, RaidMemberState::kRebuilding);
+  wait();
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("rebuilt"));
+}
+
+TEST_F(RaidRebuild, ARebuildHaltsAtABlockThatNobodyCanGiveAndGoesOnWhenItWasWritten) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k5, 3, 16384, 1}));
+  ASSERT_TRUE(world->run(write_blocks({0, 8}, 50, false)).ok());
+  ASSERT_TRUE(world->run(group->fail_out(2)).ok());
+  disks[0]->inject(DiskFault::kBadSector, 1);
+  Buffer one = Buffer::allocate(kBlockSizeBytes);
+  EXPECT_FALSE(world->run(disks[0]->read(DiskOffset{geometry->shape().data_offset + 4096}, one)).ok());
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->replace(2, named(fresh))).ok());
+  wait();
+  EXPECT_EQ(group->status().health, GroupHealth::kDegraded);
+  EXPECT_NE(group->status().rebuild_problem.find("d0"), std::string::npos) << group->status().rebuild_problem;
+  ASSERT_TRUE(world->run(write_blocks({1, 2}, 51, false)).ok());
+  group->resume_rebuild();
+  wait();
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << group->status().rebuild_problem;
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("rebuilt"));
+}
+
+TEST_F(RaidRebuild, ANewDiskThatFailsWhileItIsRebuiltIsFailedOutAgain) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 2, 65536, 1}));
+  ASSERT_TRUE(work(20).ok());
+  const std::uint32_t fresh = add_disk();
+  disks[fresh]->inject(DiskFault::kWriteFails, 6);
+  ASSERT_TRUE(world->run(group->replace(0, named(fresh))).ok());
+  wait();
+  EXPECT_EQ(group->status().members[0].state, RaidMemberState::kFailed);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+}
+
+TEST_F(RaidRebuild, AMemberThatCannotBeDoneWithoutIsNotReplaced) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k0, 3, 16384, 0}));
+  const std::uint32_t fresh = add_disk();
+  EXPECT_EQ(world->run(group->replace(0, named(fresh))).error().code, ErrorCode::kRefused);
+  EXPECT_EQ(world->run(group->add_spare(named(fresh))).error().code, ErrorCode::kRefused);
+  EXPECT_EQ(world->run(group->replace(3, named(fresh))).error().code, ErrorCode::kInvalid);
+}
+
+}  // namespace
+}  // namespace tidemark::raid

@@ -1,0 +1,205 @@
+#include "base/crc32c.h"
+#include "raid_fixture.h"
+
+namespace tidemark::raid {
+namespace {
+
+class RaidScrub : public RaidFixture {
+ protected:
+  // Turns a bit of the block on a member, by the group's address; `parity` 1 is P, 2 is Q.
+  std::uint32_t damage(std::uint64_t block, std::uint32_t copy = 0, std::uint32_t parity = 0) {
+    const RaidAddress address = group->translate(DiskOffset{block * kBlockSizeBytes});
+    const RaidAddress::Place place = parity == 0 ? address.data[copy] : address.parity[parity - 1];
+    disks[place.member]->flip_bit(place.offset.value + 77, 2);
+    return place.member;
+  }
+  void fill() {
+    ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 5, false)).ok());
+    ASSERT_TRUE(world->run(flush_all()).ok());
+  }
+  Judge judge() {
+    return [this](DiskOffset offset, Bytes bytes) {
+      const std::uint64_t block = offset.value / kBlockSizeBytes;
+      const Buffer expected = make_data({block, block + 1}, model->newest(block));
+      return std::memcmp(expected.data(), bytes.data(), kBlockSizeBytes) == 0 ? Verdict::kRight
+                                                                              : Verdict::kWrong;
+    };
+  }
+  std::function<bool(Bytes)> is_block(std::uint64_t block) {
+    return [this, block](Bytes bytes) {
+      return judge()(DiskOffset{block * kBlockSizeBytes}, bytes) == Verdict::kRight;
+    };
+  }
+  ScrubReport scrub(bool with_judge) {
+    ScrubRequest request;
+    if (with_judge) request.judge = judge();
+    auto report = world->run(group->scrub(request));
+    EXPECT_TRUE(report.ok()) << report.error().message;
+    return report.ok() ? *report : ScrubReport{};
+  }
+};
+
+TEST_F(RaidScrub, WhatIsWrongIsFoundOnTheRightMemberAndWrittenAgain) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    const std::uint32_t first = damage(3);
+    const std::uint32_t second = damage(model->size() - 2, geometry->copies() - 1);
+    const ScrubReport report = scrub(true);
+    ASSERT_EQ(report.mismatches, 2u) << level_name(shape.level);
+    EXPECT_EQ(report.repaired, 2u);
+    EXPECT_EQ(report.undecided, 0u);
+    EXPECT_EQ(report.findings[0].member, first);
+    EXPECT_EQ(report.findings[0].offset.value, 3 * kBlockSizeBytes);
+    EXPECT_EQ(report.findings[1].member, second);
+    EXPECT_EQ(report.checked_bytes, group->size_bytes());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    EXPECT_EQ(group->status().members[first].repaired_blocks, first == second ? 2u : 1u);
+  }
+}
+
+TEST_F(RaidScrub, WrongParityIsWrittenAgainAndNotTheData) {
+  for (const Shape& shape : all_shapes()) {
+    const Geometry shape_geometry(
+        format::make_raid_shape(shape.level, shape.members, shape.unit, 8 * kMiB).value());
+    for (std::uint32_t parity = 1; parity <= shape_geometry.parities(); ++parity) {
+      ASSERT_NO_FATAL_FAILURE(start(1, shape));
+      ASSERT_NO_FATAL_FAILURE(fill());
+      const std::uint32_t member = damage(2, 0, parity);
+      const ScrubReport report = scrub(true);
+      ASSERT_EQ(report.mismatches, 1u);
+      EXPECT_EQ(report.repaired, 1u);
+      EXPECT_EQ(report.findings[0].member, member);
+      ASSERT_NO_FATAL_FAILURE(expect_model());
+      ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+    }
+  }
+}
+
+TEST_F(RaidScrub, WithoutAnybodyWhoKnowsOnlyWhatRedundancyProvesIsRepaired) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    damage(3);
+    const ScrubReport report = scrub(false);
+    ASSERT_EQ(report.mismatches, 1u) << level_name(shape.level);
+    // Two parities, or three copies, outvote one that is wrong.
+    EXPECT_EQ(report.repaired, shape.losses == 2 ? 1u : 0u) << level_name(shape.level);
+    EXPECT_EQ(report.undecided, shape.losses == 2 ? 0u : 1u);
+    if (shape.losses < 2) continue;
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
+TEST_F(RaidScrub, TwoWrongUnitsOfARaid6RowAreRepairedWithTheOwnersWord) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k6, 5, 32768, 2}));
+  ASSERT_NO_FATAL_FAILURE(fill());
+  damage(0);
+  damage(8);
+  const ScrubReport report = scrub(true);
+  EXPECT_EQ(report.repaired, 2u);
+  EXPECT_EQ(report.undecided, 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+}
+
+TEST_F(RaidScrub, OnlyTheRangeThatWasAskedForIsLookedAtAndNothingIsWrittenUnlessAsked) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 2, 65536, 1}));
+  ASSERT_NO_FATAL_FAILURE(fill());
+  damage(3);
+  ScrubRequest request;
+  request.judge = judge();
+  request.begin = 65536;
+  EXPECT_EQ(world->run(group->scrub(request))->mismatches, 0u);
+  request.begin = 0;
+  request.end = 65536;
+  request.repair = false;
+  const auto report = world->run(group->scrub(request));
+  EXPECT_EQ(report->mismatches, 1u);
+  EXPECT_EQ(report->repaired, 0u);
+  EXPECT_EQ(report->checked_bytes, 65536u);
+  EXPECT_EQ(scrub(true).repaired, 1u);
+}
+
+TEST_F(RaidScrub, AScrubUnderLoadFindsNothingThatIsNotThere) {
+  for (const Shape& shape : all_shapes()) {
+    ASSERT_NO_FATAL_FAILURE(start(6, shape));
+    std::vector<Result<void>> results(3);
+    scope = std::make_unique<io::TaskScope>(*world);
+    for (auto& result : results) scope->spawn(run_worker(1000, &result));
+    const ScrubReport report = scrub(false);
+    EXPECT_EQ(report.mismatches, 0u) << level_name(shape.level);
+    scope.reset();
+  }
+}
+
+TEST_F(RaidScrub, ALatentSectorErrorIsFoundAndRepaired) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    disks[1]->inject(sim::DiskFault::kBadSector, 2);
+    const ScrubReport report = scrub(false);
+    EXPECT_EQ(report.mismatches, 1u) << level_name(shape.level);
+    EXPECT_EQ(report.repaired, 1u);
+    EXPECT_EQ(scrub(false).mismatches, 0u);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
+// ---- read_other_copies ----
+
+TEST_F(RaidScrub, ABlockThatItsOwnerKnowsToBeWrongIsReadFromTheOthersAndRepaired) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    const std::uint32_t member = damage(5, 0);
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    const auto done = world->run(group->read_other_copies(DiskOffset{5 * kBlockSizeBytes}, out, is_block(5)));
+    ASSERT_TRUE(done.ok()) << level_name(shape.level) << ": " << done.error().message;
+    EXPECT_TRUE(is_block(5)(out));
+    EXPECT_EQ(group->status().members[member].repaired_blocks, 1u);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+  }
+}
+
+TEST_F(RaidScrub, ABlockAndAnotherOfItsRowAreWrongInRaid6) {
+  const Shape shape{format::RaidLevel::k6, 5, 32768, 2};
+  // Together with another data unit, P, or Q.
+  for (int other = 0; other < 3; ++other) {
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    damage(5);
+    if (other == 0) {
+      damage(5 + 8);
+    } else {
+      damage(5, 0, static_cast<std::uint32_t>(other));
+    }
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    const auto done = world->run(group->read_other_copies(DiskOffset{5 * kBlockSizeBytes}, out, is_block(5)));
+    ASSERT_TRUE(done.ok()) << other << ": " << done.error().message;
+    EXPECT_TRUE(is_block(5)(out));
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+  }
+}
+
+TEST_F(RaidScrub, WhatNoReconstructionMakesRightIsDamaged) {
+  for (const Shape& shape : all_shapes()) {
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    const auto done = world->run(group->read_other_copies(DiskOffset{0}, out, [](Bytes) { return false; }));
+    EXPECT_EQ(done.error().code, ErrorCode::kDamaged) << level_name(shape.level);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent("nothing was written"));
+  }
+}
+
+}  // namespace
+}  // namespace tidemark::raid
