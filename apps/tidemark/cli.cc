@@ -136,6 +136,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
       "Example:\n  tidemark --node /var/lib/tidemark status\n");
   add_global_options(app, cli);
   add_status_commands(app, cli);
+  add_disk_commands(app, cli);
   add_group_commands(app, cli);
   add_volume_commands(app, cli);
   add_pair_commands(app, cli);

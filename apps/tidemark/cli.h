@@ -182,6 +182,7 @@ Argument add_word(CLI::App* command, const std::string& name, std::optional<Enum
 // ---- One file each.
 void add_status_commands(CLI::App& app, Cli& cli);
 void add_group_commands(CLI::App& app, Cli& cli);
+void add_disk_commands(CLI::App& app, Cli& cli);
 void add_volume_commands(CLI::App& app, Cli& cli);
 void add_pair_commands(CLI::App& app, Cli& cli);
 void add_journal_commands(CLI::App& app, Cli& cli);

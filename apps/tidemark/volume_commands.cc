@@ -121,6 +121,49 @@ void add_resize(CLI::App& family, Cli& cli) {
   });
 }
 
+void show_address(const control::VolumeAddress& address) {
+  std::printf("%s/%s at %llu\n", printable(address.group).c_str(), printable(address.volume).c_str(),
+              static_cast<unsigned long long>(address.offset_bytes));
+  std::printf("  LU %u at %llu\n", address.lu_number,
+              static_cast<unsigned long long>(address.lu_address_bytes));
+  if (!address.allocated) {
+    std::printf("  nothing was destaged there yet\n");
+    return;
+  }
+  if (address.raid_address_bytes.has_value() && !address.raid_group.empty()) {
+    std::printf("  RAID group %s at %llu\n", printable(address.raid_group).c_str(),
+                static_cast<unsigned long long>(*address.raid_address_bytes));
+  }
+  for (const control::DiskPlace& place : address.places) {
+    std::printf("  %-8s disk %s at %llu\n", std::string(control::word(place.kind)).c_str(),
+                printable(place.disk, 300).c_str(), static_cast<unsigned long long>(place.address_bytes));
+  }
+}
+
+void add_address(CLI::App& family, Cli& cli) {
+  struct Options {
+    VolumeTarget target;
+    std::uint64_t offset_bytes = 0;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(family, "address", "Where a byte of a volume lies",
+                                  "Follows a byte of a volume's base down: from the address that a host "
+                                  "names to the logical unit, the RAID "
+                                  "group, and the disk or disks, with the parity that covers it. What was "
+                                  "written lately lies in the journal, and "
+                                  "not in the base yet.",
+                                  "tidemark volume address app/db 1048576");
+  add_volume(command, options->target);
+  add_number(command, "OFFSET", options->offset_bytes, "In bytes from the begin of the volume")
+      .required()
+      .shown_as("");
+  on_chosen(cli, command, [&cli, options] {
+    const control::VolumeAddressRequest request{options->target.group, options->target.volume,
+                                                options->offset_bytes};
+    return cli.ask(request, show_address);
+  });
+}
+
 void add_delete(CLI::App& family, Cli& cli) {
   struct Options {
     VolumeTarget target;
@@ -148,6 +191,7 @@ void add_volume_commands(CLI::App& app, Cli& cli) {
   add_create(*family, cli);
   add_list(*family, cli);
   add_show(*family, cli);
+  add_address(*family, cli);
   add_resize(*family, cli);
   add_delete(*family, cli);
 }

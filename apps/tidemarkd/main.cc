@@ -18,21 +18,19 @@
 #include "os/audit_log.h"
 #include "os/data_folder.h"
 #include "os/environment.h"
-#include "os/file_disk.h"
 #include "os/network.h"
 #include "os/offload.h"
 #include "os/process.h"
 #include "os/reactor.h"
 #include "os/signals.h"
+#include "os/small_file.h"
 #include "os/space_reserve.h"
 #include "os/tls.h"
 #include "os/tls_network.h"
+#include "storage.h"
 
 namespace tidemark {
 namespace {
-
-constexpr Duration kDiskReleaseTimeout = Duration::seconds(20);
-constexpr Duration kDiskRetryInterval = Duration::milliseconds(20);
 
 void log_line(const std::string& event, const std::string& text) {
   const os::SystemClock clock;
@@ -65,15 +63,7 @@ Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Ran
   }
   const auto identity = random.identity<NodeIdentity>();
   const std::string text = identity.to_string() + "\n";
-  const std::string temporary = path + ".new";
-  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written = descriptor >= 0 &&
-                       ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(descriptor) == 0;
-  if (descriptor >= 0) ::close(descriptor);
-  if (!written || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    return fail(ErrorCode::kIo, "cannot write " + path);
-  }
+  TM_TRY(os::replace_file(path, text));
   return identity;
 }
 
@@ -138,20 +128,6 @@ std::vector<std::string> addresses_of(const std::vector<std::unique_ptr<io::List
   return out;
 }
 
-// A process that was killed holds its disk until the kernel has ended the writes it had in flight, which may
-// be a while after the process itself is gone. The lock on the folder is ours: nobody else can mean to keep
-// it.
-io::Task<Result<std::unique_ptr<os::FileDisk>>> open_disk(Machine* machine, std::string path,
-                                                          os::FileDiskOptions disk_options) {
-  const MonotonicTime patience = machine->reactor.now() + kDiskReleaseTimeout;
-  while (true) {
-    auto disk = os::FileDisk::open(machine->reactor, path, disk_options);
-    const bool held = !disk.ok() && disk.error().code == ErrorCode::kBusy;
-    if (!held || machine->reactor.now() >= patience) co_return disk;
-    co_await machine->reactor.sleep_for(kDiskRetryInterval);
-  }
-}
-
 io::Task<Result<void>> serve(Machine* machine) {
   const DaemonOptions& options = machine->options;
   const os::DataFolder& folder = machine->folder;
@@ -171,13 +147,9 @@ io::Task<Result<void>> serve(Machine* machine) {
   // loss to be told, not a new one to be made.
   const std::string index_folder = folder.file("index");
   const bool had_disk = std::filesystem::exists(index_folder);
-  os::FileDiskOptions disk_options;
-  disk_options.open = had_disk ? os::FileDiskOptions::Open::kExisting : os::FileDiskOptions::Open::kEither;
-  disk_options.create_size_bytes = options.disk_size_bytes;
-  const std::string disk_path = folder.file("disk");
-  TM_CO_TRY_ASSIGN(const std::unique_ptr<os::FileDisk> disk,
-                   co_await open_disk(machine, disk_path, disk_options));
-  log_line("disk", disk->description());
+  const Storage::Machine disks{machine->reactor, machine->environment, options, folder, log_line};
+  TM_CO_TRY_ASSIGN(const std::unique_ptr<Storage> storage,
+                   co_await Storage::open(disks, identity, !had_disk));
 
   const std::uint64_t cache = options.cache_size_bytes;
   const index::RocksIndexOptions index_options{
@@ -198,15 +170,16 @@ io::Task<Result<void>> serve(Machine* machine) {
   configuration.version = kVersion;
   configuration.cache_size_bytes = cache;
   configuration.may_format_disk = !had_disk;
+  configuration.disks = storage->disks_of_node();
   configuration.nbd_tls = machine->nbd_tls;
   configuration.machine_alarm = [path = folder.path()] { return space_alarm(path); };
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
-  auto started = co_await node::Node::start(environment, *disk, std::move(configuration), make_index,
-                                            std::move(make_catalogue), std::move(log));
+  auto started = co_await node::Node::start(environment, storage->disk(), std::move(configuration),
+                                            make_index, std::move(make_catalogue), std::move(log));
   if (!started.ok()) {
     if (started.error().code == ErrorCode::kInvalid) co_return std::move(started).error();
-    co_return fail(started.error().code, folder.file("disk") + ": " + started.error().message);
+    co_return fail(started.error().code, storage->name() + ": " + started.error().message);
   }
   const std::unique_ptr<node::Node> node = std::move(started).value();
   std::error_code made;
@@ -252,6 +225,8 @@ io::Task<Result<void>> serve(Machine* machine) {
   for (io::Listener* listener : replication_listeners) listener->close();
   auto stopped = co_await node->stop();
   co_await services.join();
+  const auto closed = co_await storage->close();
+  if (stopped.ok()) stopped = closed;
   log_line("stopped", stopped.ok() ? "outcome=in-order"
                                    : "outcome=failed " + log_field("reason", stopped.error().message));
   co_return stopped;

@@ -13,9 +13,11 @@ struct TomlAssertion {};
 #include <toml++/toml.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <system_error>
 
 #include "base/names.h"
@@ -73,6 +75,16 @@ Result<void> read_text(const std::string& path, const std::string& key, const to
   return {};
 }
 
+Result<void> read_size(const std::string& path, const std::string& key, const toml::node& node,
+                       std::uint64_t& out) {
+  std::string text;
+  TM_TRY(read_text(path, key, node, text));
+  const auto size = parse_size(text);
+  if (!size.ok()) return bad_key(path, node, "'" + key + "': " + size.error().message);
+  out = *size;
+  return {};
+}
+
 Result<void> read_flag(const std::string& path, const std::string& key, const toml::node& node, bool& out) {
   const auto* flag = node.as_boolean();
   if (flag == nullptr) return bad_key(path, node, "'" + key + "' must be true or false");
@@ -127,15 +139,17 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
     } else if (key == "replication") {
       TM_TRY(read_addresses(path, key, node, options.replication));
     } else if (key == "cache-size") {
-      TM_TRY(read_text(path, key, node, text));
-      auto size = parse_size(text);
-      if (!size.ok()) return bad_key(path, node, "'" + key + "': " + size.error().message);
-      options.cache_size_bytes = *size;
+      TM_TRY(read_size(path, key, node, options.cache_size_bytes));
     } else if (key == "disk-size") {
-      TM_TRY(read_text(path, key, node, text));
-      auto size = parse_size(text);
-      if (!size.ok()) return bad_key(path, node, "'" + key + "': " + size.error().message);
-      options.disk_size_bytes = *size;
+      TM_TRY(read_size(path, key, node, options.disk_size_bytes));
+    } else if (key == "disk") {
+      TM_TRY(read_addresses(path, key, node, options.disks));
+    } else if (key == "raid") {
+      TM_TRY(read_text(path, key, node, options.raid));
+    } else if (key == "stripe-unit") {
+      TM_TRY(read_size(path, key, node, options.stripe_unit_bytes));
+    } else if (key == "rebuild-rate") {
+      TM_TRY(read_size(path, key, node, options.rebuild_rate_bytes));
     } else if (key == "spin") {
       TM_TRY(read_text(path, key, node, text));
       auto spin = parse_duration(text);
@@ -157,8 +171,9 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       return bad_key(
           path, node,
           "unknown key '" + printable(key) +
-              "'; known are data, name, nbd, control, control-tokens, replication, cache-size, disk-size, "
-              "spin, tls-cert, tls-key, tls-ca, replication-plaintext, nbd-tls, nbd-tls-ca");
+              "'; known are data, name, nbd, control, control-tokens, replication, cache-size, disk, raid, "
+              "stripe-unit, rebuild-rate, disk-size, spin, tls-cert, tls-key, tls-ca, replication-plaintext, "
+              "nbd-tls, nbd-tls-ca");
     }
   }
   return {};
@@ -210,6 +225,33 @@ std::string what_control_lacks(const DaemonOptions& options) {
   return lacks.empty() ? "" : "for other machines the control API needs " + lacks;
 }
 
+// Named by their whole paths, as other commands name them, and each once.
+Result<void> check_disks(DaemonOptions& options) {
+  for (std::string& path : options.disks) {
+    std::error_code error;
+    path = std::filesystem::absolute(path, error).lexically_normal().string();
+    if (error || path.empty() || path.find('\n') != std::string::npos) {
+      return fail(ErrorCode::kInvalid, "--disk: '" + printable(path, 300) + "' is not a path");
+    }
+    if (std::count(options.disks.begin(), options.disks.end(), path) > 1) {
+      return fail(ErrorCode::kInvalid, "--disk: " + printable(path, 300) + " is named twice");
+    }
+  }
+  const std::string& level = options.raid;
+  const bool known = level == "0" || level == "1" || level == "5" || level == "6" || level == "10";
+  if (!level.empty() && !known) {
+    return fail(ErrorCode::kInvalid, "--raid: one of 0, 1, 5, 6 and 10, not '" + printable(level) + "'");
+  }
+  if (!level.empty() && options.disks.empty()) {
+    return fail(ErrorCode::kInvalid, "--raid needs its disks: say --disk for each");
+  }
+  if (options.stripe_unit_bytes < 4096 || options.stripe_unit_bytes > 1 << 20 ||
+      options.stripe_unit_bytes % 4096 != 0) {
+    return fail(ErrorCode::kInvalid, "--stripe-unit: from 4 KiB to 1 MiB, a multiple of 4 KiB");
+  }
+  return {};
+}
+
 Result<void> finish(DaemonOptions& options) {
   if (options.data_folder.empty()) {
     return fail(ErrorCode::kInvalid,
@@ -242,7 +284,7 @@ Result<void> finish(DaemonOptions& options) {
     return fail(ErrorCode::kInvalid, "--disk-size: a disk of " + format_size(options.disk_size_bytes) +
                                          " is not possible: at least 64 MiB, a multiple of 4 KiB");
   }
-  return {};
+  return check_disks(options);
 }
 
 }  // namespace
@@ -254,6 +296,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   std::string configuration;
   std::string cache_size;
   std::string disk_size;
+  std::string stripe_unit;
+  std::string rebuild_rate;
   std::string spin;
   app.add_option("--data", given.data_folder, "folder that holds all of the node; made when it is not there");
   app.add_option("--config", configuration, "TOML file with these options as keys");
@@ -280,7 +324,16 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
                "without TLS, link to other machines in the clear; for a network that is trusted");
   app.add_option("--cache-size", cache_size,
                  "memory for cached blocks and the newest writes (default 512M, least 16M)");
-  app.add_option("--disk-size", disk_size, "size of the thin disk file when it is made (default 1T)");
+  app.add_option(
+      "--disk", given.disks,
+      "a file or block device for the pool; several become a RAID group (default: the file disk in "
+      "the data folder)");
+  app.add_option("--raid", given.raid,
+                 "level of the RAID group that is made of several disks: 0, 1, 5, 6 or 10");
+  app.add_option("--stripe-unit", stripe_unit, "of the RAID group when it is made (default 64K)");
+  app.add_option("--rebuild-rate", rebuild_rate,
+                 "bytes a second that a rebuild reads of each disk at most (default 0: as fast as they go)");
+  app.add_option("--disk-size", disk_size, "size of a thin disk file when it is made (default 1T)");
   app.add_option("--spin", spin,
                  "longest busy wait before sleeping, for latency (default 0: none; for example 0.05ms)");
   try {
@@ -312,6 +365,14 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   }
   if (!disk_size.empty()) {
     TM_TRY_ASSIGN(options.disk_size_bytes, parse_size(disk_size));
+  }
+  if (!given.disks.empty()) options.disks = given.disks;
+  if (!given.raid.empty()) options.raid = given.raid;
+  if (!stripe_unit.empty()) {
+    TM_TRY_ASSIGN(options.stripe_unit_bytes, parse_size(stripe_unit));
+  }
+  if (!rebuild_rate.empty()) {
+    TM_TRY_ASSIGN(options.rebuild_rate_bytes, parse_size(rebuild_rate));
   }
   if (!spin.empty()) {
     TM_TRY_ASSIGN(const Duration duration, parse_duration(spin));

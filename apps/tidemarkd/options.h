@@ -17,7 +17,11 @@ struct DaemonOptions {
   std::string control_tokens;            // a file; empty: TCP asks for none
   std::vector<std::string> replication;  // default: unix:DATA/replication.sock
   std::uint64_t cache_size_bytes = 512ull << 20;
-  std::uint64_t disk_size_bytes = 1ull << 40;  // of the thin disk file, when it is made
+  std::vector<std::string> disks;  // whole paths; default: the file `disk` in the data folder
+  std::string raid;                // level of the RAID group that is made of several: 0, 1, 5, 6, 10
+  std::uint64_t stripe_unit_bytes = 64 << 10;
+  std::uint64_t rebuild_rate_bytes = 0;        // in a second, from each member; 0: no limit
+  std::uint64_t disk_size_bytes = 1ull << 40;  // of a thin disk file, when it is made
   std::int64_t spin_max_us = 0;
   std::string tls_certificate;  // all three, or none: then nothing is encrypted
   std::string tls_key;

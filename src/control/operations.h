@@ -21,6 +21,14 @@ class NodeOperations {
   virtual io::Task<Result<SessionsReply>> sessions(SessionsRequest request) = 0;
   virtual io::Task<Result<TableReply>> table(TableRequest request) = 0;
 
+  virtual io::Task<Result<DiskListReply>> disk_list(DiskListRequest request) = 0;
+  virtual io::Task<Result<DiskListReply>> disk_add(DiskAddRequest request) = 0;
+  virtual io::Task<Result<DiskListReply>> disk_replace(DiskReplaceRequest request) = 0;
+  virtual io::Task<Result<DiskListReply>> disk_remove(DiskRemoveRequest request) = 0;
+  virtual io::Task<Result<RaidInfo>> raid_status(RaidStatusRequest request) = 0;
+  virtual io::Task<Result<RaidInfo>> raid_scrub(RaidScrubRequest request) = 0;
+  virtual io::Task<Result<Done>> raid_scrub_stop(RaidScrubStopRequest request) = 0;
+
   virtual io::Task<Result<GroupInfo>> group_create(GroupCreateRequest request) = 0;
   virtual io::Task<Result<GroupListReply>> group_list(GroupListRequest request) = 0;
   virtual io::Task<Result<GroupInfo>> group_show(GroupShowRequest request) = 0;
@@ -37,6 +45,7 @@ class NodeOperations {
   virtual io::Task<Result<VolumeInfo>> volume_show(VolumeShowRequest request) = 0;
   virtual io::Task<Result<VolumeInfo>> volume_resize(VolumeResizeRequest request) = 0;
   virtual io::Task<Result<Done>> volume_delete(VolumeDeleteRequest request) = 0;
+  virtual io::Task<Result<VolumeAddress>> volume_address(VolumeAddressRequest request) = 0;
 
   virtual io::Task<Result<PairStatus>> pair_create(PairCreateRequest request) = 0;
   virtual io::Task<Result<PairStatus>> pair_set(PairSetRequest request) = 0;

@@ -19,6 +19,17 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "What the node is, what it serves, and what is wrong")                                                  \
   X(sessions, SessionsRequest, SessionsReply, kViewer, "GET", "/v1/sessions", "Who is connected")           \
   X(table, TableRequest, TableReply, kViewer, "GET", "/v1/tables/{name}", "A page of a management table")   \
+  X(disk_list, DiskListRequest, DiskListReply, kViewer, "GET", "/v1/disks", "The node's disks")             \
+  X(disk_add, DiskAddRequest, DiskListReply, kAdministrator, "POST", "/v1/disks",                           \
+    "Make a blank disk a spare of the RAID group")                                                          \
+  X(disk_replace, DiskReplaceRequest, DiskListReply, kAdministrator, "POST", "/v1/disks/replace",           \
+    "Put a blank disk in the place of a member")                                                            \
+  X(disk_remove, DiskRemoveRequest, DiskListReply, kAdministrator, "POST", "/v1/disks/remove",              \
+    "Fail a member out")                                                                                    \
+  X(raid_status, RaidStatusRequest, RaidInfo, kViewer, "GET", "/v1/raid", "The RAID group under the pool")  \
+  X(raid_scrub, RaidScrubRequest, RaidInfo, kOperator, "POST", "/v1/raid/scrub",                            \
+    "Begin to compare copies, or data with parity")                                                         \
+  X(raid_scrub_stop, RaidScrubStopRequest, Done, kOperator, "DELETE", "/v1/raid/scrub", "Stop a scrub")     \
   X(group_create, GroupCreateRequest, GroupInfo, kAdministrator, "POST", "/v1/groups", "Create a group")    \
   X(group_list, GroupListRequest, GroupListReply, kViewer, "GET", "/v1/groups", "All groups")               \
   X(group_show, GroupShowRequest, GroupInfo, kViewer, "GET", "/v1/groups/{group}", "One group")             \
@@ -46,6 +57,8 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "/v1/groups/{group}/volumes/{volume}", "Change a volume's size")                                        \
   X(volume_delete, VolumeDeleteRequest, Done, kAdministrator, "DELETE",                                     \
     "/v1/groups/{group}/volumes/{volume}", "Delete a volume")                                               \
+  X(volume_address, VolumeAddressRequest, VolumeAddress, kViewer, "GET",                                    \
+    "/v1/groups/{group}/volumes/{volume}/address", "Where a byte of a volume's base lies on the disks")     \
   X(diff, DiffRequest, DiffReply, kViewer, "GET", "/v1/groups/{group}/volumes/{volume}/diff",               \
     "The bytes of a volume that differ between two points")                                                 \
   X(pair_create, PairCreateRequest, PairStatus, kAdministrator, "POST", "/v1/groups/{group}/pair",          \

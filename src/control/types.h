@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "base/time.h"
+#include "control/types_disks.h"
 
 // What is asked of a node and what it answers: plain data, shared by the API server, its clients and the
 // node. types_fields.h names the members as they appear in JSON; types_json.h converts.

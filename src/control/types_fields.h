@@ -164,8 +164,6 @@ TM_WORDS(SessionKind, 3) {
   return {
       {{SessionKind::kNbd, "nbd"}, {SessionKind::kApi, "api"}, {SessionKind::kReplication, "replication"}}};
 }
-#undef TM_WORDS
-
 // The text of `value` as JSON, tables and the command line write it.
 template <typename Enum>
 requires std::is_enum_v<Enum>
@@ -809,6 +807,10 @@ TM_FIELDS(DiffReply) {
   v.field("runs", r.runs);
   v.field("next", r.next);
 }
-#undef TM_FIELDS
 
 }  // namespace tidemark::control
+
+#include "control/types_disks_fields.h"
+
+#undef TM_FIELDS
+#undef TM_WORDS

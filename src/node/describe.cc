@@ -507,6 +507,7 @@ std::vector<control::Problem> Node::problems() const {
   for (const std::string& notice : pool_->notices()) {
     out.push_back({{}, notice + "; look at the health of the disk", started_, {}});
   }
+  add_disk_problems(out);
   if (const auto jump = clock_watch_.latest(); jump.has_value()) {
     out.push_back({{}, describe_jump(*jump) + "; nothing expires by it", jump->at, {}});
   }

@@ -31,6 +31,7 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
       recent_memory_(recent_bytes_max(configuration_)),
       catalog_mutex_(environment.scheduler),
+      disks_mutex_(environment.scheduler),
       registry_mutex_(environment.scheduler),
       stop_wanted_(environment.scheduler),
       tasks_(environment.scheduler) {

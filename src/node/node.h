@@ -16,9 +16,22 @@
 #include "nbd/server.h"
 #include "node/clock_watch.h"
 #include "pool/pool.h"
+#include "raid/raid_group.h"
 #include "replication/pairs.h"
 
 namespace tidemark::node {
+
+// What the node's pool lies on, beside the disk that start() is given.
+struct NodeDisks {
+  // That disk, when it is made of several; null: it is one, which `name` names. Outlives the node.
+  raid::RaidGroup* raid = nullptr;
+  std::string name{};
+  std::vector<raid::DiskReport> found{};  // at the start
+  // Opens one more disk, by its path. It outlives the node.
+  std::function<io::Task<Result<raid::NamedDisk>>(std::string path)> open{};
+  // Durably: the next start looks at this disk too.
+  std::function<io::Task<Result<void>>(std::string path)> remember{};
+};
 
 struct NodeConfiguration {
   NodeIdentity identity{};
@@ -32,6 +45,7 @@ struct NodeConfiguration {
   // A disk without a label is new. Not so on a node that has had one: there it is a disk that lost its
   // content.
   bool may_format_disk = true;
+  NodeDisks disks{};
   // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
   std::function<std::string()> machine_alarm{};
   // Of NBD connections; what it points to outlives the node.
@@ -115,6 +129,13 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::NodeStatus>> node_status(control::NodeStatusRequest request) override;
   io::Task<Result<control::SessionsReply>> sessions(control::SessionsRequest request) override;
   io::Task<Result<control::TableReply>> table(control::TableRequest request) override;
+  io::Task<Result<control::DiskListReply>> disk_list(control::DiskListRequest request) override;
+  io::Task<Result<control::DiskListReply>> disk_add(control::DiskAddRequest request) override;
+  io::Task<Result<control::DiskListReply>> disk_replace(control::DiskReplaceRequest request) override;
+  io::Task<Result<control::DiskListReply>> disk_remove(control::DiskRemoveRequest request) override;
+  io::Task<Result<control::RaidInfo>> raid_status(control::RaidStatusRequest request) override;
+  io::Task<Result<control::RaidInfo>> raid_scrub(control::RaidScrubRequest request) override;
+  io::Task<Result<control::Done>> raid_scrub_stop(control::RaidScrubStopRequest request) override;
   io::Task<Result<control::GroupInfo>> group_create(control::GroupCreateRequest request) override;
   io::Task<Result<control::GroupListReply>> group_list(control::GroupListRequest request) override;
   io::Task<Result<control::GroupInfo>> group_show(control::GroupShowRequest request) override;
@@ -130,6 +151,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::VolumeInfo>> volume_show(control::VolumeShowRequest request) override;
   io::Task<Result<control::VolumeInfo>> volume_resize(control::VolumeResizeRequest request) override;
   io::Task<Result<control::Done>> volume_delete(control::VolumeDeleteRequest request) override;
+  io::Task<Result<control::VolumeAddress>> volume_address(control::VolumeAddressRequest request) override;
   io::Task<Result<control::PairStatus>> pair_create(control::PairCreateRequest request) override;
   io::Task<Result<control::PairStatus>> pair_set(control::PairSetRequest request) override;
   io::Task<Result<control::PairStatus>> pair_status(control::PairStatusRequest request) override;
@@ -247,6 +269,20 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::SessionsReply sessions_info() const;
   control::PointInfo point_info(const group::Group& group, LogId id) const;
 
+  // operations_disks.cc: what the pool lies on
+  struct Scrub {
+    control::ScrubInfo info{};
+    std::uint64_t bytes_per_second_max = 0;
+    bool stop_wanted = false;
+  };
+  Result<raid::RaidGroup*> require_raid() const;
+  control::DiskListReply disks_info() const;
+  control::RaidInfo raid_info(const raid::RaidStatus& status) const;
+  void add_disk_problems(std::vector<control::Problem>& out) const;
+  io::Task<void> run_scrub(std::shared_ptr<Scrub> scrub);
+  std::vector<control::DiskPlace> places_of(DiskOffset offset) const;
+  control::VolumeAddress address_info(const control::VolumeAddressRequest& request, LuNumber lu) const;
+
   // projection.cc: the catalogue
   io::Task<void> project();
   catalog::Changes collect_rows();
@@ -259,6 +295,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   WallTime started_{};
   ClockWatch clock_watch_;
   std::unique_ptr<pool::Pool> pool_;
+  std::shared_ptr<Scrub> scrub_;  // that runs or ran last
   std::unique_ptr<group::BlockCache> cache_;
   journal::RecentMemory recent_memory_;
   std::map<std::string, GroupHandle> groups_;
@@ -273,6 +310,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::unique_ptr<nbd::Server> nbd_server_;
   std::shared_ptr<catalog::Catalog> catalog_;
   io::Mutex catalog_mutex_;
+  io::Mutex disks_mutex_;  // changes of the RAID group, one at a time
   io::Mutex registry_mutex_;
   std::map<std::string, Place> projected_;  // by group: entries before this place have their log_id rows
   bool rows_left_ = false;                  // the last round did not write all rows of log_id

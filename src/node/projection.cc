@@ -12,8 +12,6 @@ namespace {
 constexpr Duration kProjectInterval = Duration::seconds(1);
 // Batches turned into rows in one round; the rest follows in the next.
 constexpr std::size_t kBatchesPerRoundMax = 20'000;
-constexpr const char* kRaidGroup = "default";
-constexpr const char* kDisk = "disk0";
 
 std::string mark_state(const control::MarkInfo& info) {
   if (!info.restorable) return "expired";
@@ -66,6 +64,8 @@ catalog::Changes Node::collect_rows() {
   }
   rows.push_back(
       catalog::NodeRow{configuration_.identity, configuration_.name, configuration_.version, started_});
+  const raid::RaidGroup* raid = configuration_.disks.raid;
+  const std::string raid_group = raid == nullptr ? std::string() : raid->status().name;
   for (const auto& [name, group] : groups_) {
     const control::GroupInfo info = group_info(*group);
     const journal::JournalStatus journal = group->journal().status();
@@ -86,9 +86,10 @@ catalog::Changes Node::collect_rows() {
           const pool::AddressTranslation place = base->translate(at * kBlockSizeBytes);
           if (!place.allocated) continue;
           const std::uint64_t end = std::min(run->end, (at / kExtentBlocks + 1) * kExtentBlocks);
+          const control::DiskPlace disk = places_of(place.disk_offset).front();
           rows.push_back(catalog::RaidAddressRow{lu, at * kBlockSizeBytes, (end - at) * kBlockSizeBytes,
-                                                 kRaidGroup, place.disk_offset.value, kDisk,
-                                                 place.disk_offset.value});
+                                                 raid_group, place.disk_offset.value, disk.disk,
+                                                 disk.address_bytes});
         }
         block = run->end;
       }
@@ -116,9 +117,10 @@ catalog::Changes Node::collect_rows() {
                                       journal.size_bytes,
                                       journal.size_bytes,
                                       "open"});
-    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, kRaidGroup,
-                                           pool_->log_volume_offset(log_volume).value, kDisk,
-                                           pool_->log_volume_offset(log_volume).value});
+    const DiskOffset log_volume_offset = pool_->log_volume_offset(log_volume);
+    const control::DiskPlace log_disk = places_of(log_volume_offset).front();
+    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, raid_group,
+                                           log_volume_offset.value, log_disk.disk, log_disk.address_bytes});
     rows.push_back(catalog::LogVolumeGroupRow{name, log_volume, journal.size_bytes, journal.used_bytes,
                                               group->local().floor, group->head(), "open"});
     for (const auto& [id, mark] : group->state().marks()) {

@@ -1,0 +1,200 @@
+#include <cstdio>
+
+#include <unistd.h>
+
+#include "base/names.h"
+#include "cli.h"
+#include "output_file.h"
+#include "progress.h"
+#include "show.h"
+#include "table.h"
+
+namespace tidemark::cli {
+namespace {
+
+std::string latency_text(const std::optional<Duration>& latency) {
+  if (!latency.has_value()) return "-";
+  char text[40];
+  std::snprintf(text, sizeof text, "%.2f ms", static_cast<double>(latency->ns) / 1e6);
+  return text;
+}
+
+void show_disk_table(const std::vector<control::DiskInfo>& disks) {
+  Table table({"MEMBER", "DISK", "STATE", ">READ", ">WRITTEN", ">ERRORS", ">REPAIRED", ">MEAN", ">MAX"});
+  for (const control::DiskInfo& disk : disks) {
+    std::string state(control::word(disk.state));
+    if (disk.state == control::DiskState::kRebuilding) {
+      state += " " + percent(disk.rebuilt_bytes, disk.size_bytes);
+    }
+    if (disk.slow) state += ", slow";
+    table.row({disk.member ? std::to_string(*disk.member) : "-", disk.disk.empty() ? "-" : disk.disk, state,
+               format_size(disk.read_bytes), format_size(disk.written_bytes),
+               std::to_string(disk.read_errors + disk.write_errors), std::to_string(disk.repaired_blocks),
+               latency_text(disk.latency_mean), latency_text(disk.latency_max)});
+  }
+  table.print();
+  for (const control::DiskInfo& disk : disks) {
+    if (disk.explanation.empty()) continue;
+    const std::string name =
+        disk.disk.empty() ? "member " + std::to_string(disk.member.value_or(0)) : disk.disk;
+    std::printf("%s: %s\n", printable(name, 300).c_str(), printable(disk.explanation, 500).c_str());
+  }
+}
+
+void show_disks(const control::DiskListReply& reply) {
+  show_disk_table(reply.disks);
+}
+
+void show_scrub(const control::ScrubInfo& scrub) {
+  std::printf("scrub      %s, begun %s, %s of %s compared\n",
+              scrub.running ? "running" : (scrub.reason.empty() ? "complete" : "stopped"),
+              short_time(scrub.started).c_str(), format_size(scrub.bytes_done).c_str(),
+              format_size(scrub.bytes_total).c_str());
+  std::printf("           %llu places did not fit together, %llu repaired, %llu undecided\n",
+              static_cast<unsigned long long>(scrub.mismatches),
+              static_cast<unsigned long long>(scrub.repaired),
+              static_cast<unsigned long long>(scrub.undecided));
+  if (!scrub.reason.empty()) std::printf("           %s\n", printable(scrub.reason, 500).c_str());
+  for (const std::string& finding : scrub.findings) std::printf("  %s\n", printable(finding, 500).c_str());
+}
+
+void show_raid(const control::RaidInfo& raid) {
+  std::printf("RAID group %s, level %s, stripe unit %s, %s\n", printable(raid.name).c_str(),
+              std::string(control::word(raid.level)).c_str(), format_size(raid.unit_bytes).c_str(),
+              format_size(raid.size_bytes).c_str());
+  std::printf("%s; tolerates the loss of %u more\n", std::string(control::word(raid.health)).c_str(),
+              raid.losses_left);
+  if (!raid.rebuild_problem.empty()) {
+    std::printf("the rebuild does not go on: %s\n", printable(raid.rebuild_problem, 500).c_str());
+  }
+  for (const std::string& notice : raid.notices) std::printf("! %s\n", printable(notice, 500).c_str());
+  show_disk_table(raid.disks);
+  if (raid.scrub.has_value()) show_scrub(*raid.scrub);
+}
+
+void add_disk_list(CLI::App& family, Cli& cli) {
+  CLI::App* command = add_command(
+      family, "list", "The node's disks",
+      "Lists the disks under the pool: their place in the RAID group, whether they are in sync, rebuilding, "
+      "failed or missing, what was read and written, errors, blocks that were written again from the other "
+      "members, and how long operations take. Of a disk that is not used it says why.",
+      "tidemark disk list");
+  on_chosen(cli, command, [&cli] { return cli.ask(control::DiskListRequest{}, show_disks); });
+}
+
+void add_disk_add(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::DiskAddRequest>();
+  CLI::App* command = add_command(family, "add", "Make a blank disk a spare",
+                                  "Labels a blank disk as a spare of the RAID group. It takes the place of a "
+                                  "member that is failed, or will "
+                                  "be, by itself. DISK is the whole path of a block device or a file on the "
+                                  "node's machine; a file that is not there "
+                                  "is made. A disk that carries anything is refused.",
+                                  "tidemark disk add /dev/sde");
+  add_text(command, "DISK", request->disk, "Its whole path").required().shown_as("");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_disks); });
+}
+
+void add_disk_replace(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::DiskReplaceRequest>();
+  CLI::App* command = add_command(
+      family, "replace", "Put a blank disk in the place of a member",
+      "Begins to rebuild a member on another disk; a member that is still in sync is failed out first, when "
+      "the "
+      "group tolerates that. The rebuild goes on by itself, also over restarts; `raid status` shows how far "
+      "it is. OLD is the path of a member or its number, NEW the whole path of a blank disk.",
+      "tidemark disk replace 1 /dev/sde");
+  add_text(command, "OLD", request->disk, "A member: its path or its number").required().shown_as("");
+  add_text(command, "NEW", request->by, "The blank disk").required().shown_as("");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_disks); });
+}
+
+void add_disk_remove(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::DiskRemoveRequest>();
+  CLI::App* command = add_command(family, "remove", "Fail a member out",
+                                  "Stops using a member, when the group tolerates its loss; a spare takes "
+                                  "its place. The disk can be pulled "
+                                  "then. DISK is its path or its number.",
+                                  "tidemark disk remove 2");
+  add_text(command, "DISK", request->disk, "A member: its path or its number").required().shown_as("");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_disks); });
+}
+
+void add_raid_status(CLI::App& family, Cli& cli) {
+  CLI::App* command = add_command(
+      family, "status", "The RAID group under the pool",
+      "Shows level, size, health and members of the RAID group, how far a rebuild is, and the last scrub.",
+      "tidemark raid status");
+  on_chosen(cli, command, [&cli] { return cli.ask(control::RaidStatusRequest{}, show_raid); });
+}
+
+Result<control::RaidInfo> wait_for_scrub(Cli& cli, control::RaidInfo info) {
+  const InterruptsNoted noted;
+  Progress progress("scrubbing");
+  while (info.scrub.has_value() && info.scrub->running) {
+    progress.show(info.scrub->bytes_done, info.scrub->bytes_total, info.scrub->bytes_done,
+                  info.scrub->mismatches == 0 ? "" : std::to_string(info.scrub->mismatches) + " mismatches");
+    ::usleep(200'000);
+    if (InterruptsNoted::interrupted()) {
+      return fail(ErrorCode::kClosed,
+                  "no longer waited for: the scrub goes on in the node; `tidemark raid status` "
+                  "shows it, `tidemark raid scrub --stop` ends it");
+    }
+    TM_TRY_ASSIGN(info, cli.call(control::RaidStatusRequest{}));
+  }
+  return info;
+}
+
+void add_raid_scrub(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::RaidScrubRequest request;
+    std::optional<std::uint64_t> rate;
+    bool no_wait = false;
+    bool stop = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(family, "scrub", "Compare copies, or data with parity",
+                                  "Reads every member and compares: the copies of a mirror, or data with "
+                                  "their parity. A block that cannot be "
+                                  "read is written again from the others, and parity that does not fit is "
+                                  "made anew; of copies that differ "
+                                  "nobody can say here which is right, and they are told and left. The group "
+                                  "serves meanwhile. Exit code 1 when "
+                                  "something did not fit.",
+                                  "tidemark raid scrub --rate 200M");
+  add_flag(command, "--report-only", options->request.report_only, "Repair nothing");
+  add_size(command, "--rate", options->rate, "Compare at most so much in a second");
+  add_flag(command, "--no-wait", options->no_wait, "Begin it, and leave it to the node");
+  add_flag(command, "--stop", options->stop, "Stop the one that runs");
+  on_chosen(cli, command, [&cli, options]() -> Result<void> {
+    if (options->stop) return cli.ask(control::RaidScrubStopRequest{}, show_done("stopping"));
+    options->request.bytes_per_second_max = options->rate.value_or(0);
+    TM_TRY_ASSIGN(control::RaidInfo info, cli.call(options->request));
+    if (!options->no_wait) {
+      TM_TRY_ASSIGN(info, wait_for_scrub(cli, info));
+    }
+    const bool good = info.scrub.has_value() && info.scrub->mismatches == 0 && info.scrub->reason.empty();
+    if (!good) cli.exit_code = kExitFailed;
+    if (cli.json()) {
+      cli.print_json(info);
+    } else {
+      show_raid(info);
+    }
+    return {};
+  });
+}
+
+}  // namespace
+
+void add_disk_commands(CLI::App& app, Cli& cli) {
+  CLI::App* disks = add_family(app, "disk", "The disks under the node's pool", "tidemark disk list");
+  add_disk_list(*disks, cli);
+  add_disk_add(*disks, cli);
+  add_disk_replace(*disks, cli);
+  add_disk_remove(*disks, cli);
+  CLI::App* raid = add_family(app, "raid", "The RAID group that is made of them", "tidemark raid status");
+  add_raid_status(*raid, cli);
+  add_raid_scrub(*raid, cli);
+}
+
+}  // namespace tidemark::cli
