@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/names.h"
+#include "host/local.h"
 
 namespace tidemark::cli {
 namespace {
@@ -75,13 +76,28 @@ void add_global_options(CLI::App& app, Cli& cli) {
         const bool good = parsed->ns > 0 && parsed.value() <= Duration::seconds(600);
         return std::string(good ? "" : "must be from 1s to 10m");
       });
+  app.add_option(
+         "--host-table", cli.host_table,
+         "The file of this host's own table of marks (default: $TIDEMARK_HOST_TABLE, else marks.db in "
+         "/var/lib/tidemark-host for root, in ~/.local/state/tidemark for others)")
+      ->type_name("FILE");
   app.set_version_flag("--version", std::string("tidemark ") + kVersion);
 }
 
 }  // namespace
 
 Result<control::ApiClient> Cli::connect() {
-  TM_TRY_ASSIGN(control::ControlAddress address, find_address());
+  TM_TRY_ASSIGN(const control::ControlAddress address, find_address());
+  return connect_to(address);
+}
+
+Result<control::ApiClient> Cli::connect_to(const std::string& text) {
+  const Result<control::ControlAddress> address = control::find_node(text);
+  if (!address.ok()) return usage_error(address.error().message);
+  return connect_to(*address);
+}
+
+Result<control::ApiClient> Cli::connect_to(control::ControlAddress address) {
   // Who asks a unix socket is known by that.
   if (address.is_unix) return control::ApiClient(std::move(address));
   Result<control::Credentials> credentials = find_credentials();
@@ -122,6 +138,13 @@ Result<std::chrono::seconds> Cli::time_limit_seconds() const {
   TM_TRY_ASSIGN(const Duration duration, parse_duration(time_limit));
   // Whole seconds, at least one.
   return std::chrono::seconds((duration.ns + 999'999'999) / 1'000'000'000);
+}
+
+Result<std::string> Cli::host_table_path() {
+  if (!host_table.empty()) return host_table;
+  Result<std::string> path = host::find_table_path();
+  if (!path.ok()) return usage_error(path.error().message);
+  return path;
 }
 
 std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
@@ -263,6 +286,14 @@ Argument add_choice(CLI::App* command, const std::string& name, std::vector<std:
     return {};
   };
   return Argument(add_read(command, name, name, read, help)->type_name(listed));
+}
+
+Argument add_texts(CLI::App* command, const std::string& name, std::vector<std::string>& values,
+                   const std::string& help) {
+  CLI::Option* const option = command->add_option(name, values, help);
+  // What follows the value of an option is not its second one.
+  if (name.starts_with("-")) option->allow_extra_args(false);
+  return Argument(option);
 }
 
 Argument add_number(CLI::App* command, const std::string& name, std::uint64_t& value,

@@ -39,6 +39,7 @@ class Cli {
   std::string authorities_file;    // --ca; empty: $TIDEMARK_CA
   std::string output = "table";    // --output
   std::string time_limit = "60s";  // --timeout
+  std::string host_table;          // --host-table; empty: host::find_table_path()
 
   bool json() const { return output == "json"; }
 
@@ -72,6 +73,13 @@ class Cli {
     std::printf("%s\n", control::answer_json(reply, 2).c_str());
   }
 
+  Result<control::ApiClient> connect();
+  // To another node than --node; the same token and CAs are shown.
+  Result<control::ApiClient> connect_to(const std::string& address);
+  Result<std::chrono::seconds> time_limit_seconds() const;
+  // The file of the host's own table of marks.
+  Result<std::string> host_table_path();
+
   // A mistake in the command line that only the command itself can see; its exit code is that of usage.
   Error usage_error(std::string message) {
     usage_failed_ = true;
@@ -86,10 +94,9 @@ class Cli {
   std::function<Result<void>()> work;
 
  private:
-  Result<control::ApiClient> connect();
+  Result<control::ApiClient> connect_to(control::ControlAddress address);
   Result<control::ControlAddress> find_address();
   Result<control::Credentials> find_credentials();
-  Result<std::chrono::seconds> time_limit_seconds() const;
 
   bool usage_failed_ = false;
 };
@@ -146,6 +153,9 @@ Argument add_existing_path(CLI::App* command, const std::string& name, std::stri
 // One of `words`.
 Argument add_choice(CLI::App* command, const std::string& name, std::vector<std::string> words,
                     std::function<void(const std::string&)> chosen, const std::string& help);
+// An option as often as it is given; an argument takes all words.
+Argument add_texts(CLI::App* command, const std::string& name, std::vector<std::string>& values,
+                   const std::string& help);
 Argument add_number(CLI::App* command, const std::string& name, std::uint64_t& value,
                     const std::string& help);
 // From `min` to `max`.
@@ -187,13 +197,19 @@ void add_volume_commands(CLI::App& app, Cli& cli);
 void add_pair_commands(CLI::App& app, Cli& cli);
 void add_journal_commands(CLI::App& app, Cli& cli);
 void add_mark_commands(CLI::App& app, Cli& cli);
+void add_mark_create(CLI::App& family, Cli& cli);
+void add_reconcile(CLI::App& family, Cli& cli);
 void add_restore_commands(CLI::App& app, Cli& cli);
 void add_branch_commands(CLI::App& app, Cli& cli);
 void add_export_commands(CLI::App& app, Cli& cli);
 void add_token_commands(CLI::App& app, Cli& cli);
 
+// A sentence on standard error.
+void say(const std::string& sentence);
 // The secret of a token that a file holds, and nothing else. Says on standard error when others may read it.
 Result<std::string> read_secret(const std::string& path);
+// The rows of the host's own table, of `group` or of all.
+Result<void> list_host_marks(Cli& cli, const std::string& group, std::optional<std::uint32_t> limit);
 // Whether `secret`, which came from `where`, can be one. kInvalid.
 Result<void> check_secret(const std::string& secret, const std::string& where);
 

@@ -32,11 +32,11 @@ ErrorCode code_for(int result_code) {
 
 }  // namespace
 
-Result<Database> Database::open(const std::string& path) {
+Result<Database> Database::open(const std::string& path, const char* what) {
   sqlite3* handle = nullptr;
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
   const int result_code = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
-  Database database(handle, path);
+  Database database(handle, path, what);
   if (result_code != SQLITE_OK) return database.error(result_code, "cannot be opened");
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyWaitMsMax);
@@ -44,11 +44,12 @@ Result<Database> Database::open(const std::string& path) {
 }
 
 Database::Database(Database&& other) noexcept
-    : handle_(std::exchange(other.handle_, nullptr)), path_(std::move(other.path_)) {}
+    : handle_(std::exchange(other.handle_, nullptr)), path_(std::move(other.path_)), what_(other.what_) {}
 
 Database& Database::operator=(Database&& other) noexcept {
   std::swap(handle_, other.handle_);
   std::swap(path_, other.path_);
+  std::swap(what_, other.what_);
   return *this;
 }
 
@@ -59,7 +60,7 @@ Database::~Database() {
 Error Database::error(int result_code, std::string_view doing) const {
   const char* detail = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(result_code);
   return fail(code_for(result_code),
-              "the catalogue " + printable(path_, 200) + " " + std::string(doing) + ": " + detail);
+              std::string(what_) + " " + printable(path_, 200) + " " + std::string(doing) + ": " + detail);
 }
 
 Result<void> Database::execute(const std::string& sql) {

@@ -25,8 +25,8 @@ class Database {
   // How long a statement waits for another program (a person's sqlite3) to let go of the file.
   static constexpr int kBusyWaitMsMax = 5'000;
 
-  // Opens or creates. ":memory:" is a database of its own that ends with the object.
-  static Result<Database> open(const std::string& path);
+  // Opens or creates. ":memory:" is a database of its own that ends with the object. `what` begins messages.
+  static Result<Database> open(const std::string& path, const char* what = "the catalogue");
   Database(Database&& other) noexcept;
   Database& operator=(Database&& other) noexcept;
   ~Database();
@@ -43,9 +43,11 @@ class Database {
   Error error(int result_code, std::string_view doing) const;
 
  private:
-  Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
+  Database(sqlite3* handle, std::string path, const char* what)
+      : handle_(handle), path_(std::move(path)), what_(what) {}
   sqlite3* handle_ = nullptr;
   std::string path_;
+  const char* what_;
 };
 
 // A prepared statement. Parameters are bound in order, then step() is called until it gives false; reset()

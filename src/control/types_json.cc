@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/base64.h"
+#include "control/host_types.h"
 #include "control/types_fields.h"
 
 namespace tidemark::control {
@@ -620,6 +621,8 @@ TM_INSTANTIATE_ANSWER(DiskListReply)
 TM_INSTANTIATE_ANSWER(Done)
 TM_INSTANTIATE_ANSWER(GroupInfo)
 TM_INSTANTIATE_ANSWER(GroupListReply)
+TM_INSTANTIATE_ANSWER(HostMarkList)
+TM_INSTANTIATE_ANSWER(Reconciliation)
 TM_INSTANTIATE_ANSWER(JournalDataReply)
 TM_INSTANTIATE_ANSWER(JournalExportInfo)
 TM_INSTANTIATE_ANSWER(JournalExportPage)

@@ -182,7 +182,7 @@ TEST_F(CliTest, AMarkThatThePeerDoesNotReceiveInTimeIsSaidToBeDurableHere) {
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_EQ(result.err,
             "tidemark: mark 'm' was not made within 3s; it may be made yet; look with `tidemark mark show "
-            "app m`\n");
+            "app m`, or ask again: `tidemark mark create app m --wait peer` makes it once\n");
   durable = at;
   result = tidemark("--timeout 3s mark create app m --wait peer");
   EXPECT_EQ(result.exit_code, 3);

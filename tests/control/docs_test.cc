@@ -325,6 +325,24 @@ Results go to standard output, messages to standard error. `-o json` prints the 
 `"error": {"code", "message"}`. Progress bars appear on standard error when that is a terminal. Control characters in
 names and notes are shown escaped in tables.
 
+## The host's own table
+
+Each mark that is asked for on a host goes into a table of this host's own, before the node is asked and with its
+outcome afterwards: a SQLite file that `--host-table` or `$TIDEMARK_HOST_TABLE` names, else
+`/var/lib/tidemark-host/marks.db` for root, `$XDG_STATE_HOME/tidemark/marks.db` or `~/.local/state/tidemark/marks.db`
+for others. Its one table is `host_mark`. When it cannot be written, the mark is made all the same, with a warning. It grows by
+a row a mark, and nothing takes rows away; it may be deleted, then only it is forgotten.
+
+| state | what became of the mark |
+|---|---|
+| `made` | the node has it, at this log id and timer value |
+| `failed` | the node refused it; it was not made |
+| `unknown` | no answer came: the node was away, or the time was over. It may have been made |
+| `pending` | the command was cut off before it had an answer |
+
+`mark create` with the id of an `unknown` or `pending` row is the same request again: the node makes the mark, or is
+found to have made it then. `mark reconcile` completes such rows too.
+
 ## Exit codes
 
 | code | meaning |

@@ -44,8 +44,8 @@ struct ProgramResult {
 inline ProgramResult run_shell(const TestFolder& folder, const std::string& command) {
   const std::string out = folder.path() + "/stdout.txt";
   const std::string err = folder.path() + "/stderr.txt";
-  const std::string line =
-      "cd '" + folder.path() + "' && { " + command + " ; } >'" + out + "' 2>'" + err + "' </dev/null";
+  const std::string line = "cd '" + folder.path() + "' && export TIDEMARK_HOST_TABLE=host/marks.db && { " +
+                           command + " ; } >'" + out + "' 2>'" + err + "' </dev/null";
   const int status = std::system(line.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
 }

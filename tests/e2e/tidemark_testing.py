@@ -323,6 +323,9 @@ class TidemarkTest(unittest.TestCase):
         # A short path: the name of a unix socket has at most 107 characters.
         self.folder = tempfile.mkdtemp(prefix="tm-", dir="/tmp")
         self.nodes = []
+        # What the tests mark is no business of the machine's own table.
+        self.host_table = os.path.join(self.folder, "host", "marks.db")
+        os.environ["TIDEMARK_HOST_TABLE"] = self.host_table
 
     def tearDown(self):
         outcome = self._outcome.result

@@ -1,0 +1,138 @@
+#include "host/mark_table.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "temporary_folder.h"
+
+namespace tidemark::host {
+namespace {
+
+constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
+
+control::HostMark sample(const std::string& id, const std::string& group = "app") {
+  control::HostMark mark;
+  mark.group = group;
+  mark.id = id;
+  mark.node = "unix:/run/node.sock";
+  mark.host_time = WallTime{1'777'000'000'123'456'789};
+  mark.host = "lyra";
+  mark.program = "vi";
+  mark.path = "/srv/db/orders";
+  mark.note = "order 4711, 'saved' \xc3\xa9";
+  return mark;
+}
+
+TEST(MarkTable, KeepsEachFieldOfARow) {
+  const TemporaryFolder folder;
+  auto table = MarkTable::open(folder.path() + "/a/b/marks.db");
+  ASSERT_TRUE(table.ok()) << table.error().message;
+  control::HostMark mark = sample("one");
+  mark.number = table->add(mark).value();
+  EXPECT_EQ(table->find("app", "one").value()->state, control::HostMarkState::kPending);
+  mark.state = control::HostMarkState::kMade;
+  mark.log_id = LogId(Epoch{3}, 99);
+  mark.timer = WallTime{1'777'000'000'200'000'000};
+  ASSERT_TRUE(table->settle(mark).ok());
+  const control::HostMark kept = *table->find("app", "one").value();
+  EXPECT_EQ(kept.number, mark.number);
+  EXPECT_EQ(kept.node, mark.node);
+  EXPECT_EQ(kept.state, control::HostMarkState::kMade);
+  EXPECT_EQ(kept.host_time, mark.host_time);
+  EXPECT_EQ(kept.host, mark.host);
+  EXPECT_EQ(kept.program, mark.program);
+  EXPECT_EQ(kept.path, mark.path);
+  EXPECT_EQ(kept.note, mark.note);
+  EXPECT_EQ(kept.log_id->raw(), mark.log_id->raw());
+  EXPECT_EQ(kept.timer, mark.timer);
+  EXPECT_EQ(kept.outcome, "");
+}
+
+TEST(MarkTable, OneMarkMayHaveSeveralRowsAndTheNewestCounts) {
+  const TemporaryFolder folder;
+  auto table = MarkTable::open(folder.path() + "/marks.db");
+  control::HostMark first = sample("one");
+  first.number = table->add(first).value();
+  first.state = control::HostMarkState::kFailed;
+  first.outcome = "refused: no";
+  ASSERT_TRUE(table->settle(first).ok());
+  const std::uint64_t second = table->add(sample("one")).value();
+  EXPECT_GT(second, first.number);
+  EXPECT_EQ(table->find("app", "one").value()->number, second);
+  EXPECT_EQ(table->list("app", kAll).value().size(), 2u);
+  EXPECT_FALSE(table->find("app", "two").value().has_value());
+}
+
+TEST(MarkTable, ListsTheNewestOfOneGroupOldestFirst) {
+  const TemporaryFolder folder;
+  auto table = MarkTable::open(folder.path() + "/marks.db");
+  for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(table->add(sample(id)).ok());
+  ASSERT_TRUE(table->add(sample("other", "web")).ok());
+  const auto marks = table->list("app", 2).value();
+  ASSERT_EQ(marks.size(), 2u);
+  EXPECT_EQ(marks[0].id, "b");
+  EXPECT_EQ(marks[1].id, "c");
+  EXPECT_EQ(table->list("", kAll).value().size(), 4u);
+  EXPECT_EQ(table->groups().value(), (std::vector<std::string>{"app", "web"}));
+}
+
+TEST(MarkTable, OutlivesItsProcessAndIsReadableByItsOwnerOnly) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/state/marks.db";
+  ASSERT_TRUE(MarkTable::open(path)->add(sample("one")).ok());
+  EXPECT_EQ(MarkTable::open(path)->list("", kAll).value().size(), 1u);
+  struct stat info {};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  ASSERT_EQ(::stat((folder.path() + "/state").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+TEST(MarkTable, LookingMakesNoFile) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/marks.db";
+  EXPECT_FALSE(MarkTable::open_existing(path).value().has_value());
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(MarkTable, WhatIsNotOursIsLeftAlone) {
+  const TemporaryFolder folder;
+  const std::string foreign = folder.path() + "/foreign.db";
+  {
+    auto database = catalog::Database::open(foreign);
+    ASSERT_TRUE(database->execute("CREATE TABLE t(x)").ok());
+  }
+  EXPECT_EQ(MarkTable::open(foreign).error().code, ErrorCode::kRefused);
+  const std::string text = folder.path() + "/text";
+  std::ofstream(text) << std::string(5000, 'x');
+  const auto damaged = MarkTable::open(text);
+  ASSERT_FALSE(damaged.ok());
+  EXPECT_EQ(damaged.error().code, ErrorCode::kDamaged);
+  EXPECT_NE(damaged.error().message.find(text), std::string::npos) << damaged.error().message;
+  EXPECT_EQ(std::filesystem::file_size(text), 5000u);
+}
+
+TEST(MarkTable, ANewerVersionIsRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/marks.db";
+  ASSERT_TRUE(MarkTable::open(path).ok());
+  ASSERT_TRUE(catalog::Database::open(path)->execute("PRAGMA user_version = 2").ok());
+  EXPECT_EQ(MarkTable::open(path).error().code, ErrorCode::kUnsupported);
+}
+
+TEST(MarkTable, TwoProcessesMakeItAtOnce) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/marks.db";
+  auto one = MarkTable::open(path);
+  auto two = MarkTable::open(path);
+  ASSERT_TRUE(one->add(sample("one")).ok());
+  ASSERT_TRUE(two->add(sample("two")).ok());
+  EXPECT_EQ(one->list("", kAll).value().size(), 2u);
+}
+
+}  // namespace
+}  // namespace tidemark::host
