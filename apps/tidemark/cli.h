@@ -203,6 +203,7 @@ void add_restore_commands(CLI::App& app, Cli& cli);
 void add_branch_commands(CLI::App& app, Cli& cli);
 void add_export_commands(CLI::App& app, Cli& cli);
 void add_token_commands(CLI::App& app, Cli& cli);
+void add_watch_commands(CLI::App& app, Cli& cli);
 
 // A sentence on standard error.
 void say(const std::string& sentence);

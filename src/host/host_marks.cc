@@ -84,6 +84,15 @@ control::HostMark HostMarks::begin(const MarkWish& wish, bool& again) {
       return row;
     }
   }
+  // One that was refused never became a mark: its row is used again.
+  if (before.ok() && before.value().has_value() && before.value()->state == HostMarkState::kFailed) {
+    row.number = before.value()->number;
+    const Result<void> renewed = table->renew(row);
+    if (renewed.ok()) return row;
+    row.number = 0;
+    warn(renewed.error());
+    return row;
+  }
   const Result<std::uint64_t> number = before.ok() ? table->add(row) : before.error();
   if (!number.ok()) {
     warn(number.error());

@@ -146,6 +146,23 @@ Result<std::uint64_t> MarkTable::add(const control::HostMark& mark) {
   return static_cast<std::uint64_t>(number);
 }
 
+Result<void> MarkTable::renew(const control::HostMark& mark) {
+  TM_TRY_ASSIGN(
+      catalog::Statement statement,
+      database_.prepare("UPDATE host_mark SET node = ?, state = ?, host_time = ?, host_time_ns = ?, "
+                        "host = ?, program = ?, path = ?, note = ?, outcome = '' WHERE number = ?"));
+  statement.bind(mark.node)
+      .bind(control::word(control::HostMarkState::kPending))
+      .bind(format_time(mark.host_time))
+      .bind(mark.host_time.ns)
+      .bind(mark.host)
+      .bind(mark.program)
+      .bind(mark.path)
+      .bind(mark.note)
+      .bind(mark.number);
+  return statement.run();
+}
+
 Result<void> MarkTable::settle(const control::HostMark& mark) {
   TM_TRY_ASSIGN(catalog::Statement statement,
                 database_.prepare("UPDATE host_mark SET state = ?, node = ?, log_id = ?, timer = ?, timer_ns "

@@ -30,6 +30,8 @@ class MarkTable {
 
   // Adds a row in state kPending; its number.
   Result<std::uint64_t> add(const control::HostMark& mark);
+  // Makes the row with `mark.number`, which was refused, a pending one of this mark.
+  Result<void> renew(const control::HostMark& mark);
   // Writes state, log id, timer value, node and outcome of the row with `mark.number`.
   Result<void> settle(const control::HostMark& mark);
   // The newest row of this mark.

@@ -1,0 +1,183 @@
+// File events by fanotify: they name the process, and a whole file system is one mark.
+
+#include <fcntl.h>
+#include <sys/fanotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <map>
+
+#include "base/names.h"
+#include "host/file_events.h"
+
+namespace tidemark::host {
+namespace {
+
+constexpr std::uint64_t kFileEvents = FAN_CLOSE_WRITE | FAN_MODIFY | FAN_MOVED_TO;
+constexpr std::uint64_t kFolderEvents = FAN_CREATE | FAN_ONDIR | FAN_EVENT_ON_CHILD;
+constexpr std::size_t kReadBytes = 64 << 10;
+constexpr std::size_t kNamesMax = 1024;  // programs remembered; one is needed after its process has gone
+
+Error not_permitted(const std::string& what) {
+  Error error = system_error(what);
+  if (error.code == ErrorCode::kDenied) error.message += "; it takes CAP_SYS_ADMIN (root)";
+  if (error.code == ErrorCode::kIo) error.code = ErrorCode::kUnsupported;
+  return error;
+}
+
+class FanotifyEvents final : public FileEvents {
+ public:
+  FanotifyEvents(OwnedDescriptor queue, std::vector<std::string> roots)
+      : queue_(std::move(queue)), roots_(std::move(roots)) {}
+
+  int descriptor() const override { return queue_.get(); }
+  bool knows_processes() const override { return true; }
+  std::string name() const override { return "fanotify"; }
+
+  Result<void> add_root(const std::string& root) {
+    struct stat info {};
+    struct stat above {};
+    if (::stat(root.c_str(), &info) != 0) return system_error("'" + printable(root, 200) + "'");
+    const std::string folder = S_ISDIR(info.st_mode) ? root : parent(root);
+    OwnedDescriptor mount(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!mount.valid()) return system_error("'" + printable(folder, 200) + "'");
+    mounts_.insert_or_assign(info.st_dev, std::move(mount));
+    const bool whole = S_ISDIR(info.st_mode) && (::stat(parent(root).c_str(), &above) != 0 ||
+                                                 above.st_dev != info.st_dev || root == "/");
+    if (whole) return mark(root, FAN_MARK_FILESYSTEM, kFileEvents);
+    if (!S_ISDIR(info.st_mode)) return mark(folder, 0, kFileEvents | FAN_EVENT_ON_CHILD);
+    for (const std::string& each : list_tree(root).folders) {
+      const Result<void> marked = mark(each, 0, kFileEvents | kFolderEvents);
+      if (!marked.ok() && marked.error().code != ErrorCode::kNotFound) return marked;
+    }
+    return {};
+  }
+
+  Result<std::vector<FileEvent>> read() override {
+    std::vector<FileEvent> events;
+    alignas(fanotify_event_metadata) std::array<char, kReadBytes> buffer;
+    while (true) {
+      const ssize_t got = ::read(queue_.get(), buffer.data(), buffer.size());
+      if (got < 0 && (errno == EAGAIN || errno == EINTR)) return events;
+      if (got < 0) return system_error("the events of fanotify cannot be read");
+      std::size_t left = static_cast<std::size_t>(got);
+      const auto* metadata = reinterpret_cast<const fanotify_event_metadata*>(buffer.data());
+      for (; left >= FAN_EVENT_METADATA_LEN && metadata->event_len <= left;
+           left -= metadata->event_len, metadata = reinterpret_cast<const fanotify_event_metadata*>(
+                                            reinterpret_cast<const char*>(metadata) + metadata->event_len)) {
+        if (metadata->vers != FANOTIFY_METADATA_VERSION) {
+          return fail(ErrorCode::kUnsupported, "the kernel speaks another version of fanotify");
+        }
+        take(*metadata, events);
+      }
+    }
+  }
+
+ private:
+  static std::string parent(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+  }
+
+  Result<void> mark(const std::string& path, unsigned flags, std::uint64_t mask) {
+    if (::fanotify_mark(queue_.get(), FAN_MARK_ADD | flags, mask, AT_FDCWD, path.c_str()) == 0) return {};
+    return not_permitted("fanotify cannot watch '" + printable(path, 200) + "'");
+  }
+
+  void take(const fanotify_event_metadata& metadata, std::vector<FileEvent>& events) {
+    if ((metadata.mask & FAN_Q_OVERFLOW) != 0) {
+      FileEvent lost;
+      lost.kind = FileEvent::Kind::kLost;
+      events.push_back(std::move(lost));
+      return;
+    }
+    if (metadata.pid == ::getpid()) return;
+    const std::string path = path_of(metadata);
+    if (path.empty()) return;  // its folder has vanished
+    if ((metadata.mask & FAN_ONDIR) != 0) return take_folder(path, metadata.pid, events);
+    FileEvent event;
+    event.kind = (metadata.mask & (FAN_CLOSE_WRITE | FAN_MOVED_TO)) != 0 ? FileEvent::Kind::kSaved
+                                                                         : FileEvent::Kind::kModified;
+    event.path = path;
+    event.process = metadata.pid;
+    event.program = name_of(metadata.pid);
+    if (is_watched(path)) events.push_back(std::move(event));
+  }
+
+  // What was put into it before it was watched is found by looking.
+  void take_folder(const std::string& path, pid_t process, std::vector<FileEvent>& events) {
+    if (!is_watched(path)) return;
+    const Tree tree = list_tree(path);
+    for (const std::string& folder : tree.folders) {
+      static_cast<void>(mark(folder, 0, kFileEvents | kFolderEvents).ok());  // it may have vanished again
+    }
+    for (const std::string& file : list_tree(path).files) {
+      FileEvent event;
+      event.path = file;
+      event.process = process;
+      event.program = name_of(process);
+      events.push_back(std::move(event));
+    }
+  }
+
+  bool is_watched(const std::string& path) const {
+    for (const std::string& root : roots_) {
+      if (lies_below(path, root)) return true;
+    }
+    return false;
+  }
+
+  std::string name_of(pid_t process) {
+    std::string name = program_of(process);
+    const auto known = names_.find(process);
+    if (name.empty()) return known == names_.end() ? "" : known->second;
+    if (known == names_.end() && names_.size() >= kNamesMax) names_.clear();
+    names_[process] = name;
+    return name;
+  }
+
+  // Where the folder that the event names is now, and the name in it.
+  std::string path_of(const fanotify_event_metadata& metadata) {
+    const char* const end = reinterpret_cast<const char*>(&metadata) + metadata.event_len;
+    const char* at = reinterpret_cast<const char*>(&metadata) + metadata.metadata_len;
+    if (at + sizeof(fanotify_event_info_fid) > end) return {};
+    const auto* info = reinterpret_cast<const fanotify_event_info_fid*>(at);
+    if (info->hdr.info_type != FAN_EVENT_INFO_TYPE_DFID_NAME) return {};
+    auto* handle = reinterpret_cast<file_handle*>(const_cast<unsigned char*>(info->handle));
+    const std::string name = reinterpret_cast<const char*>(handle->f_handle + handle->handle_bytes);
+    for (const auto& [device, mount] : mounts_) {
+      const OwnedDescriptor folder(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC));
+      if (!folder.valid()) continue;
+      char text[PATH_MAX] = {};
+      const std::string link = "/proc/self/fd/" + std::to_string(folder.get());
+      const ssize_t length = ::readlink(link.c_str(), text, sizeof text - 1);
+      if (length <= 0) continue;
+      std::string path(text, static_cast<std::size_t>(length));
+      if (name == ".") return path;
+      path = (path == "/" ? "" : path) + "/" + name;
+      if (mounts_.size() == 1 || is_watched(path)) return path;
+    }
+    return {};
+  }
+
+  OwnedDescriptor queue_;
+  const std::vector<std::string> roots_;
+  std::map<dev_t, OwnedDescriptor> mounts_;  // a folder of each file system, to open handles by
+  std::map<pid_t, std::string> names_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<FileEvents>> watch_with_fanotify(const std::vector<std::string>& paths) {
+  OwnedDescriptor queue(
+      ::fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, O_RDONLY));
+  if (!queue.valid()) return not_permitted("fanotify cannot be used");
+  auto events = std::make_unique<FanotifyEvents>(std::move(queue), paths);
+  for (const std::string& path : paths) TM_TRY(events->add_root(path));
+  return std::unique_ptr<FileEvents>(std::move(events));
+}
+
+}  // namespace tidemark::host

@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+"""`tidemark watch`: marks that make themselves when files are saved."""
+
+import os
+import signal
+import subprocess
+import unittest
+
+from tidemark_testing import COMMAND_SECONDS_MAX, PROGRAMS, Connection, TidemarkTest, main, wait_until
+
+ROOT_USER = os.geteuid() == 0
+
+
+class Watching:
+    """A `tidemark watch` that runs."""
+
+    def __init__(self, test, node, *arguments, group="app"):
+        self.out, self.err = test.path("watch.out"), test.path("watch.err")
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+            self.process = subprocess.Popen(
+                [f"{PROGRAMS}/tidemark", "--node", node.folder, "watch", "--group", group, *arguments],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        test.addCleanup(self.kill)
+        wait_until(lambda: "watching with" in self.said() or self.process.poll() is not None, "it watches")
+
+    def said(self):
+        with open(self.err, encoding="utf-8") as file:
+            return file.read()
+
+    def printed(self):
+        with open(self.out, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(COMMAND_SECONDS_MAX)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class FileWatch(TidemarkTest):
+    def setUp(self):
+        super().setUp()
+        self.work = self.path("work")
+        os.makedirs(os.path.join(self.work, "deep"))
+        self.tokyo = self.node()
+        self.tokyo.create("app", "db", size="16M")
+
+    def file(self, name, text="saved"):
+        path = os.path.join(self.work, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def watch(self, *arguments):
+        return Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "200ms", *arguments)
+
+    def marks(self):
+        return self.tokyo.cli("mark", "list", "app")["marks"]
+
+    def wait_for_marks(self, count):
+        wait_until(lambda: len(self.marks()) >= count, f"{count} marks")
+        marks = self.marks()
+        self.assertEqual(len(marks), count, marks)
+        return marks
+
+    def check_each_way_of_saving(self, source):
+        watching = self.watch("--events", source)
+        self.assertIn(f"watching with {source}", watching.said())
+        self.file("orders")
+        self.assertIn("orders", self.wait_for_marks(1)[-1]["note"])
+        # As editors save.
+        os.rename(self.file(".orders.swp"), os.path.join(self.work, "orders2"))
+        self.assertIn("orders2", self.wait_for_marks(2)[-1]["note"])
+        # In place, and kept open; nothing else happens to it.
+        with open(os.path.join(self.work, "orders"), "r+b", buffering=0) as file:
+            file.write(b"changed")
+            self.assertIn("orders", self.wait_for_marks(3)[-1]["note"])
+        wait_until(lambda: len(self.marks()) == 4, "closed, it is saved once more")
+        # In a folder that is made later.
+        os.mkdir(os.path.join(self.work, "new"))
+        self.file("new/file")
+        self.assertIn("new/file", self.wait_for_marks(5)[-1]["note"])
+        self.assertEqual(watching.stop(), 0)
+        self.assertEqual(len(watching.printed()), 5)
+        rows = self.tokyo.cli("mark", "list", "--here")["marks"]
+        self.assertEqual([row["id"] for row in rows], [mark["id"] for mark in self.marks()])
+        self.assertEqual(rows[0]["path"], os.path.join(self.work, "orders"))
+
+    def test_each_way_of_saving_makes_a_mark_with_inotify(self):
+        self.check_each_way_of_saving("inotify")
+
+    @unittest.skipUnless(ROOT_USER, "fanotify takes CAP_SYS_ADMIN")
+    def test_each_way_of_saving_makes_a_mark_with_fanotify(self):
+        self.check_each_way_of_saving("fanotify")
+
+    def test_a_burst_is_one_mark_and_filters_leave_files_out(self):
+        self.watch("--match", "*.db", "--match", "deep/*", "--exclude", "*tmp*", "--id", "{path}_{n}")
+        for name in ("a.txt", "b.db", "tmp.db", "deep/c", ".d.db.swp"):
+            self.file(name)
+        mark = self.wait_for_marks(1)[0]
+        self.assertEqual(mark["note"].split(" (")[0], "b.db, deep/c")
+        self.assertEqual(mark["id"], "b.db_1")
+
+    @unittest.skipUnless(ROOT_USER, "fanotify takes CAP_SYS_ADMIN")
+    def test_only_what_a_named_program_saves(self):
+        self.watch("--program", "dd", "--id", "{program}-{n}")
+        self.file("by-python")
+        subprocess.run(["dd", "if=/dev/zero", f"of={self.work}/by-dd", "bs=1k", "count=1", "status=none"], check=True)
+        mark = self.wait_for_marks(1)[0]
+        self.assertEqual(mark["note"].split(" (")[0], "by-dd")
+
+    def test_ids_that_collide_get_a_number(self):
+        self.tokyo.mark("app", "saved")
+        self.watch("--id", "saved")
+        for count, name in ((2, "a"), (3, "b")):
+            self.file(name)
+            self.wait_for_marks(count)
+        self.assertEqual([mark["id"] for mark in self.marks()], ["saved", "saved-2", "saved-3"])
+
+    def test_a_node_that_restarts_gets_the_mark_when_it_is_back_and_once(self):
+        watching = self.watch("--id", "{path}")
+        self.tokyo.stop()
+        self.file("while-away")
+        wait_until(lambda: "no node answers" in watching.said(), "it says that no node answers")
+        self.file("later")
+        self.tokyo.start()
+        marks = self.wait_for_marks(2)
+        self.assertEqual([mark["id"] for mark in marks], ["while-away", "later"])
+        self.assertEqual(watching.stop(), 0)
+        self.assertEqual([row["state"] for row in self.tokyo.cli("mark", "list", "--here")["marks"]], ["made"] * 2)
+
+    def test_events_that_were_lost_are_said_and_answered_with_a_mark(self):
+        with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
+            events_max = int(file.read())
+        watching = self.watch("--events", "inotify")
+        watching.process.send_signal(signal.SIGSTOP)
+        with open(f"{self.work}/a", "wb", buffering=0) as a, open(f"{self.work}/b", "wb", buffering=0) as b:
+            for _ in range(events_max // 2 + 10):
+                a.write(b"x")
+                b.write(b"x")
+        watching.process.send_signal(signal.SIGCONT)
+        self.assertIn("events were lost", self.wait_for_marks(1)[0]["note"])
+        self.assertIn("overflowed", watching.said())
+
+    def test_files_that_vanish_are_counted_and_harm_nothing(self):
+        watching = self.watch()
+        for name in ("stays", "goes"):
+            self.file(name)
+        os.unlink(f"{self.work}/goes")
+        self.assertIn("gone since: 1", self.wait_for_marks(1)[0]["note"])
+        self.assertIsNone(watching.process.poll())
+
+    def test_a_dry_run_makes_nothing_and_the_end_marks_what_is_left(self):
+        watching = self.watch("--dry-run")
+        self.file("a")
+        wait_until(lambda: watching.printed() and watching.printed()[0].startswith("would mark a-"), "it says so")
+        self.assertEqual(watching.stop(), 0)
+        self.assertEqual(self.marks(), [])
+        watching = Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "1h", "--at-most", "1h")
+        self.file("b")
+        self.assertEqual(watching.stop(), 0)
+        self.assertIn("b", self.wait_for_marks(1)[0]["note"])
+
+    def test_what_cannot_be_watched_is_refused_with_the_reason(self):
+        tokyo = self.tokyo
+        self.assertRefused(tokyo.refused("watch", self.path("none"), "--group", "app"), "not-found", "none")
+        self.assertRefused(tokyo.refused("watch", self.work, "--group", "web"), "not-found", "web")
+        self.assertRefused(tokyo.refused("watch", "/dev/shm", "--group", "app"), "refused", "/dev/shm", "in memory")
+        self.assertRefused(tokyo.refused("watch", ROOT_FOLDER, "--group", "app"), "refused", "open for writing")
+        self.assertEqual(tokyo.refused("watch", self.work, "--group", "app", "--id", "{when}").status, 2)
+        # Somebody has the volume open: whether it lies under this path cannot be known.
+        with Connection(tokyo, "app/db") as handle:
+            handle.pwrite(b"x", 0)
+            watching = Watching(self, tokyo, ROOT_FOLDER)
+            self.assertIn("watching with", watching.said())
+            self.assertRefused(tokyo.refused("watch", ROOT_FOLDER, "--group", "app"), "busy",
+                               str(watching.process.pid))
+            self.assertEqual(watching.stop(), 0)
+
+    def test_a_group_without_history_is_warned_of(self):
+        self.tokyo.cli("group", "create", "mirror", "--retain", "0")
+        watching = Watching(self, self.tokyo, self.work, "--anywhere", group="mirror")
+        self.assertIn("keeps no history", watching.said())
+        self.assertEqual(watching.stop(), 0)
+
+
+ROOT_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+if __name__ == "__main__":
+    main()
