@@ -169,6 +169,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   add_branch_commands(app, cli);
   add_export_commands(app, cli);
   add_watch_commands(app, cli);
+  add_run_command(app, cli);
   add_token_commands(app, cli);
   try {
     app.parse(argc, argv);

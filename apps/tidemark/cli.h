@@ -89,6 +89,8 @@ class Cli {
 
   // For a command that did its work and found what it looked for to be bad: main() ends with it.
   int exit_code = kExitDone;
+  // Set by a command that ran a program: called last of all, and ends as that did.
+  std::function<void()> end;
 
   // The work of the chosen command, set by read_command_line().
   std::function<Result<void>()> work;
@@ -204,6 +206,7 @@ void add_branch_commands(CLI::App& app, Cli& cli);
 void add_export_commands(CLI::App& app, Cli& cli);
 void add_token_commands(CLI::App& app, Cli& cli);
 void add_watch_commands(CLI::App& app, Cli& cli);
+void add_run_command(CLI::App& app, Cli& cli);
 
 // A sentence on standard error.
 void say(const std::string& sentence);

@@ -15,6 +15,7 @@ int run(int argc, char** argv) {
   const std::optional<int> ended = read_command_line(argc, argv, cli);
   if (ended) return *ended;
   const Result<void> result = cli.work();
+  if (result.ok() && cli.end) cli.end();
   if (result.ok()) return std::fflush(stdout) == 0 ? cli.exit_code : kExitFailed;
   if (cli.json()) std::printf("%s\n", control::error_json(result.error(), 2).c_str());
   std::fprintf(stderr, "tidemark: %s\n", printable(result.error().message, kMessageLengthMax).c_str());

@@ -10,6 +10,7 @@
 #include "host/place.h"
 #include "host/stop_signals.h"
 #include "host/watcher.h"
+#include "watching.h"
 
 namespace tidemark::cli {
 namespace {
@@ -35,19 +36,6 @@ void show_marked(const Cli& cli, const control::MarkInfo& mark) {
   std::fflush(stdout);
 }
 
-Result<void> check_group(control::ApiClient& node, const std::string& group, std::chrono::seconds limit) {
-  control::GroupShowRequest request;
-  request.group = group;
-  TM_TRY_ASSIGN(const control::GroupInfo info, node.call(request, limit));
-  if (info.journal.retain.ns == 0 && !info.journal.log_started) {
-    say("warning: group '" + group +
-        "' keeps no history (--retain 0) and its log is not started: a mark can "
-        "be restored only until its point is let go; see `tidemark group set " +
-        group + " --retain` and `tidemark journal start " + group + "`");
-  }
-  return {};
-}
-
 Result<void> watch_until_stopped(host::Watcher& watcher, host::StopSignals& signals) {
   while (true) {
     const Duration nap = std::min(watcher.wait().value_or(kNapMax), kNapMax);
@@ -68,13 +56,10 @@ Result<void> watch(Cli& cli, Options& options) {
   TM_TRY_ASSIGN(control::ApiClient node, cli.connect());
   TM_TRY_ASSIGN(const std::chrono::seconds limit, cli.time_limit_seconds());
   watch.time_limit = std::min(limit, watch.time_limit);
-  for (std::string& path : watch.paths) {
-    TM_TRY_ASSIGN(path, host::real_path(path));
-  }
   TM_TRY(check_group(node, watch.group, limit));
+  TM_TRY(check_paths(node, watch, options.anywhere, limit));
   std::vector<host::WatchLock> locks;
   for (const std::string& path : watch.paths) {
-    if (!options.anywhere) TM_TRY(host::check_on_volume(path, watch.group, node, limit));
     TM_TRY_ASSIGN(host::WatchLock lock,
                   host::WatchLock::take(watch.table_path, node.address().to_string(), watch.group, path));
     locks.push_back(std::move(lock));
@@ -107,6 +92,28 @@ Result<void> check_template(const std::string& text) {
 }
 
 }  // namespace
+
+Result<void> check_group(control::ApiClient& node, const std::string& group, std::chrono::seconds limit) {
+  control::GroupShowRequest request;
+  request.group = group;
+  TM_TRY_ASSIGN(const control::GroupInfo info, node.call(request, limit));
+  if (info.journal.retain.ns == 0 && !info.journal.log_started) {
+    say("warning: group '" + group +
+        "' keeps no history (--retain 0) and its log is not started: a mark can "
+        "be restored only until its point is let go; see `tidemark group set " +
+        group + " --retain` and `tidemark journal start " + group + "`");
+  }
+  return {};
+}
+
+Result<void> check_paths(control::ApiClient& node, host::WatchOptions& watch, bool anywhere,
+                         std::chrono::seconds limit) {
+  for (std::string& path : watch.paths) {
+    TM_TRY_ASSIGN(path, host::real_path(path));
+    if (!anywhere) TM_TRY(host::check_on_volume(path, watch.group, node, limit));
+  }
+  return {};
+}
 
 void add_watch_commands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();

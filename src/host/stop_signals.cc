@@ -5,10 +5,10 @@
 
 namespace tidemark::host {
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(std::initializer_list<int> signals) {
   sigset_t taken;
   ::sigemptyset(&taken);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&taken, signal);
+  for (const int signal : signals) ::sigaddset(&taken, signal);
   ::sigprocmask(SIG_BLOCK, &taken, &before_);
   queue_ = OwnedDescriptor(::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
 }
@@ -21,7 +21,9 @@ StopSignals::~StopSignals() {
 
 int StopSignals::take() {
   signalfd_siginfo info{};
-  return ::read(queue_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+  if (::read(queue_.get(), &info, sizeof info) != sizeof info) return 0;
+  from_terminal_ = info.ssi_code == SI_KERNEL;
+  return static_cast<int>(info.ssi_signo);
 }
 
 void StopSignals::restore_in_child() const {
