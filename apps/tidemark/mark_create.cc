@@ -4,16 +4,28 @@
 
 #include "base/names.h"
 #include "cli.h"
+#include "host/freeze.h"
+#include "host/hook.h"
 #include "host/host_marks.h"
+#include "host/local.h"
 
 namespace tidemark::cli {
 namespace {
 
 constexpr char kProgram[] = "tidemark mark create";
 
+constexpr Duration kFreezeLimit = Duration::seconds(10);
+constexpr Duration kFreezeLimitMax = Duration::seconds(600);
+constexpr Duration kHookLimit = Duration::seconds(60);
+
 struct Options {
   host::MarkWish wish;
   std::optional<control::WaitFor> wait;
+  std::string freeze;  // a mount; empty: none is frozen
+  std::optional<Duration> freeze_limit;
+  std::string before;  // commands; empty: none
+  std::string after;
+  std::optional<Duration> hook_limit;
 };
 
 // How this command is typed again for the same mark.
@@ -50,17 +62,100 @@ Error not_in_time(Cli& cli, const host::MarkWish& wish) {
                                        "; it goes over when the link is there" + look);
 }
 
+// What happens around the mark, from inside to outside: the freeze, and the commands of the user. Signals
+// wait meanwhile, so that whatever was begun is ended.
+class Surroundings {
+ public:
+  explicit Surroundings(const Options& options) : options_(options) {}
+
+  // Asks for the mark with all that is to happen before and after it.
+  Result<host::MadeMark> make(host::HostMarks& marks, host::MarkWish& wish, std::chrono::seconds limit) {
+    if (!options_.before.empty()) {
+      Result<void> done = hook("--before", options_.before, wish, "");
+      if (!done.ok()) {
+        done = fail(done.error().code, done.error().message + "; no mark was made");
+        static_cast<void>(after(wish, "failed").ok());  // it has said why by itself
+        return done.error();
+      }
+    }
+    Result<host::MadeMark> made = frozen(marks, wish, limit);
+    const Result<void> ended = after(wish, made.ok() ? "made" : "failed");
+    if (made.ok() && !ended.ok()) {
+      return fail(ended.error().code, "mark '" + wish.id + "' was made, but " + ended.error().message);
+    }
+    return made;
+  }
+
+ private:
+  Result<host::MadeMark> frozen(host::HostMarks& marks, host::MarkWish& wish, std::chrono::seconds limit) {
+    if (options_.freeze.empty()) return marks.make(wish, limit);
+    Result<void> thawed;
+    Result<host::MadeMark> made =
+        marks.make(wish, limit, [&](const host::HostMarks::Ask& ask) -> Result<control::MarkInfo> {
+          TM_TRY_ASSIGN(host::Freeze freeze,
+                        host::Freeze::begin(options_.freeze, options_.freeze_limit.value_or(kFreezeLimit)));
+          Result<control::MarkInfo> asked = ask();
+          thawed = freeze.thaw();
+          return asked;
+        });
+    if (made.ok() && !thawed.ok()) {
+      return fail(thawed.error().code, "mark '" + wish.id + "' was made, but not of a frozen file system: " +
+                                           thawed.error().message +
+                                           "; make another one, perhaps with a longer --freeze-limit");
+    }
+    return made;
+  }
+
+  Result<void> after(const host::MarkWish& wish, const std::string& result) {
+    if (options_.after.empty()) return {};
+    const Result<void> done = hook("--after", options_.after, wish, result);
+    if (!done.ok() && result == "failed") say(done.error().message);
+    return done;
+  }
+
+  Result<void> hook(const std::string& name, const std::string& command, const host::MarkWish& wish,
+                    const std::string& result) {
+    host::Hook hook;
+    hook.command = command;
+    hook.time_limit = options_.hook_limit.value_or(kHookLimit);
+    hook.environment = {
+        {"TIDEMARK_GROUP", wish.group}, {"TIDEMARK_MARK", wish.id}, {"TIDEMARK_RESULT", result}};
+    return host::run_hook(hook, name, signals_);
+  }
+
+  const Options& options_;
+  host::StopSignals signals_;
+};
+
 Result<void> create(Cli& cli, Options& options) {
   host::MarkWish& wish = options.wish;
   wish.program = kProgram;
+  wish.path = options.freeze;
   wish.wait = options.wait.value_or(control::WaitFor::kLocal);
+  if (wish.id.empty()) wish.id = host::generate_mark_id(host::wall_now());
+  if (options.freeze_limit && (options.freeze_limit->ns <= 0 || *options.freeze_limit > kFreezeLimitMax)) {
+    return cli.usage_error("--freeze-limit must be more than 0 and at most " +
+                           format_duration(kFreezeLimitMax));
+  }
+  if (!options.freeze.empty() && wish.wait == control::WaitFor::kPeer) {
+    return cli.usage_error(
+        "--freeze and --wait peer do not go together: the file system would stand still until the peer "
+        "answers; "
+        "make the mark, then look with `tidemark mark show`");
+  }
   TM_TRY_ASSIGN(control::ApiClient node, cli.connect());
-  TM_TRY_ASSIGN(const std::chrono::seconds limit, cli.time_limit_seconds());
+  TM_TRY_ASSIGN(std::chrono::seconds limit, cli.time_limit_seconds());
+  if (!options.freeze.empty()) {
+    const std::int64_t most = options.freeze_limit.value_or(kFreezeLimit).ns / 1'000'000'000;
+    limit = std::min(limit, std::chrono::seconds(std::max<std::int64_t>(most, 1)));
+  }
   TM_TRY_ASSIGN(std::string table, cli.host_table_path());
   host::HostMarks marks(node, std::move(table), say);
-  const Result<host::MadeMark> made = marks.make(wish, limit);
-  if (!made.ok() && made.error().code == ErrorCode::kTimeout) return not_in_time(cli, wish);
-  if (!made.ok() && host::HostMarks::leaves_open(made.error().code)) {
+  const bool plain = options.freeze.empty() && options.before.empty() && options.after.empty();
+  const Result<host::MadeMark> made =
+      plain ? marks.make(wish, limit) : Surroundings(options).make(marks, wish, limit);
+  if (!made.ok() && made.error().code == ErrorCode::kTimeout && plain) return not_in_time(cli, wish);
+  if (!made.ok() && host::HostMarks::leaves_open(made.error().code) && plain) {
     return fail(made.error().code, made.error().message + "; whether mark '" + wish.id +
                                        "' was made is not known: " + retry_command(wish) +
                                        " asks again, and makes it only once");
@@ -91,14 +186,30 @@ void add_mark_create(CLI::App& family, Cli& cli) {
       "freeze). Without an ID one is generated and printed. --wait peer waits until the secondary has "
       "received the mark. It is noted in this host's own table before the node is asked, and its outcome "
       "afterwards (`mark list --here`). When no answer comes, the same command with the same ID asks again: "
-      "however often, there is one mark, with the host time of the first try.",
-      "tidemark mark create app before-upgrade --note \"release 7\"");
+      "however often, there is one mark, with the host time of the first try. --freeze lets the file system "
+      "of "
+      "MOUNT come to rest first: what was written is on the volume, its journal is empty, and writers wait "
+      "until the mark is made. It is thawed whatever becomes of this command: a process of its own does it "
+      "when "
+      "this one ends, or when the limit is over, and then the mark does not count as one of a frozen file "
+      "system. --before and --after run a command of yours on either side of all that, with TIDEMARK_GROUP, "
+      "TIDEMARK_MARK and, after, TIDEMARK_RESULT (made, failed) in its environment; a --before that fails "
+      "makes "
+      "no mark, and --after runs in any case. Around a freeze or such commands a mark that had no answer is "
+      "better made anew than asked for again.",
+      "tidemark mark create app before-upgrade --note \"release 7\" --freeze /srv/db");
   add_group(command, options->wish.group);
   const auto valid = [](const std::string& text) { return validate_name("mark id", text, kMarkIdLengthMax); };
   add_checked_text(command, "ID", options->wish.id, valid, "The mark's id (generated)").shown_as("");
   add_text(command, "--note", options->wish.note, "A line about it for people");
   add_word(command, "--wait", options->wait,
            "Return when it is durable on this node, or received by its peer (local)");
+  add_text(command, "--freeze", options->freeze, "Freeze this file system meanwhile (root)")
+      .shown_as("MOUNT");
+  add_duration(command, "--freeze-limit", options->freeze_limit, "Thaw after so long in any case (10s)");
+  add_text(command, "--before", options->before, "A shell command to run first").shown_as("COMMAND");
+  add_text(command, "--after", options->after, "A shell command to run last").shown_as("COMMAND");
+  add_duration(command, "--hook-limit", options->hook_limit, "Kill such a command after so long (60s)");
   on_chosen(cli, command, [&cli, options] { return create(cli, *options); });
 }
 

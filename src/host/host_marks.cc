@@ -123,7 +123,7 @@ Result<control::MarkInfo> HostMarks::find_own(const control::HostMark& row, cons
   }
 }
 
-Result<MadeMark> HostMarks::make(MarkWish& wish, std::chrono::seconds time_limit) {
+Result<MadeMark> HostMarks::make(MarkWish& wish, std::chrono::seconds time_limit, const Around& around) {
   const auto deadline = std::chrono::steady_clock::now() + time_limit;
   if (wish.id.empty()) wish.id = generate_mark_id(wall_now());
   bool again = false;
@@ -136,7 +136,8 @@ Result<MadeMark> HostMarks::make(MarkWish& wish, std::chrono::seconds time_limit
   request.host_time = row.host_time;
   request.wait = wish.wait;
   MadeMark made;
-  Result<control::MarkInfo> asked = node_.call(request, time_limit);
+  const Ask ask = [&] { return node_.call(request, time_limit); };
+  Result<control::MarkInfo> asked = around ? around(ask) : ask();
   if (!asked.ok() && again && asked.error().code == ErrorCode::kExists) {
     asked = find_own(row, wish, deadline, asked.error());
     made.by_earlier_try = asked.ok();

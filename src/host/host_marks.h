@@ -44,7 +44,11 @@ class HostMarks {
 
   // What the node answered. kClosed, kTimeout, kIo, kDamaged and kShutdown leave it open whether the mark
   // was made; the same wish under `wish.id`, which has the id then, may be made again.
-  Result<MadeMark> make(MarkWish& wish, std::chrono::seconds time_limit);
+  // `around`, when there is one, is given what asks the node and calls it, perhaps, once: nothing is written
+  // to the table meanwhile.
+  using Ask = std::function<Result<control::MarkInfo>()>;
+  using Around = std::function<Result<control::MarkInfo>(const Ask& ask)>;
+  Result<MadeMark> make(MarkWish& wish, std::chrono::seconds time_limit, const Around& around = {});
 
   // Whether a request that failed so may have been carried out.
   static bool leaves_open(ErrorCode code);

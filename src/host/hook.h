@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "host/stop_signals.h"
+
+namespace tidemark::host {
+
+// A command of the user's that belongs to a mark.
+struct Hook {
+  std::string command;  // for the shell
+  Duration time_limit;
+  std::vector<std::pair<std::string, std::string>> environment;
+};
+
+// Runs it with `sh -c`, in a process group of its own; what it prints goes to standard error. It and what it
+// started is killed when the time is over (kTimeout) or a signal is taken (kClosed). kRefused: it failed, and
+// how.
+Result<void> run_hook(const Hook& hook, const std::string& name, StopSignals& signals);
+
+}  // namespace tidemark::host
