@@ -12,6 +12,7 @@
 
 #include "base/log_field.h"
 #include "base/out_of_memory.h"
+#include "command_admission.h"
 #include "control/http_server.h"
 #include "node/node.h"
 #include "options.h"
@@ -173,6 +174,14 @@ io::Task<Result<void>> serve(Machine* machine) {
   configuration.disks = storage->disks_of_node();
   configuration.nbd_tls = machine->nbd_tls;
   configuration.machine_alarm = [path = folder.path()] { return space_alarm(path); };
+  os::AuditLog audit_log(folder.file("audit.log"));
+  // What was done is done: that it could not be noted is told beside it.
+  const control::Audit audit = [&audit_log](const std::string& line) {
+    const Result<void> added = audit_log.append(line);
+    if (!added.ok()) log_line("audit-failed", log_field("reason", added.error().message) + " " + line);
+  };
+  configuration.command_rules.audit = audit;
+  TM_CO_TRY_ASSIGN(configuration.command_rules.admit, command_admission(options, audit, log_line));
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
   auto started = co_await node::Node::start(environment, storage->disk(), std::move(configuration),
@@ -186,7 +195,6 @@ io::Task<Result<void>> serve(Machine* machine) {
   std::filesystem::create_directories(index_folder, made);
 
   os::Reactor& reactor = machine->reactor;
-  os::AuditLog audit_log(folder.file("audit.log"));
   control::ApiServerOptions api_options;
   api_options.addresses = options.control;
   api_options.token_file = options.control_tokens;
@@ -194,11 +202,7 @@ io::Task<Result<void>> serve(Machine* machine) {
   api_options.certificate.key = options.tls_key;
   api_options.certificate.user = "control";
   api_options.log = log_line;
-  // What was done is done: that it could not be noted is told beside it.
-  api_options.audit = [&audit_log](const std::string& line) {
-    const Result<void> added = audit_log.append(line);
-    if (!added.ok()) log_line("audit-failed", log_field("reason", added.error().message) + " " + line);
-  };
+  api_options.audit = audit;
   control::PostToReactor post = [&reactor](std::function<void()> work) {
     reactor.post_from_thread(std::move(work));
   };

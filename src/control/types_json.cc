@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/base64.h"
+#include "control/command_block.h"
 #include "control/host_types.h"
 #include "control/types_fields.h"
 
@@ -543,6 +544,25 @@ Result<LogId> parse_log_id(std::string_view text) {
   if (sequence_error != std::errc() || after_sequence != end) return bad;
   if (epoch > kEpochMax || sequence > kSequenceMax) return bad;
   return LogId(Epoch{epoch}, sequence);
+}
+
+Result<CommandBlock> parse_command_block(std::string_view text) {
+  constexpr std::string_view kPadding("\0 \t\r\n", 5);
+  const std::size_t end = text.find_last_not_of(kPadding);
+  if (end == std::string_view::npos)
+    return fail(ErrorCode::kInvalid, "the block is empty; it holds no command");
+  TM_TRY_ASSIGN(Json json, parse_body(std::string(text.substr(0, end + 1))));
+  CommandBlock block;
+  for (const auto& [key, member] : {std::pair{"command", &block.command}, std::pair{"token", &block.token}}) {
+    const auto found = json.find(key);
+    if (found == json.end()) continue;
+    if (!found->is_string()) return fail(ErrorCode::kInvalid, std::string("'") + key + "' must be a string");
+    *member = found->get<std::string>();
+    json.erase(key);
+  }
+  if (block.command.empty()) return fail(ErrorCode::kInvalid, "'command' is missing");
+  block.body = dump(json, -1);
+  return block;
 }
 
 template <typename Request>

@@ -93,7 +93,7 @@ Result<void> check_on_volume(const std::string& path, const std::string& group, 
   if (!sessions.ok()) return {};
   const bool open = std::ranges::any_of(sessions->sessions, [&group](const control::SessionInfo& session) {
     return session.kind == control::SessionKind::kNbd && session.writable && !session.view &&
-           session.export_name.starts_with(group + "/");
+           session.export_name.starts_with(group + "/") && !session.export_name.ends_with("/.command");
   });
   if (open) return {};
   return fail(

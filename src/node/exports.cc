@@ -23,13 +23,15 @@ class ExportRegistration {
 
 namespace {
 
-// "GROUP/VOLUME", "GROUP/VOLUME@POINT", "GROUP/VOLUME@POINT+rw" or "GROUP/VOLUME+rehearsal".
+// "GROUP/VOLUME", "GROUP/VOLUME@POINT", "GROUP/VOLUME@POINT+rw", "GROUP/VOLUME+rehearsal" or
+// "GROUP/.command".
 struct ExportName {
   std::string group;
   std::string volume;
   std::string point;  // empty: live
   bool writable_view = false;
   bool rehearsal = false;
+  bool command = false;
 };
 
 Result<ExportName> parse_export_name(const std::string& text) {
@@ -37,12 +39,17 @@ Result<ExportName> parse_export_name(const std::string& text) {
   if (slash == std::string::npos) {
     return fail(ErrorCode::kNotFound,
                 "there is no export '" + printable(text, 140) +
-                    "'; exports are GROUP/VOLUME, GROUP/VOLUME@POINT, GROUP/VOLUME@POINT+rw or "
-                    "GROUP/VOLUME+rehearsal");
+                    "'; exports are GROUP/VOLUME, GROUP/VOLUME@POINT, GROUP/VOLUME@POINT+rw, "
+                    "GROUP/VOLUME+rehearsal, and GROUP/.command for commands");
   }
   ExportName name;
   name.group = text.substr(0, slash);
   name.volume = text.substr(slash + 1);
+  if (name.volume == kCommandVolume) {
+    name.command = true;
+    TM_TRY(validate_name("group name", name.group));
+    return name;
+  }
   const std::size_t at = name.volume.find('@');
   if (at != std::string::npos) {
     name.point = name.volume.substr(at + 1);
@@ -267,6 +274,7 @@ io::Task<Result<std::vector<std::string>>> Node::list() {
 io::Task<Result<nbd::ExportInfo>> Node::describe(std::string text) {
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
+  if (name.command) co_return command_export_info(name.group);
   if (name.rehearsal) {
     TM_CO_TRY_ASSIGN(const std::shared_ptr<group::View> view, rehearsed(name.group, name.volume));
     co_return rehearsal_export_info(*view, text);
@@ -285,6 +293,10 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
   TM_CO_TRY_ASSIGN(const ExportName name, parse_export_name(text));
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  if (name.command) {
+    co_return make_command_target(*this, configuration_.command_rules, environment_.scheduler, name.group,
+                                  client);
+  }
   if (name.rehearsal) {
     TM_CO_TRY_ASSIGN(std::shared_ptr<group::View> view, rehearsed(name.group, name.volume));
     nbd::ExportInfo info = rehearsal_export_info(*view, text);

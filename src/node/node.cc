@@ -311,7 +311,7 @@ io::Task<Result<void>> Node::destroy_group(GroupHandle group) {
 io::Task<void> Node::disconnect_exports(std::string name) {
   const std::string prefix = name + "/";
   std::function<bool(const std::string&)> matches = [prefix](const std::string& export_name) {
-    return export_name.starts_with(prefix) && !is_view(export_name);
+    return export_name.starts_with(prefix) && !is_view(export_name) && !is_command_export(export_name);
   };
   const GroupHandle group = hold_group(name);
   {

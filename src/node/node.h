@@ -15,6 +15,7 @@
 #include "journal/recent_batches.h"
 #include "nbd/server.h"
 #include "node/clock_watch.h"
+#include "node/command_export.h"
 #include "pool/pool.h"
 #include "raid/raid_group.h"
 #include "replication/pairs.h"
@@ -48,6 +49,8 @@ struct NodeConfiguration {
   NodeDisks disks{};
   // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
   std::function<std::string()> machine_alarm{};
+  // Of the command exports.
+  CommandRules command_rules{};
   // Of NBD connections; what it points to outlives the node.
   nbd::TlsMode nbd_tls{};
   std::vector<std::string> nbd_addresses{};
