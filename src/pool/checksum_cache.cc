@@ -1,6 +1,7 @@
 #include "pool/checksum_cache.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 namespace tidemark::pool {
@@ -97,6 +98,19 @@ io::Task<Result<ChecksumPagePtr>> ChecksumCache::get(format::ExtentHeader header
   Buffer buffer = Buffer::allocate(kBlockSizeBytes);
   const DiskOffset offset{disk_offset(*page)};
   TM_CO_TRY(co_await disk_.read(offset, buffer));
+  std::function<bool(Bytes)> is_whole = [header, half](Bytes bytes) {
+    for (std::uint32_t i = 0; i < kSectorsPerPage; ++i) {
+      const Bytes sector = bytes.subspan(i * format::kSectorSizeBytes, format::kSectorSizeBytes);
+      if (!format::decode_extent_sector(sector, header, half * kSectorsPerPage + i).ok()) return false;
+    }
+    return true;
+  };
+  if (!is_whole(buffer)) {
+    // Redundancy below the pool may have a whole one; if not, what is whole in this one counts.
+    const Buffer other = Buffer::allocate(kBlockSizeBytes);
+    const auto found = co_await disk_.read_other_copies(offset, other, std::move(is_whole));
+    if (found.ok()) buffer = other;
+  }
   for (std::uint32_t i = 0; i < kSectorsPerPage; ++i) {
     const Bytes sector = Bytes(buffer).subspan(i * format::kSectorSizeBytes, format::kSectorSizeBytes);
     auto decoded = format::decode_extent_sector(sector, header, half * kSectorsPerPage + i);

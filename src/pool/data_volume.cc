@@ -1,6 +1,7 @@
 #include "pool/data_volume.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include "base/crc32c.h"
@@ -180,8 +181,31 @@ io::Task<Result<void>> DataVolumeImpl::read_part(Part part, Buffer out) {
     if (now.slot != extent.slot || now.generation != extent.generation || now.state < ExtentState::kNew) {
       continue;
     }
-    co_return verify(part, extent, pages, out.writable());
+    auto verified = verify(part, extent, pages, out.writable());
+    if (verified.ok()) co_return verified;
+    const auto repaired = co_await read_other_copies(part, extent, pages, out);
+    // What is wrong may be so because it was given up while other copies were looked for.
+    const Extent after = extents_.get(part.index);
+    if (after.slot != extent.slot || after.generation != extent.generation) continue;
+    if (!repaired.ok()) co_return verified;
+    co_return Result<void>{};
   }
+}
+
+// For each block that does not match its checksum, what redundancy below the pool has instead.
+io::Task<Result<void>> DataVolumeImpl::read_other_copies(Part part, Extent extent,
+                                                         std::vector<ChecksumPagePtr> pages, Buffer out) {
+  for (std::uint32_t block = part.begin; block < part.end; ++block) {
+    const ChecksumPage& page = *pages[block / kBlocksPerPage];
+    if (page.state(block % kBlocksPerPage) != BlockState::kWritten) continue;
+    const std::uint32_t checksum = page.checksum(block % kBlocksPerPage);
+    Buffer piece = out.slice((block - part.begin) * kBlockSizeBytes, kBlockSizeBytes);
+    if (crc32c(piece) == checksum) continue;
+    std::function<bool(Bytes)> is_right = [checksum](Bytes bytes) { return crc32c(bytes) == checksum; };
+    TM_CO_TRY(co_await core_.disk.read_other_copies(block_offset(extent, block), std::move(piece),
+                                                    std::move(is_right)));
+  }
+  co_return Result<void>{};
 }
 
 // From the first to the last of the part's blocks that lie on the disk: one read, whatever lies between.

@@ -74,6 +74,8 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   io::Task<Result<void>> read_part(Part part, Buffer out);
   Result<BlockRange> find_stored(const Part& part, const Extent& extent,
                                  const std::vector<ChecksumPagePtr>& pages) const;
+  io::Task<Result<void>> read_other_copies(Part part, Extent extent, std::vector<ChecksumPagePtr> pages,
+                                           Buffer out);
   Result<void> verify(const Part& part, const Extent& extent, const std::vector<ChecksumPagePtr>& pages,
                       MutableBytes out) const;
   io::Task<Result<void>> write_part(Part part, Buffer data, const std::vector<std::uint32_t>* checksums);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "io/disk.h"
@@ -56,6 +57,11 @@ class LogVolume final : public io::Disk {
   }
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override {
     return disk_.discard(shift(offset, length_bytes), length_bytes);
+  }
+  io::Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
+                                           std::function<bool(Bytes)> is_right) override {
+    const DiskOffset shifted = shift(offset, out.size());
+    return disk_.read_other_copies(shifted, std::move(out), std::move(is_right));
   }
 
  private:
