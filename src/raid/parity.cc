@@ -50,13 +50,16 @@ void generate_pq(const std::vector<std::byte*>& data, std::byte* p, std::byte* q
   TM_ASSERT(wrong == 0);
 }
 
-// The sum of g^i · unit i without the units x and y.
-void q_without(std::span<std::byte* const> data, std::uint32_t x, std::uint32_t y, std::byte* q,
-               std::size_t length_bytes) {
-  std::memset(q, 0, length_bytes);
+// P and Q of the data units from `at` on, as if x and y were zeroes.
+void generate_without(std::span<std::byte* const> data, std::uint32_t x, std::uint32_t y, std::size_t at,
+                      std::byte* p, std::byte* q, std::size_t length_bytes) {
+  alignas(64) static constexpr Scratch kZeroes{};
+  std::vector<std::byte*> here;
   for (std::uint32_t i = 0; i < data.size(); ++i) {
-    if (i != x && i != y) add_scaled(q, data[i], i, length_bytes);
+    // Sources are only read.
+    here.push_back(i == x || i == y ? const_cast<std::byte*>(kZeroes.data()) : data[i] + at);
   }
+  generate_pq(here, p, q, length_bytes);
 }
 
 void recover_by_p(std::span<std::byte* const> roles, std::uint32_t cells, std::uint32_t missing,
@@ -71,16 +74,12 @@ void recover_by_p(std::span<std::byte* const> roles, std::uint32_t cells, std::u
 void recover_by_q(std::span<std::byte* const> roles, std::uint32_t cells, std::uint32_t x,
                   std::size_t length_bytes) {
   Multiplier unscale(gf_inv(power_of_g(x)));
-  alignas(64) Scratch sum;
-  std::byte* out = roles[x];
-  std::vector<std::byte*> data(roles.begin(), roles.begin() + cells);
+  alignas(64) Scratch p, q;
   for (std::size_t at = 0; at < length_bytes; at += kStepBytes) {
     const std::size_t step = std::min(kStepBytes, length_bytes - at);
-    std::vector<std::byte*> here(data);
-    for (std::byte*& pointer : here) pointer += at;
-    q_without(here, x, x, sum.data(), step);
-    add(sum.data(), roles[cells + 1] + at, step);
-    unscale(sum.data(), out + at, step);
+    generate_without(roles.first(cells), x, x, at, p.data(), q.data(), step);
+    add(q.data(), roles[cells + 1] + at, step);
+    unscale(q.data(), roles[x] + at, step);
   }
 }
 
@@ -93,19 +92,14 @@ void recover_two(std::span<std::byte* const> roles, std::uint32_t cells, std::ui
   alignas(64) Scratch p, q, product;
   for (std::size_t at = 0; at < length_bytes; at += kStepBytes) {
     const std::size_t step = std::min(kStepBytes, length_bytes - at);
-    std::vector<std::byte*> here(roles.begin(), roles.begin() + cells);
-    for (std::byte*& pointer : here) pointer += at;
-    q_without(here, x, y, q.data(), step);
+    generate_without(roles.first(cells), x, y, at, p.data(), q.data(), step);
+    add(p.data(), roles[cells] + at, step);
     add(q.data(), roles[cells + 1] + at, step);
-    std::memcpy(p.data(), roles[cells] + at, step);
-    for (std::uint32_t i = 0; i < cells; ++i) {
-      if (i != x && i != y) add(p.data(), here[i], step);
-    }
-    scale_p(p.data(), here[x], step);
+    scale_p(p.data(), roles[x] + at, step);
     scale_q(q.data(), product.data(), step);
-    add(here[x], product.data(), step);
-    add(p.data(), here[x], step);
-    std::memcpy(here[y], p.data(), step);
+    add(roles[x] + at, product.data(), step);
+    add(p.data(), roles[x] + at, step);
+    std::memcpy(roles[y] + at, p.data(), step);
   }
 }
 

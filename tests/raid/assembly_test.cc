@@ -62,6 +62,26 @@ TEST_F(RaidAssembly, ADiskTakenBackInTimeIsNotUsed) {
   }
 }
 
+// Nothing but the start of the group came in between.
+TEST_F(RaidAssembly, ADiskTakenBackToBeforeTheStartIsNotUsedAlsoAfterACrash) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(2, shape));
+    ASSERT_TRUE(work(20).ok());
+    ASSERT_TRUE(world->run(group->close()).ok());
+    group.reset();
+    const auto old = disks[0]->stored();
+    ASSERT_NO_FATAL_FAILURE(assemble());
+    ASSERT_TRUE(work(40).ok());
+    ASSERT_TRUE(world->run(flush_all()).ok());
+    crash();
+    disks[0]->put_back(old);
+    ASSERT_NO_FATAL_FAILURE(assemble());
+    EXPECT_EQ(report_of(0).role, DiskRole::kRolledBack) << level_name(shape.level);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
 TEST_F(RaidAssembly, TwoDisksWithOneIdentityAreRefusedByName) {
   ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k5, 4, 32768, 1}));
   ASSERT_TRUE(work(20).ok());
