@@ -60,8 +60,9 @@ Result<void> watch(Cli& cli, Options& options) {
   TM_TRY(check_paths(node, watch, options.anywhere, limit));
   std::vector<host::WatchLock> locks;
   for (const std::string& path : watch.paths) {
-    TM_TRY_ASSIGN(host::WatchLock lock,
-                  host::WatchLock::take(watch.table_path, node.address().to_string(), watch.group, path));
+    TM_TRY_ASSIGN(
+        host::WatchLock lock,
+        host::WatchLock::take(watch.table_path, host::lasting_address(node.address()), watch.group, path));
     locks.push_back(std::move(lock));
   }
   host::StopSignals signals;

@@ -172,8 +172,10 @@ class FanotifyEvents final : public FileEvents {
 }  // namespace
 
 Result<std::unique_ptr<FileEvents>> watch_with_fanotify(const std::vector<std::string>& paths) {
-  OwnedDescriptor queue(
-      ::fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, O_RDONLY));
+  // Without CAP_SYS_ADMIN there would be a queue too, but its events name no process, and what they name
+  // could not be opened: unlimited marks are for those who have it.
+  OwnedDescriptor queue(::fanotify_init(
+      FAN_CLOEXEC | FAN_NONBLOCK | FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME | FAN_UNLIMITED_MARKS, O_RDONLY));
   if (!queue.valid()) return not_permitted("fanotify cannot be used");
   auto events = std::make_unique<FanotifyEvents>(std::move(queue), paths);
   for (const std::string& path : paths) TM_TRY(events->add_root(path));

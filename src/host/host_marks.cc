@@ -27,6 +27,16 @@ std::string one_line(const std::string& text) {
 
 }  // namespace
 
+std::string lasting_address(const control::ControlAddress& address) {
+  if (!address.is_unix) return address.to_string();
+  const std::size_t slash = address.path.rfind('/');
+  const std::string folder =
+      slash == std::string::npos ? "." : address.path.substr(0, std::max<std::size_t>(slash, 1));
+  const std::string name = slash == std::string::npos ? address.path : address.path.substr(slash + 1);
+  const Result<std::string> real = real_path(folder);
+  return real.ok() ? "unix:" + (*real == "/" ? "" : *real) + "/" + name : address.to_string();
+}
+
 bool HostMarks::leaves_open(ErrorCode code) {
   switch (code) {
     case ErrorCode::kClosed:
@@ -65,7 +75,7 @@ control::HostMark HostMarks::begin(const MarkWish& wish, bool& again) {
   control::HostMark row;
   row.group = wish.group;
   row.id = wish.id;
-  row.node = node_.address().to_string();
+  row.node = lasting_address(node_.address());
   row.host_time = wall_now();
   row.host = host_name();
   row.program = wish.program;

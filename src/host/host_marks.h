@@ -14,6 +14,9 @@ namespace tidemark::host {
 // Warnings and other sentences for a person.
 using Say = std::function<void(const std::string& sentence)>;
 
+// The node's address, the same from whatever folder it is named.
+std::string lasting_address(const control::ControlAddress& address);
+
 // A mark that somebody wants.
 struct MarkWish {
   std::string group;

@@ -89,6 +89,14 @@ Error system_error(const std::string& what) {
   return fail(code, what + ": " + std::strerror(number));
 }
 
+Result<std::string> real_path(const std::string& path) {
+  char* const real = ::realpath(path.c_str(), nullptr);
+  if (real == nullptr) return system_error("'" + printable(path, 200) + "'");
+  std::string out = real;
+  std::free(real);
+  return out;
+}
+
 Result<void> make_folders(const std::string& folder) {
   for (std::size_t end = 1; end != std::string::npos;) {
     end = folder.find('/', end);

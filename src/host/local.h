@@ -27,6 +27,8 @@ Result<std::string> find_table_path();
 // "PATH: No such file or directory"; the code is kNotFound, kDenied, kNoSpace or kIo, by errno.
 Error system_error(const std::string& what);
 
+// Absolute and without symbolic links. kNotFound.
+Result<std::string> real_path(const std::string& path);
 // Makes the folder and those above it, readable by its owner only.
 Result<void> make_folders(const std::string& folder);
 

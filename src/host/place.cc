@@ -50,14 +50,6 @@ std::string lock_name(const std::string& what) {
 
 }  // namespace
 
-Result<std::string> real_path(const std::string& path) {
-  char* const real = ::realpath(path.c_str(), nullptr);
-  if (real == nullptr) return system_error("'" + printable(path, 200) + "'");
-  std::string out = real;
-  std::free(real);
-  return out;
-}
-
 Result<Mounted> find_mount(const std::string& path) {
   std::ifstream file("/proc/self/mountinfo");
   Mounted found;

@@ -22,9 +22,6 @@ Result<Mounted> find_mount(const std::string& path);
 Result<void> check_on_volume(const std::string& path, const std::string& group, control::ApiClient& node,
                              std::chrono::seconds time_limit);
 
-// The real path of what the user named. kNotFound.
-Result<std::string> real_path(const std::string& path);
-
 // Keeps a second watch of the same group and path on this node from starting, as long as it lives: a lock
 // file beside the host's table, which the kernel lets go of with the process.
 class WatchLock {

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "host/host_marks.h"
 #include "host/local.h"
 
 namespace tidemark::host {
@@ -266,7 +267,7 @@ Result<control::Reconciliation> reconcile(MarkTable* table, const std::string& g
   std::vector<control::ReconciledNode> outcome;
   for (control::ApiClient& client : nodes) {
     control::ReconciledNode& node = outcome.emplace_back();
-    node.address = client.address().to_string();
+    node.address = lasting_address(client.address());
     const Result<control::NodeStatus> status = client.call(control::NodeStatusRequest{}, time_limit);
     if (!status.ok()) {
       node.failure = status.error().message;

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import unittest
 
+from mounts import device, mounted, mounts_are_possible
 from tidemark_testing import COMMAND_SECONDS_MAX, PROGRAMS, Connection, TidemarkTest, main, wait_until
 
 ROOT_USER = os.geteuid() == 0
@@ -179,6 +180,12 @@ class FileWatch(TidemarkTest):
             self.assertIn("watching with", watching.said())
             self.assertRefused(tokyo.refused("watch", ROOT_FOLDER, "--group", "app"), "busy",
                                str(watching.process.pid))
+            # Also by another name of the node.
+            again = subprocess.run([f"{PROGRAMS}/tidemark", "--node", "tokyo/control.sock", "watch", ROOT_FOLDER + "/.",
+                                    "--group", "app"], cwd=self.folder, capture_output=True, text=True, check=False,
+                                   timeout=COMMAND_SECONDS_MAX)
+            self.assertEqual(again.returncode, 1)
+            self.assertIn("watched for group 'app' already", again.stderr)
             self.assertEqual(watching.stop(), 0)
 
     def test_a_group_without_history_is_warned_of(self):
@@ -186,6 +193,58 @@ class FileWatch(TidemarkTest):
         watching = Watching(self, self.tokyo, self.work, "--anywhere", group="mirror")
         self.assertIn("keeps no history", watching.said())
         self.assertEqual(watching.stop(), 0)
+
+
+    @unittest.skipUnless(ROOT_USER, "to become another user takes root")
+    def test_without_rights_it_says_what_is_missing(self):
+        nobody = self.path("nobody")
+        os.mkdir(nobody, 0o700)
+        os.chown(nobody, 65534, 65534)
+        for folder in (self.folder, self.tokyo.folder):
+            os.chmod(folder, 0o755)
+        os.chown(f"{self.tokyo.folder}/control.sock", 65534, 65534)
+        os.chmod(self.work, 0o755)
+
+        def refused(*arguments):
+            done = subprocess.run([f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, *arguments], user=65534,
+                                  group=65534, extra_groups=[], capture_output=True, text=True, check=False,
+                                  env={"HOME": nobody}, cwd="/", timeout=COMMAND_SECONDS_MAX)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            return done.stderr
+
+        watch = ("watch", self.work, "--group", "app", "--anywhere")
+        self.assertIn("fanotify cannot be used: Operation not permitted; it takes CAP_SYS_ADMIN",
+                      refused(*watch, "--events", "fanotify"))
+        self.assertIn("CAP_SYS_ADMIN", refused(*watch, "--program", "vi"))
+        if os.stat(self.work).st_dev == os.stat("/").st_dev:
+            self.assertIn("root file system", refused("mark", "create", "app", "--freeze", self.work))
+        os.mkdir(f"{self.work}/secret", 0o700)
+        self.assertIn("Permission denied",
+                      refused("watch", f"{self.work}/secret/deeper", "--group", "app", "--anywhere"))
+        # The table is the user's own.
+        refused("mark", "create", "nowhere", "m")
+        self.assertTrue(os.path.exists(f"{nobody}/.local/state/tidemark/marks.db"))
+
+    @unittest.skipUnless(mounts_are_possible(), "mounting takes root, FUSE, loop devices, nbdfuse and mkfs.ext4")
+    def test_the_file_as_it_was_saved_is_inside_the_mark(self):
+        with device(self.tokyo, "app/db", "live") as loop:
+            subprocess.run(["mkfs.ext4", "-q", loop], check=True)
+            with mounted(loop, self.path("mnt")) as folder:
+                # The mount: one mark of fanotify for all of it.
+                watching = Watching(self, self.tokyo, folder, "--quiet", "100ms", "--id", "{path}-{n}")
+                self.assertIn("fanotify", watching.said())
+                for number in (1, 2):
+                    with open(f"{folder}/.new", "w", encoding="utf-8") as file:
+                        file.write(f"version {number}\n" * 5000)
+                    os.rename(f"{folder}/.new", f"{folder}/orders")
+                    marks = self.wait_for_marks(number)
+                self.assertEqual(watching.stop(), 0)
+        for number, mark in enumerate(marks, 1):
+            # Not at rest when it was marked: the file system's own journal is replayed in a writable view.
+            with device(self.tokyo, f"app/db@{mark['id']}+rw", "view") as loop, \
+                    mounted(loop, self.path("view")) as folder:
+                with open(f"{folder}/orders", encoding="utf-8") as file:
+                    self.assertEqual(file.read(), f"version {number}\n" * 5000)
 
 
 ROOT_FOLDER = os.path.dirname(os.path.abspath(__file__))

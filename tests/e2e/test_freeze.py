@@ -3,6 +3,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import unittest
 
@@ -100,6 +101,28 @@ class Freeze(TidemarkTest):
             with mounted(loop, self.path("view"), "-o", "ro,noload") as folder:
                 with open(f"{folder}/orders", encoding="utf-8") as file:
                     self.assertEqual(file.read(), "4711\n" * 1000)
+
+    def test_sqlite_with_a_checkpoint_before_needs_no_log_at_the_mark(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", size="64M")
+        with device(tokyo, "app/db", "live") as loop:
+            run("mkfs.ext4", "-q", loop)
+            with mounted(loop, self.path("mnt")) as folder:
+                database = sqlite3.connect(f"{folder}/orders.db", isolation_level=None)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("CREATE TABLE orders(id INTEGER)")
+                database.executemany("INSERT INTO orders VALUES (?)", [(1,), (2,)])
+                tokyo.mark("app", "m", "--before",
+                           f"sqlite3 {folder}/orders.db 'PRAGMA wal_checkpoint(TRUNCATE)'", "--freeze", folder)
+                database.execute("DELETE FROM orders")
+                database.close()
+        with device(tokyo, "app/db@m", "view") as loop:
+            with mounted(loop, self.path("view"), "-o", "ro,noload") as folder:
+                self.assertEqual(os.path.getsize(f"{folder}/orders.db-wal"), 0)
+                past = sqlite3.connect(f"file:{folder}/orders.db?immutable=1", uri=True)
+                self.assertEqual(past.execute("PRAGMA integrity_check").fetchone()[0], "ok")
+                self.assertEqual(past.execute("SELECT id FROM orders").fetchall(), [(1,), (2,)])
+                past.close()
 
     def test_it_is_thawed_whatever_becomes_of_the_command(self):
         tokyo = self.node()

@@ -4,6 +4,7 @@
 // server's routes and parsed, it must be composed to the same.
 #include <string>
 
+#include "control/command_block.h"
 #include "control/router.h"
 #include "control/types_json.h"
 #include "fuzz/fuzz.h"
@@ -98,5 +99,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)parse_error(parts.body);
   (void)parse_answer<GroupInfo>(parts.body);
   (void)parse_answer<TableReply>(parts.body);
+  // And as the block of a command export: what it takes is JSON again.
+  const tidemark::Result<CommandBlock> block = parse_command_block(text);
+  if (block.ok()) {
+    TM_ASSERT(!block->command.empty());
+    RequestParts of_block;
+    of_block.texts.emplace("group", "app");
+    of_block.body = block->body;
+    (void)parse_request<MarkCreateRequest>(of_block);
+  }
   return 0;
 }
