@@ -60,6 +60,9 @@ io::Task<Result<Buffer>> State::check_read(Place place, std::uint32_t blocks, st
 io::Task<Result<void>> State::check_frame(Place place, std::uint32_t end, CheckWindow* held,
                                           CheckedFrame* frame) {
   TM_CO_TRY_ASSIGN(const Buffer first, co_await check_read(place, 1, end, held));
+  if (!format::decode_frame_header(first, superblock.group, place).ok()) {
+    (void)co_await read_other_frame_block(place, first);
+  }
   TM_CO_TRY_ASSIGN(const format::FrameHeader header,
                    format::decode_frame_header(first, superblock.group, place));
   if (place.block() + header.blocks() > end) {
@@ -98,6 +101,13 @@ io::Task<Result<void>> State::check_frame(Place place, std::uint32_t end, CheckW
         if (at + kBlockSizeBytes <= payload.size() &&
             crc32c(payload.subspan(at, kBlockSizeBytes)) == entry.checksums[block]) {
           continue;
+        }
+        if (at + kBlockSizeBytes <= payload.size()) {
+          const DiskOffset offset{disk_offset(place.plus(1)).value + at};
+          Buffer piece = frame->payload.slice(at, kBlockSizeBytes);
+          const std::uint32_t checksum = entry.checksums[block];
+          const auto other = co_await read_other_payload_block(offset, std::move(piece), checksum);
+          if (other.ok()) continue;
         }
         frame->damaged.push_back({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(block)});
       }

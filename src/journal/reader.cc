@@ -2,11 +2,41 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/crc32c.h"
 #include "journal/state.h"
 
 namespace tidemark::journal {
+namespace {
+
+// Whether a block is the first one of a frame at the place; its meta too, when all of it is in the block.
+std::function<bool(Bytes)> begins_frame(GroupIdentity group, Place place) {
+  return [group, place](Bytes block) {
+    const auto header = format::decode_frame_header(block, group, place);
+    if (!header.ok()) return false;
+    return header->meta_overflow_blocks() > 0 || format::decode_frame_meta(*header, block, Bytes()).ok();
+  };
+}
+
+std::function<bool(Bytes)> has_checksum(std::uint32_t checksum) {
+  return [checksum](Bytes block) { return crc32c(block) == checksum; };
+}
+
+}  // namespace
+
+// What a RAID group below has instead of a block that is wrong. kDamaged when that is nothing.
+io::Task<Result<void>> State::read_other_frame_block(Place place, Buffer block) {
+  std::function<bool(Bytes)> is_right = begins_frame(superblock.group, place);
+  co_return co_await disk.read_other_copies(disk_offset(place), std::move(block), std::move(is_right));
+}
+
+io::Task<Result<void>> State::read_other_payload_block(DiskOffset offset, Buffer block,
+                                                       std::uint32_t checksum) {
+  std::function<bool(Bytes)> is_right = has_checksum(checksum);
+  co_return co_await disk.read_other_copies(offset, std::move(block), std::move(is_right));
+}
+
 io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, Place limit) {
   const bool inside = window.begin.generation() == place.generation() && window.begin <= place &&
                       place.block() + blocks <= window.begin.block() + window.blocks;
@@ -33,6 +63,9 @@ io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, P
 io::Task<Result<Frame>> State::read_frame(Place place, Place limit) {
   TM_CO_TRY_ASSIGN(const Buffer first, co_await read_blocks(place, 1, limit));
   auto header = format::decode_frame_header(first, superblock.group, place);
+  if (!header.ok() && (co_await read_other_frame_block(place, first)).ok()) {
+    header = format::decode_frame_header(first, superblock.group, place);
+  }
   if (!header.ok()) co_return std::move(header).error();
   Frame frame;
   frame.header = *header;
@@ -45,6 +78,9 @@ io::Task<Result<Frame>> State::read_frame(Place place, Place limit) {
     TM_CO_TRY_ASSIGN(overflow, co_await read_blocks(at, blocks, limit));
   }
   auto meta = format::decode_frame_meta(frame.header, first, overflow);
+  if (!meta.ok() && overflow.empty() && (co_await read_other_frame_block(place, first)).ok()) {
+    meta = format::decode_frame_meta(frame.header, first, overflow);
+  }
   if (!meta.ok()) co_return std::move(meta).error();
   frame.meta = std::move(meta).value();
   co_return frame;
@@ -58,7 +94,13 @@ io::Task<Result<void>> State::verify_payload(const Frame& frame, const format::B
     for (std::size_t i = 0; i < entry.checksums.size(); ++i) {
       const Bytes block =
           Bytes(payload).subspan((entry.payload_block + i) * kBlockSizeBytes, kBlockSizeBytes);
-      if (crc32c(block) != entry.checksums[i]) {
+      if (crc32c(block) == entry.checksums[i]) continue;
+      const std::uint64_t at = (entry.payload_block + i) * kBlockSizeBytes;
+      const DiskOffset offset{disk_offset(frame.header.place.plus(1)).value + at};
+      Buffer piece = payload.slice(at, kBlockSizeBytes);
+      const std::uint32_t checksum = entry.checksums[i];
+      const auto other = co_await read_other_payload_block(offset, std::move(piece), checksum);
+      if (!other.ok()) {
         co_return tidemark::fail(ErrorCode::kDamaged, "a block of payload does not match its checksum");
       }
     }
@@ -147,7 +189,11 @@ io::Task<Result<Buffer>> Journal::read(Place place, std::vector<std::uint32_t> c
   data = Buffer::allocate(blocks * kBlockSizeBytes);
   TM_CO_TRY(co_await state.disk.read(offset, data));
   for (std::uint32_t i = 0; i < blocks; ++i) {
-    if (crc32c(Bytes(data).subspan(i * kBlockSizeBytes, kBlockSizeBytes)) != checksums[i]) {
+    Buffer block = data.slice(i * kBlockSizeBytes, kBlockSizeBytes);
+    if (crc32c(block) == checksums[i]) continue;
+    const DiskOffset at{offset.value + i * kBlockSizeBytes};
+    const auto other = co_await state.read_other_payload_block(at, std::move(block), checksums[i]);
+    if (!other.ok()) {
       co_return tidemark::fail(ErrorCode::kDamaged,
                                where + " does not match its checksum (log volume offset " +
                                    std::to_string(offset.value + i * kBlockSizeBytes) + ")");

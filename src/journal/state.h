@@ -195,6 +195,8 @@ struct State {
   // The frame at `place`, meta verified. `limit`: blocks at or after it are not to be remembered, because
   // they may still be written.
   io::Task<Result<Frame>> read_frame(Place place, Place limit);
+  io::Task<Result<void>> read_other_frame_block(Place place, Buffer block);
+  io::Task<Result<void>> read_other_payload_block(DiskOffset offset, Buffer block, std::uint32_t checksum);
   io::Task<Result<Buffer>> read_blocks(Place place, std::uint32_t blocks, Place limit);
   io::Task<Result<std::optional<StoredBatch>>> scan(Place from);
   // Where a scan goes on after the last frame of a segment; nothing when `place` is not at its end.
