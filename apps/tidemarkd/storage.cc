@@ -16,12 +16,17 @@ constexpr const char* kListName = "disks";
 constexpr const char* kRaidName = "raid0";
 
 // The paths that were added since the first start, one a line.
-std::vector<std::string> read_list(const std::string& path) {
+Result<std::vector<std::string>> read_list(const std::string& path) {
   std::vector<std::string> out;
+  std::error_code error;
+  if (!std::filesystem::exists(path, error) && !error) return out;
   std::ifstream in(path);
   for (std::string line; std::getline(in, line);) {
     if (!line.empty()) out.push_back(line);
   }
+  // Taken for an empty list, it would cost the disks on it their places.
+  if (error || !in.eof() || in.bad())
+    return fail(ErrorCode::kIo, path + ", the list of added disks, cannot be read");
   return out;
 }
 
@@ -40,12 +45,18 @@ std::optional<format::RaidLevel> level_named(const std::string& text) {
   return std::nullopt;
 }
 
-std::function<void()> add_to_list(std::string list, std::string path, std::shared_ptr<Result<void>> outcome) {
-  return [list = std::move(list), path = std::move(path), outcome = std::move(outcome)] {
-    std::vector<std::string> paths = read_list(list);
-    add_new(paths, {path});
+std::function<void()> list_change(std::string list, std::string path, bool listed,
+                                  std::shared_ptr<Result<void>> outcome) {
+  return [list = std::move(list), path = std::move(path), listed, outcome = std::move(outcome)] {
+    Result<std::vector<std::string>> paths = read_list(list);
+    if (!paths.ok()) {
+      *outcome = paths.error();
+      return;
+    }
+    if (listed) add_new(*paths, {path});
+    if (!listed) std::erase(*paths, path);
     std::string text;
-    for (const std::string& line : paths) text += line + "\n";
+    for (const std::string& line : *paths) text += line + "\n";
     *outcome = os::replace_file(list, text);
   };
 }
@@ -60,7 +71,12 @@ raid::NamedDisk name_disk(std::string name, io::Disk* disk) {
 io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeIdentity node, bool is_new) {
   const DaemonOptions& options = machine.options;
   std::vector<std::string> paths = options.disks;
-  add_new(paths, read_list(machine.folder.file(kListName)));
+  TM_CO_TRY_ASSIGN(const std::vector<std::string> added, read_list(machine.folder.file(kListName)));
+  add_new(paths, added);
+  if (is_new && paths.size() > 1 && options.raid.empty()) {
+    co_return fail(ErrorCode::kInvalid,
+                   "several disks become a RAID group: say --raid 0, 1, 5, 6 or 10 at the first start");
+  }
   const bool by_default = paths.empty();
   if (by_default) paths.push_back(machine.folder.file("disk"));
   std::unique_ptr<Storage> storage(new Storage(machine));
@@ -102,7 +118,9 @@ io::Task<Result<void>> Storage::open_files(std::vector<std::string> paths, bool 
 // them.
 io::Task<Result<os::FileDisk*>> Storage::open_file(std::string path, os::FileDiskOptions::Open how) {
   os::FileDiskOptions options;
-  options.open = how;
+  // A device that is not there must not become a file in memory.
+  const bool is_device = path.starts_with("/dev/");
+  options.open = is_device ? os::FileDiskOptions::Open::kExisting : how;
   options.create_size_bytes = machine_.options.disk_size_bytes;
   const MonotonicTime patience = machine_.reactor.now() + kDiskReleaseTimeout;
   while (true) {
@@ -148,14 +166,11 @@ io::Task<Result<void>> Storage::open_raid(NodeIdentity node, bool is_new) {
         ErrorCode::kDamaged,
         "none of the disks carries the label of this node's RAID group; see that the right disks are "
         "named and readable: " +
-            files_.front()->path() + " and others");
+            files_.front()->path() + " and others (a node that began on one disk stays on one)");
   }
   if (!labelled) {
     const std::optional<format::RaidLevel> level = level_named(machine_.options.raid);
-    if (!level.has_value()) {
-      co_return fail(ErrorCode::kInvalid,
-                     "several disks become a RAID group: say --raid 0, 1, 5, 6 or 10 at the first start");
-    }
+    TM_ASSERT(level.has_value());
     raid::RaidSpec spec;
     spec.name = kRaidName;
     spec.level = *level;
@@ -179,9 +194,22 @@ io::Task<Result<void>> Storage::open_raid(NodeIdentity node, bool is_new) {
                      log_field("role", std::string(raid::disk_role_name(report.role))) +
                      (report.explanation.empty() ? "" : " " + log_field("reason", report.explanation)));
   }
-  if (!assembly.group.ok()) co_return std::move(assembly.group).error();
+  if (!assembly.group.ok()) {
+    const Error& error = assembly.group.error();
+    // Labels go on one after the other.
+    const std::string hint =
+        is_new ? "; if this node's first start was cut off, nothing is on its disks yet: zero the "
+                 "first MiB of each, and start again"
+               : "";
+    co_return fail(error.code, error.message + hint);
+  }
   raid_ = std::move(assembly.group).value();
   const raid::RaidStatus status = raid_->status();
+  const std::optional<format::RaidLevel> asked = level_named(machine_.options.raid);
+  if (asked.has_value() && *asked != status.level) {
+    machine_.log("raid-level-ignored", log_field("asked", machine_.options.raid) +
+                                           " reason=\"a RAID group keeps the level that it was made with\"");
+  }
   name_ = "RAID group " + status.name;
   machine_.log("raid", log_field("name", status.name) + " " + log_field("size_bytes", status.size_bytes) +
                            " " + log_field("replayed_entries", status.replayed_entries) + " " +
@@ -194,18 +222,33 @@ io::Task<Result<raid::NamedDisk>> Storage::open_another(std::string path) {
   if (!std::filesystem::path(path).is_absolute()) {
     co_return fail(ErrorCode::kInvalid, "a disk is named by its whole path, not '" + path + "'");
   }
-  const auto known =
-      std::find_if(files_.begin(), files_.end(), [&](const auto& file) { return file->path() == path; });
+  const auto known = std::find_if(files_.begin(), files_.end(), [&](const auto& file) {
+    return file->path() == path && file->is_at_its_path();
+  });
+  tried_ = nullptr;
   if (known != files_.end()) co_return name_disk(path, known->get());
   TM_CO_TRY_ASSIGN(os::FileDisk * disk, co_await open_file(path, os::FileDiskOptions::Open::kEither));
+  tried_ = disk;
   co_return name_disk(path, disk);
 }
 
-io::Task<Result<void>> Storage::remember(std::string path) {
+io::Task<Result<void>> Storage::change_list(std::string path, bool listed) {
   auto outcome = std::make_shared<Result<void>>();
-  std::function<void()> work = add_to_list(machine_.folder.file(kListName), std::move(path), outcome);
+  std::function<void()> work = list_change(machine_.folder.file(kListName), std::move(path), listed, outcome);
   co_await machine_.environment.offload.run(std::move(work));
   co_return *outcome;
+}
+
+io::Task<Result<void>> Storage::remember(std::string path) {
+  co_return co_await change_list(std::move(path), true);
+}
+
+io::Task<void> Storage::give_back(std::string path) {
+  if (tried_ == nullptr || tried_->path() != path) co_return;
+  std::erase_if(files_, [this](const auto& file) { return file.get() == tried_; });
+  tried_ = nullptr;
+  const Result<void> forgotten = co_await change_list(path, false);
+  if (!forgotten.ok()) machine_.log("disk-list", log_field("reason", forgotten.error().message));
 }
 
 node::NodeDisks Storage::disks_of_node() {
@@ -215,6 +258,7 @@ node::NodeDisks Storage::disks_of_node() {
   disks.found = reports_;
   disks.open = [this](std::string path) { return open_another(std::move(path)); };
   disks.remember = [this](std::string path) { return remember(std::move(path)); };
+  disks.give_back = [this](std::string path) { return give_back(std::move(path)); };
   return disks;
 }
 

@@ -47,12 +47,15 @@ class Storage {
   io::Task<Result<bool>> carry_labels(NodeIdentity node, RaidIdentity* raid);
   io::Task<Result<void>> open_raid(NodeIdentity node, bool is_new);
   io::Task<Result<raid::NamedDisk>> open_another(std::string path);
+  io::Task<Result<void>> change_list(std::string path, bool listed);
   io::Task<Result<void>> remember(std::string path);
+  io::Task<void> give_back(std::string path);
   std::vector<raid::NamedDisk> named() const;
 
   Machine machine_;
   std::string name_;
   std::vector<std::unique_ptr<os::FileDisk>> files_;
+  os::FileDisk* tried_ = nullptr;  // of them: opened by command, and not in use yet
   std::vector<raid::DiskReport> reports_;
   std::unique_ptr<raid::RaidGroup> raid_;  // before files_ in ending
 };

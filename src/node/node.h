@@ -32,6 +32,8 @@ struct NodeDisks {
   std::function<io::Task<Result<raid::NamedDisk>>(std::string path)> open{};
   // Durably: the next start looks at this disk too.
   std::function<io::Task<Result<void>>(std::string path)> remember{};
+  // What was opened last turned out to be of no use: it is closed, and the next start does not look at it.
+  std::function<io::Task<void>(std::string path)> give_back{};
 };
 
 struct NodeConfiguration {

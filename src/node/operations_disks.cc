@@ -10,8 +10,7 @@
 namespace tidemark::node {
 namespace {
 
-// Scrubbed at once; between two such parts a scrub can be stopped.
-constexpr std::uint64_t kScrubPartBytes = 64 << 20;
+constexpr std::uint64_t kScrubPartBytesMax = 64 << 20;
 constexpr std::size_t kFindingsMax = 100;
 
 control::RaidLevel level_of(format::RaidLevel level) {
@@ -98,8 +97,20 @@ Error no_such_member(const std::string& named) {
                                         "named by their path or their number");
 }
 
+// Whole rows that are scrubbed at once, in about a second; between two such parts a scrub can be stopped.
+std::uint64_t scrub_part_bytes(const raid::RaidStatus& status, std::uint64_t bytes_per_second_max) {
+  const std::uint64_t columns = std::max<std::uint64_t>(1, status.size_bytes / status.member_bytes);
+  const std::uint64_t row_bytes = columns * status.unit_bytes;
+  const std::uint64_t wanted =
+      bytes_per_second_max == 0 ? kScrubPartBytesMax : std::min(bytes_per_second_max, kScrubPartBytesMax);
+  return std::max<std::uint64_t>(1, wanted / row_bytes) * row_bytes;
+}
+
 bool is_in_use(const raid::RaidStatus& status, const std::string& path) {
-  const auto is_it = [&](const raid::MemberStatus& member) { return member.name == path; };
+  // Where a member failed, another disk may be by now.
+  const auto is_it = [&](const raid::MemberStatus& member) {
+    return member.name == path && member.state != format::RaidMemberState::kFailed;
+  };
   return std::any_of(status.members.begin(), status.members.end(), is_it) ||
          std::find(status.spares.begin(), status.spares.end(), path) != status.spares.end();
 }
@@ -135,7 +146,8 @@ control::RaidInfo Node::raid_info(const raid::RaidStatus& status) const {
   for (const raid::DiskReport& report : configuration_.disks.found) {
     const bool known = std::any_of(info.disks.begin(), info.disks.end(),
                                    [&](const control::DiskInfo& disk) { return disk.disk == report.name; });
-    if (known) continue;
+    const bool was_used = report.role == raid::DiskRole::kMember || report.role == raid::DiskRole::kSpare;
+    if (known || was_used) continue;
     control::DiskInfo disk;
     disk.disk = report.name;
     disk.state = control::DiskState::kRefused;
@@ -217,8 +229,12 @@ io::Task<Result<control::DiskListReply>> Node::disk_add(control::DiskAddRequest 
   auto guard = co_await disks_mutex_.lock();
   if (is_in_use(raid->status(), request.disk)) co_return disks_info();
   TM_CO_TRY_ASSIGN(raid::NamedDisk disk, co_await configuration_.disks.open(request.disk));
-  TM_CO_TRY(co_await configuration_.disks.remember(request.disk));
-  TM_CO_TRY(co_await raid->add_spare(std::move(disk)));
+  Result<void> added = co_await configuration_.disks.remember(request.disk);
+  if (added.ok()) added = co_await raid->add_spare(std::move(disk));
+  if (!added.ok()) {
+    co_await configuration_.disks.give_back(request.disk);
+    co_return std::move(added).error();
+  }
   log_("disk-add", log_field("disk", request.disk));
   co_return disks_info();
 }
@@ -231,15 +247,20 @@ io::Task<Result<control::DiskListReply>> Node::disk_replace(control::DiskReplace
   // Said again, it has been done.
   if (member == nullptr && is_in_use(status, request.by)) co_return disks_info();
   if (member == nullptr) co_return no_such_member(request.disk);
-  if (member->name == request.by) co_return disks_info();
+  const bool failed = member->state == format::RaidMemberState::kFailed;
+  if (member->name == request.by && !failed) co_return disks_info();
   if (is_in_use(status, request.by)) {
     co_return fail(ErrorCode::kExists, request.by + " is in the RAID group already");
   }
   const std::uint32_t index = member->index;
   TM_CO_TRY_ASSIGN(raid::NamedDisk disk, co_await configuration_.disks.open(request.by));
   // First, so that a start between the two finds it.
-  TM_CO_TRY(co_await configuration_.disks.remember(request.by));
-  TM_CO_TRY(co_await raid->replace(index, std::move(disk)));
+  Result<void> replaced = co_await configuration_.disks.remember(request.by);
+  if (replaced.ok()) replaced = co_await raid->replace(index, std::move(disk));
+  if (!replaced.ok()) {
+    co_await configuration_.disks.give_back(request.by);
+    co_return std::move(replaced).error();
+  }
   log_("disk-replace", log_field("member", index) + " " + log_field("by", request.by));
   co_return disks_info();
 }
@@ -293,12 +314,16 @@ io::Task<Result<control::Done>> Node::raid_scrub_stop(control::RaidScrubStopRequ
     co_return fail(ErrorCode::kRefused, "no scrub is running; `tidemark raid scrub` begins one");
   }
   scrub_->stop_wanted = true;
-  co_return control::Done{"it stops within 64 MiB"};
+  control::Done done;
+  done.note = "it stops within a second or so";
+  co_return done;
 }
 
 // In parts, so that it can be followed and stopped.
 io::Task<void> Node::run_scrub(std::shared_ptr<Scrub> scrub) {
   control::ScrubInfo& info = scrub->info;
+  const std::uint64_t part_bytes =
+      scrub_part_bytes(configuration_.disks.raid->status(), scrub->bytes_per_second_max);
   log_("scrub-begin", log_field("bytes", info.bytes_total));
   while (info.bytes_done < info.bytes_total && info.reason.empty()) {
     if (stopping_ || scrub->stop_wanted) {
@@ -307,7 +332,7 @@ io::Task<void> Node::run_scrub(std::shared_ptr<Scrub> scrub) {
     }
     raid::ScrubRequest part;
     part.begin = info.bytes_done;
-    part.end = std::min(info.bytes_total, info.bytes_done + kScrubPartBytes);
+    part.end = std::min(info.bytes_total, info.bytes_done + part_bytes);
     part.repair = info.repairs;
     part.bytes_per_second_max = scrub->bytes_per_second_max;
     const std::uint64_t end = part.end;

@@ -169,6 +169,13 @@ std::string FileDisk::description() const {
   return text;
 }
 
+bool FileDisk::is_at_its_path() const {
+  struct stat opened {};
+  struct stat named {};
+  if (::fstat(descriptor_->get(), &opened) != 0 || ::stat(path_.c_str(), &named) != 0) return false;
+  return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino && opened.st_rdev == named.st_rdev;
+}
+
 Error FileDisk::failure(const char* what, DiskOffset offset, std::uint64_t length_bytes, int error) const {
   const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   return fail(full ? ErrorCode::kNoSpace : ErrorCode::kIo,

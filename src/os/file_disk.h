@@ -51,6 +51,8 @@ class FileDisk final : public io::Disk {
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override;
 
   const std::string& path() const { return path_; }
+  // Whether the path still names what was opened: not when a device or a file was put there since.
+  bool is_at_its_path() const;
   bool is_block_device() const { return is_block_device_; }
   // False when the file system refused O_DIRECT: slower and with the page cache in between, but correct.
   bool is_direct() const { return is_direct_; }

@@ -92,13 +92,35 @@ class Raid(TidemarkTest):
 
     def test_a_spare_takes_the_place_of_a_member_that_is_removed(self):
         tokyo = self.raid_node("6", 4)
+        # What cannot be used is let go of again.
+        shutil.copyfile(self.disk(0), self.disk(7))
+        self.assertRefused(tokyo.refused("disk", "add", self.disk(7)), "exists", self.disk(7))
+        self.assertRefused(tokyo.refused("disk", "add", "/dev/tidemark-no-such-disk"), "not-found")
+        self.assertFalse(os.path.exists("/dev/tidemark-no-such-disk"))
         tokyo.cli("disk", "add", self.disk(8))
         self.assertEqual(self.states(tokyo), ["in-sync"] * 4 + ["spare"])
+        with open(os.path.join(tokyo.folder, "disks"), encoding="utf-8") as listed:
+            self.assertEqual(listed.read().split(), [self.disk(8)])
         tokyo.cli("disk", "remove", self.disk(2))
-        self.wait_for_rebuild(tokyo)
-        self.assertEqual(self.states(tokyo)[:4], ["in-sync"] * 4)
+        wait_until(lambda: self.states(tokyo)[:4] == ["in-sync"] * 4, "the spare has been filled")
         members = {disk["member"]: disk["disk"] for disk in tokyo.cli("disk", "list")["disks"] if "member" in disk}
         self.assertEqual(members[2], self.disk(8))
+        self.assertHolds(tokyo, "app/db", self.model.snapshot())
+
+    def test_a_disk_that_was_exchanged_at_its_path_takes_the_place(self):
+        tokyo = self.raid_node("1", 2)
+        tokyo.cli("disk", "remove", "1")
+        os.unlink(self.disk(1))
+        tokyo.cli("disk", "replace", "1", self.disk(1))
+        self.wait_for_rebuild(tokyo)
+        self.assertEqual(self.states(tokyo), ["in-sync"] * 2)
+        status, said, _ = tokyo.say("raid", "scrub", "--no-wait", "--rate", "1M")
+        self.assertEqual(status, 0, said)
+        tokyo.cli("raid", "scrub", "--stop")
+        wait_until(lambda: not tokyo.cli("raid", "status")["scrub"]["running"], "the scrub has stopped")
+        tokyo.stop()
+        os.unlink(self.disk(0))
+        tokyo.start()
         self.assertHolds(tokyo, "app/db", self.model.snapshot())
 
     def test_wrong_disks_are_told_by_name_and_harm_nothing(self):
@@ -169,11 +191,12 @@ class Raid(TidemarkTest):
                                (("--raid", "5"), "say --disk for each"),
                                (("--disk", self.disk(0), "--disk", self.disk(0)), "named twice"),
                                (("--raid", "5", "--disk", self.disk(0), "--disk", self.disk(1)), "RAID 5"),
-                               (("--disk", self.disk(0), "--disk", self.disk(1)), "say --raid")):
+                               (("--disk", self.disk(3), "--disk", self.disk(4)), "say --raid")):
             tokyo.options = ("--disk-size", "256M", *options)
             tokyo.start(wait=False)
             self.assertNotEqual(tokyo.process.wait(60), 0, options)
             self.assertIn(words, tokyo.log().splitlines()[-1])
+        self.assertFalse(os.path.exists(self.disk(3)))
 
 
 if __name__ == "__main__":
