@@ -123,6 +123,7 @@ io::Task<Result<void>> Group::do_flush() {
   const std::uint64_t journal_mark = journal_.mark();
   const std::uint64_t intent_mark = intents_.mark();
   TM_CO_TRY(co_await members_.flush());
+  start_rebuild();
   journal_.flushed(journal_mark);
   intents_.flushed(intent_mark);
   if (intents_.regions_marked() > IntentMap::kRegionsMax / 2) co_return co_await intents_.clear();

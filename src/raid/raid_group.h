@@ -154,7 +154,8 @@ struct Assembly;
 // again.
 //
 // Made by assemble(); owned by whoever called it. Reactor thread only. The disks outlive it. A destroyed Task
-// does not stop its operation; destroying the group does, and is to the members as a crash.
+// does not stop its operation; destroying the group does, and is to the members as a crash. Tasks of its
+// reads go before it.
 class RaidGroup : public io::Disk {
  public:
   // Labels blank disks as the members of a new group that reads as zeroes. Durable on return. kInvalid when

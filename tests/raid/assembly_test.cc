@@ -194,6 +194,18 @@ TEST_F(RaidAssembly, OneDamagedCopyOfALabelOrAStateHarmsNothing) {
   }
 }
 
+TEST_F(RaidAssembly, AMemberWithoutAStateThatCanBeReadIsNotUsed) {
+  ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k5, 3, 16384, 1}));
+  ASSERT_TRUE(work(20).ok());
+  ASSERT_TRUE(world->run(group->close()).ok());
+  group.reset();
+  for (const std::uint64_t offset : format::kRaidStateOffset) disks[1]->flip_bit(offset + 40, 3);
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  EXPECT_EQ(report_of(1).role, DiskRole::kUnusable);
+  EXPECT_EQ(group->status().health, GroupHealth::kDegraded);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+}
+
 TEST_F(RaidAssembly, DisksThatAreNotBlankAreNotTaken) {
   ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k1, 2, 65536, 1}));
   const std::uint32_t fresh = add_disk();
