@@ -203,10 +203,14 @@ std::vector<Member> choose_members(const RaidState& state, const std::vector<Can
         describe(
             &report, DiskRole::kFailed,
             "was failed out of the group as member " + std::to_string(i) + " and is not used; replace it");
-      } else if (!found->state.has_value() || found->state->event < state.settled) {
+      } else if (!found->state.has_value()) {
+        describe(&report, DiskRole::kUnusable,
+                 "has no state of the group that can be read; it is not used as member " + std::to_string(i) +
+                     "; replace it");
+        member.failure = report.explanation;
+      } else if (found->state->event < state.settled) {
         describe(&report, DiskRole::kRolledBack,
-                 "holds an old state of the group (event " +
-                     std::to_string(found->state.has_value() ? found->state->event : 0) +
+                 "holds an old state of the group (event " + std::to_string(found->state->event) +
                      ", the group is at " + std::to_string(state.event) +
                      "): it is an old copy, or was away while the group went on; it is not used as member " +
                      std::to_string(i) + "; replace it");

@@ -144,7 +144,7 @@ io::Task<Result<void>> Group::read_any_copy(Piece piece, std::int32_t bad_member
     co_return Result<void>{};
   }
   // Each copy may be bad somewhere else.
-  if (piece.length_bytes == kBlockSizeBytes) co_return unreadable(piece.group_offset, std::move(why));
+  if (piece.length_bytes == kBlockSizeBytes) co_return unreadable(piece.group_offset, why);
   for (std::uint64_t at = 0; at < piece.length_bytes; at += kBlockSizeBytes) {
     Piece block = piece;
     block.group_offset += at;
