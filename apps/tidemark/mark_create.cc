@@ -130,7 +130,9 @@ class Surroundings {
 Result<void> create(Cli& cli, Options& options) {
   host::MarkWish& wish = options.wish;
   wish.program = kProgram;
-  wish.path = options.freeze;
+  if (!options.freeze.empty()) {
+    TM_TRY_ASSIGN(wish.path, host::real_path(options.freeze));
+  }
   wish.wait = options.wait.value_or(control::WaitFor::kLocal);
   if (wish.id.empty()) wish.id = host::generate_mark_id(host::wall_now());
   if (options.freeze_limit && (options.freeze_limit->ns <= 0 || *options.freeze_limit > kFreezeLimitMax)) {
@@ -156,8 +158,8 @@ Result<void> create(Cli& cli, Options& options) {
       plain ? marks.make(wish, limit) : Surroundings(options).make(marks, wish, limit);
   if (!made.ok() && made.error().code == ErrorCode::kTimeout && plain) return not_in_time(cli, wish);
   if (!made.ok() && host::HostMarks::leaves_open(made.error().code) && plain) {
-    return fail(made.error().code, made.error().message + "; whether mark '" + wish.id +
-                                       "' was made is not known: " + retry_command(wish) +
+    return fail(made.error().code, "it is not known whether mark '" + wish.id +
+                                       "' was made: " + made.error().message + " -- " + retry_command(wish) +
                                        " asks again, and makes it only once");
   }
   if (!made.ok()) return made.error();

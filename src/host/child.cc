@@ -22,6 +22,7 @@ std::string Ending::to_string() const {
 
 Result<Child> Child::start(const std::vector<std::string>& words, const StopSignals* signals) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   int ends[2] = {-1, -1};

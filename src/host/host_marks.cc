@@ -29,12 +29,8 @@ std::string one_line(const std::string& text) {
 
 std::string lasting_address(const control::ControlAddress& address) {
   if (!address.is_unix) return address.to_string();
-  const std::size_t slash = address.path.rfind('/');
-  const std::string folder =
-      slash == std::string::npos ? "." : address.path.substr(0, std::max<std::size_t>(slash, 1));
-  const std::string name = slash == std::string::npos ? address.path : address.path.substr(slash + 1);
-  const Result<std::string> real = real_path(folder);
-  return real.ok() ? "unix:" + (*real == "/" ? "" : *real) + "/" + name : address.to_string();
+  const Result<std::string> path = real_place(address.path);
+  return path.ok() ? "unix:" + *path : address.to_string();
 }
 
 bool HostMarks::leaves_open(ErrorCode code) {

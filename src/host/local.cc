@@ -97,6 +97,13 @@ Result<std::string> real_path(const std::string& path) {
   return out;
 }
 
+Result<std::string> real_place(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return real_place("./" + path);
+  TM_TRY_ASSIGN(const std::string folder, real_path(slash == 0 ? "/" : path.substr(0, slash)));
+  return (folder == "/" ? "" : folder) + path.substr(slash);
+}
+
 Result<void> make_folders(const std::string& folder) {
   for (std::size_t end = 1; end != std::string::npos;) {
     end = folder.find('/', end);

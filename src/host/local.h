@@ -29,6 +29,8 @@ Error system_error(const std::string& what);
 
 // Absolute and without symbolic links. kNotFound.
 Result<std::string> real_path(const std::string& path);
+// The same of a file that need not be there, in a folder that is.
+Result<std::string> real_place(const std::string& path);
 // Makes the folder and those above it, readable by its owner only.
 Result<void> make_folders(const std::string& folder);
 

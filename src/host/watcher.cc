@@ -31,6 +31,9 @@ std::string name_of(const std::string& path) {
 
 Result<std::unique_ptr<Watcher>> Watcher::start(WatchOptions options, HostMarks& marks, WatchReport report) {
   std::unique_ptr<Watcher> watcher(new Watcher(std::move(options), marks, std::move(report)));
+  // As events name it, however it was named here.
+  const Result<std::string> table = real_place(watcher->options_.table_path);
+  if (table.ok()) watcher->options_.table_path = *table;
   TM_TRY_ASSIGN(watcher->events_, watch_files(watcher->options_.paths, watcher->options_.source));
   if (!watcher->options_.programs.empty() && !watcher->events_->knows_processes()) {
     return fail(ErrorCode::kDenied,
@@ -42,7 +45,7 @@ Result<std::unique_ptr<Watcher>> Watcher::start(WatchOptions options, HostMarks&
 
 bool Watcher::is_meant(const FileEvent& event) const {
   if (event.kind == FileEvent::Kind::kLost) return true;
-  if (event.path.starts_with(options_.table_path)) return false;
+  if (!options_.table_path.empty() && event.path.starts_with(options_.table_path)) return false;
   const std::string path = relative_path(event.path, options_.paths);
   const std::string name = name_of(event.path);
   const auto is_match = [&](const auto& pattern) { return matches(pattern, path, name); };

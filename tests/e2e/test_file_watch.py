@@ -57,7 +57,7 @@ class FileWatch(TidemarkTest):
         return path
 
     def watch(self, *arguments):
-        return Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "200ms", *arguments)
+        return Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "300ms", *arguments)
 
     def marks(self):
         return self.tokyo.cli("mark", "list", "app")["marks"]
@@ -154,6 +154,16 @@ class FileWatch(TidemarkTest):
         os.unlink(f"{self.work}/goes")
         self.assertIn("gone since: 1", self.wait_for_marks(1)[0]["note"])
         self.assertIsNone(watching.process.poll())
+
+    def test_the_hosts_own_table_below_the_path_is_not_what_is_meant(self):
+        table = f"{self.work}/deep/../table.db"
+        watching = self.watch("--events", "inotify", "--host-table", table)
+        for count, name in ((1, "a"), (2, "b")):
+            self.file(name)
+            self.wait_for_marks(count)
+        self.assertEqual(watching.stop(), 0)  # with a mark for what has none
+        self.wait_for_marks(2)
+        self.assertEqual(len(self.tokyo.cli("--host-table", table, "mark", "list", "--here")["marks"]), 2)
 
     def test_a_dry_run_makes_nothing_and_the_end_marks_what_is_left(self):
         watching = self.watch("--dry-run")
