@@ -11,7 +11,7 @@ import subprocess
 import threading
 import unittest
 
-from tidemark_testing import BLOCK, PROGRAMS, TidemarkTest, main, run, wait_until
+from tidemark_testing import BLOCK, MIB, PROGRAMS, TidemarkTest, main, run, wait_until
 
 
 class Proxy:
@@ -203,6 +203,29 @@ class HostMarks(TidemarkTest):
                           ("stolen", "tokyo"): "different"})
         self.assertEqual(answer["nodes"][0]["of_other_hosts"], 2)
         self.assertIn("tidemark mark create app lost", tokyo.say("mark", "reconcile", "app")[1])
+
+    def test_reconcile_tells_an_expired_mark_from_one_that_is_gone(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", size="32M", options=("--journal-size", "32M", "--retain", "0"))
+        tokyo.mark("app", "early")
+        tokyo.mark("app", "forgotten")
+        tokyo.cli("mark", "delete", "app", "forgotten")
+
+        def expired():
+            tokyo.write("app/db", 0, os.urandom(8 * MIB))
+            return not tokyo.cli("mark", "show", "app", "early")["restorable"]
+
+        wait_until(expired, "the mark has expired")
+        status, answer = self.reconcile(tokyo)
+        self.assertEqual(status, 1)
+        self.assertEqual(self.findings(answer), {("early", "tokyo"): "not-restorable", ("forgotten", "tokyo"): "deleted"})
+        reasons = {mark["id"]: mark["reason"] for mark in answer["marks"]}
+        self.assertIn("expired", reasons["early"])
+        self.assertIn("deleted", reasons["forgotten"])
+        # What only has expired is no disagreement.
+        with sqlite3.connect(self.host_table) as table:
+            table.execute("DELETE FROM host_mark WHERE mark_id = 'forgotten'")
+        self.assertEqual(self.reconcile(tokyo)[0], 0)
 
     def test_reconcile_completes_a_row_whose_answer_was_lost(self):
         tokyo = self.node()
