@@ -192,7 +192,16 @@ io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offse
 io::Task<Result<void>> Group::finish_rebuild(std::uint32_t index) {
   TM_CO_TRY(co_await do_flush());
   // Entries of the journal that lie on too few members for the redundancy that is about to be counted on.
-  while (journal_.has_short_entries()) TM_CO_TRY(co_await journal_.retire_all());
+  const auto copies_needed = [this, index] {
+    std::size_t copies = geometry_.parities() + 1;
+    for (std::uint32_t i = 0; i < members_.count(); ++i) {
+      if (i != index && !members_.all()[i].in_sync() && copies > 1) --copies;
+    }
+    return copies;
+  };
+  while (geometry_.has_parity() && journal_.has_entries_on_fewer_than(copies_needed())) {
+    TM_CO_TRY(co_await journal_.retire_all());
+  }
   Member& member = members_.all()[index];
   if (member.record.state != RaidMemberState::kRebuilding) co_return Result<void>{};
   member.record.state = RaidMemberState::kInSync;

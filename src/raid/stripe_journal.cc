@@ -33,8 +33,13 @@ void StripeJournal::flushed(std::uint64_t mark) {
   }
 }
 
-bool StripeJournal::has_short_entries() const {
-  return std::ranges::any_of(entries_, [](const Entry& entry) { return entry.is_short; });
+bool StripeJournal::has_entries_on_fewer_than(std::size_t copies) const {
+  return std::ranges::any_of(entries_, [this, copies](const Entry& entry) {
+    const auto left = std::ranges::count_if(members_.all(), [&entry](const Member& member) {
+      return member.in_sync() && std::ranges::find(entry.holders, member.record.disk) != entry.holders.end();
+    });
+    return !entry.is_flushed && static_cast<std::size_t>(left) < copies;
+  });
 }
 
 // Entries do not wrap, and a full ring is told from an empty one by keeping a block free.
@@ -104,14 +109,18 @@ io::Task<Result<void>> StripeJournal::retire_all() {
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> StripeJournal::write_copies(std::uint64_t sequence, std::uint64_t position,
-                                                   std::vector<Buffer> pieces, bool* is_short) {
+std::vector<std::uint32_t> StripeJournal::choose_holders(std::uint64_t sequence) const {
   const std::uint32_t wanted = members_.geometry().parities() + 1;
   std::vector<std::uint32_t> indices;
   for (std::uint32_t i = 0; i < members_.count() && indices.size() < wanted; ++i) {
     const auto index = static_cast<std::uint32_t>((sequence + i) % members_.count());
     if (members_.all()[index].in_sync()) indices.push_back(index);
   }
+  return indices;
+}
+
+io::Task<Result<void>> StripeJournal::write_copies(std::vector<std::uint32_t> indices, std::uint64_t position,
+                                                   std::vector<Buffer> pieces) {
   std::vector<Result<void>> results(indices.size());
   std::vector<io::Task<void>> tasks;
   for (std::size_t i = 0; i < indices.size(); ++i) {
@@ -119,7 +128,6 @@ io::Task<Result<void>> StripeJournal::write_copies(std::uint64_t sequence, std::
         members_.write_head(indices[i], format::kRaidJournalOffset + position, pieces), &results[i]));
   }
   co_await run_all(members_.scheduler(), std::move(tasks));
-  *is_short = indices.size() < wanted || std::ranges::any_of(results, [](const auto& r) { return !r.ok(); });
   co_return co_await members_.judge(std::move(indices), std::move(results), "a write to the stripe journal");
 }
 
@@ -155,12 +163,10 @@ io::Task<Result<std::uint64_t>> StripeJournal::append(std::vector<MemberBytes> w
   header.position = entry.position;
   header.payload_crc = crc;
   format::encode_stripe_entry(header, members_.raid(), pieces[0].writable());
+  std::vector<std::uint32_t> holders = choose_holders(entry.sequence);
+  for (const std::uint32_t index : holders) entry.holders.push_back(members_.all()[index].record.disk);
   entries_.push_back(entry);
-  bool is_short = false;
-  auto written = co_await write_copies(header.sequence, header.position, std::move(pieces), &is_short);
-  for (Entry& known : entries_) {
-    if (known.sequence == header.sequence) known.is_short = is_short;
-  }
+  auto written = co_await write_copies(std::move(holders), header.position, std::move(pieces));
   if (!written.ok()) {
     progress_.wake_all();
     co_return written.error();

@@ -44,8 +44,8 @@ class StripeJournal {
   io::Task<Result<void>> retire(std::uint64_t begin, std::uint64_t end);
   // The same for all entries that there are now. All of them are being written in place, or are already.
   io::Task<Result<void>> retire_all();
-  // Entries that lie on fewer members than the level could lose and one more.
-  bool has_short_entries() const;
+  // Whether an entry that is not known to be durable in place lies on fewer members in sync than that.
+  bool has_entries_on_fewer_than(std::size_t copies) const;
   // Finds the entries that count and writes them in place again, in order; flushes, and makes them dead.
   // Returns how many there were. Before anything else is done with the group.
   io::Task<Result<std::uint64_t>> replay();
@@ -61,7 +61,7 @@ class StripeJournal {
     std::uint64_t begin = 0, end = 0;  // of the members' data areas, all of it
     std::uint64_t in_place_at = 0;     // clock_; 0: not yet
     bool is_flushed = false;
-    bool is_short = false;
+    std::vector<DiskIdentity> holders;  // the disks it lies on, or is being written to
   };
   struct Found {
     format::StripeEntry entry;
@@ -69,8 +69,9 @@ class StripeJournal {
   };
   bool take_room(std::uint64_t length_bytes, std::uint64_t* position) const;
   io::Task<Result<void>> make_room();
-  io::Task<Result<void>> write_copies(std::uint64_t sequence, std::uint64_t position,
-                                      std::vector<Buffer> pieces, bool* is_short);
+  std::vector<std::uint32_t> choose_holders(std::uint64_t sequence) const;
+  io::Task<Result<void>> write_copies(std::vector<std::uint32_t> indices, std::uint64_t position,
+                                      std::vector<Buffer> pieces);
   io::Task<Result<std::uint64_t>> load_begin();
   io::Task<Result<void>> scan(std::uint32_t member, std::uint64_t begin,
                               std::map<std::uint64_t, Found>* found);

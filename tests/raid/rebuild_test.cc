@@ -104,6 +104,29 @@ TEST_F(RaidRebuild, ARebuildThatIsCutAnywhereGoesOnAndKeepsWhatWasDurable) {
   }
 }
 
+TEST_F(RaidRebuild, TwoMembersAreRebuiltUnderALoadThatNeverPauses) {
+  for (const std::uint32_t members : {4u, 5u}) {
+    ASSERT_NO_FATAL_FAILURE(start(members, {format::RaidLevel::k6, members, 16384, 2}));
+    ASSERT_TRUE(work(20).ok());
+    ASSERT_TRUE(world->run(group->fail_out(0)).ok());
+    ASSERT_TRUE(world->run(group->fail_out(2)).ok());
+    std::vector<Result<void>> results(4);
+    scope = std::make_unique<io::TaskScope>(*world);
+    for (auto& result : results) scope->spawn(run_worker(1000000, &result));
+    for (const std::uint32_t index : {0u, 2u}) {
+      const std::uint32_t fresh = add_disk();
+      ASSERT_TRUE(world->run(group->replace(index, named(fresh))).ok());
+    }
+    world->run_for(Duration::milliseconds(200));
+    EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+    for (const auto& result : results) EXPECT_TRUE(result.ok());
+    // Now both of the old ones may go, with the power.
+    crash();
+    ASSERT_NO_FATAL_FAILURE(assemble({1, 3}));
+    ASSERT_NO_FATAL_FAILURE(expect_permitted(true, "rebuilt"));
+  }
+}
+
 TEST_F(RaidRebuild, APositionThatWasReachedIsNotRebuiltAgain) {
   options.rebuild_step_bytes = 256 * kKiB;
   options.rebuild_bytes_per_second_max = kMiB;
