@@ -41,9 +41,10 @@ class Run(TidemarkTest):
         with open(f"{self.work}/one", encoding="utf-8") as file:
             self.assertEqual(file.read(), "hello\n")
         marks = self.marks()
-        self.assertEqual(list(marks), ["job-start", "job-1", "job-2", "job-end"])
+        ids = list(marks)
+        self.assertEqual((ids[0], ids[1], ids[-1]), ("job-start", "job-1", "job-end"))
         self.assertIn("one", marks["job-1"])
-        self.assertIn("two", marks["job-2"])
+        self.assertTrue(any("two" in marks[saved] for saved in ids[2:-1]), marks)
         self.assertEqual(marks["job-end"], "'sh' exited with status 0")
 
     def test_a_failure_passes_through_and_names_the_way_back(self):
