@@ -1,4 +1,5 @@
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -41,7 +42,7 @@ class RaidCrash : public RaidFixture {
 
 TEST_F(RaidCrash, AnyMomentWithAnyToleratedLossKeepsWhatWasDurable) {
   for (const Shape& shape : all_shapes()) {
-    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    for (std::uint64_t seed = 1; seed <= rounds(8, 2); ++seed) {
       ASSERT_NO_FATAL_FAILURE(start(seed * 77, shape));
       ASSERT_TRUE(work(30).ok());
       std::vector<Result<void>> results(4);
@@ -61,7 +62,7 @@ TEST_F(RaidCrash, AtEveryStepOfPartialRowsWithAnyToleratedLoss) {
                                      {format::RaidLevel::k6, 4, 8192, 2},
                                      {format::RaidLevel::k10, 4, 8192, 1}};
   for (const Shape& shape : shapes) {
-    for (std::uint64_t steps = 0;; ++steps) {
+    for (std::uint64_t steps = 0;; steps += rounds(1, 7)) {
       ASSERT_NO_FATAL_FAILURE(start(5, shape, 64 * kKiB));
       // Neighbours that were durable long ago.
       ASSERT_TRUE(world->run(write_blocks({0, 8}, 1000, false)).ok());

@@ -1,4 +1,5 @@
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -170,7 +171,7 @@ TEST_F(RaidFailure, WhatNoMemberCanGiveIsAnErrorAndNotSomethingElse) {
 }
 
 TEST_F(RaidFailure, TwoMembersOfRaid6FailAtOnce) {
-  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+  for (std::uint64_t seed = 1; seed <= rounds(12, 3); ++seed) {
     ASSERT_NO_FATAL_FAILURE(start(seed, {format::RaidLevel::k6, 5, 32768, 2}));
     ASSERT_TRUE(work(20).ok());
     const auto first = static_cast<std::uint32_t>(seed % 5);
@@ -192,7 +193,7 @@ TEST_F(RaidFailure, TwoMembersOfRaid6FailAtOnce) {
 TEST_F(RaidFailure, AFailureAndAPowerCutTogetherKeepWhatWasDurable) {
   for (const Shape& shape : all_shapes()) {
     if (shape.losses == 0) continue;
-    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    for (std::uint64_t seed = 1; seed <= rounds(12, 3); ++seed) {
       ASSERT_NO_FATAL_FAILURE(start(seed * 31, shape));
       ASSERT_TRUE(work(20).ok());
       const auto member = static_cast<std::uint32_t>(seed % shape.members);

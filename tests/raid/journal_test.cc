@@ -1,4 +1,5 @@
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -35,7 +36,7 @@ TEST_F(RaidJournal, ARingThatWrapsReplaysWhatCountsAndNothingOlder) {
   std::uint64_t replayed = 0;
   for (const Shape& shape :
        {Shape{format::RaidLevel::k5, 3, 32768, 1}, Shape{format::RaidLevel::k6, 5, 32768, 2}}) {
-    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    for (std::uint64_t seed = 1; seed <= rounds(12, 2); ++seed) {
       ASSERT_NO_FATAL_FAILURE(start(seed, shape));
       std::vector<Result<void>> results(4);
       scope = std::make_unique<io::TaskScope>(*world);

@@ -1,6 +1,7 @@
 #include <set>
 
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -19,7 +20,7 @@ TEST_F(Levels, ANewGroupReadsAsZeroesAndIsConsistent) {
 
 TEST_F(Levels, RandomOperationsShowWhatAModelShows) {
   for (const Shape& shape : all_shapes()) {
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= rounds(3, 1); ++seed) {
       ASSERT_NO_FATAL_FAILURE(start(seed, shape));
       const auto done = work(150);
       ASSERT_TRUE(done.ok()) << done.error().message;

@@ -4,6 +4,7 @@
 #include "base/crc32c.h"
 #include "pool/pool.h"
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -114,7 +115,7 @@ class PoolOnRaid : public RaidFixture {
 };
 
 TEST_F(PoolOnRaid, ACrashWithTheLossOfAMemberKeepsEveryBlockThatWasDurable) {
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+  for (std::uint64_t seed = 1; seed <= rounds(4, 1); ++seed) {
     ASSERT_NO_FATAL_FAILURE(make_pool(seed, {format::RaidLevel::k5, 3, 65536, 1}));
     for (int round = 0; round < 2; ++round) {
       scope = std::make_unique<io::TaskScope>(*world);

@@ -1,4 +1,5 @@
 #include "raid_fixture.h"
+#include "rounds.h"
 
 namespace tidemark::raid {
 namespace {
@@ -70,7 +71,7 @@ TEST_F(RaidRebuild, ARebuildThatIsCutAnywhereGoesOnAndKeepsWhatWasDurable) {
                                      {format::RaidLevel::k6, 4, 16384, 2},
                                      {format::RaidLevel::k10, 4, 16384, 1}};
   for (const Shape& shape : shapes) {
-    for (std::uint64_t seed = 1; seed <= 15; ++seed) {
+    for (std::uint64_t seed = 1; seed <= rounds(15, 3); ++seed) {
       ASSERT_NO_FATAL_FAILURE(start(seed, shape, 2 * kMiB));
       ASSERT_TRUE(work(20).ok());
       const std::uint32_t fresh = add_disk();
