@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <cstdio>
 
 #include "base/names.h"
@@ -26,5 +28,9 @@ int run(int argc, char** argv) {
 }  // namespace tidemark::cli
 
 int main(int argc, char** argv) {
+  // A pipe that is broken is an error of whoever writes to it: what was begun is ended in order. And whoever
+  // started this may ignore its children; then there would be no way to learn how ours end.
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGCHLD, SIG_DFL);
   return tidemark::cli::run(argc, argv);
 }

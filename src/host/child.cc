@@ -14,10 +14,36 @@
 #include "base/names.h"
 
 namespace tidemark::host {
+namespace {
+
+constexpr int kStatusUnknown = 255;
+
+}  // namespace
 
 std::string Ending::to_string() const {
   if (signal == 0) return "exited with status " + std::to_string(status);
   return "was ended by signal " + std::to_string(signal) + " (" + ::strsignal(signal) + ")";
+}
+
+Ending wait_for(pid_t process) {
+  int status = 0;
+  pid_t ended = -1;
+  while ((ended = ::waitpid(process, &status, 0)) < 0 && errno == EINTR) {
+  }
+  Ending ending;
+  if (ended < 0) {
+    ending.status = kStatusUnknown;
+  } else if (WIFSIGNALED(status)) {
+    ending.signal = WTERMSIG(status);
+  } else if (WIFEXITED(status)) {
+    ending.status = WEXITSTATUS(status);
+  }
+  return ending;
+}
+
+void restore_signals_in_child(const StopSignals* signals) {
+  ::signal(SIGPIPE, SIG_DFL);
+  if (signals != nullptr) signals->restore_in_child();
 }
 
 Result<Child> Child::start(const std::vector<std::string>& words, const StopSignals* signals) {
@@ -32,7 +58,7 @@ Result<Child> Child::start(const std::vector<std::string>& words, const StopSign
   const pid_t process = ::fork();
   if (process < 0) return system_error("no process can be had for '" + printable(words[0]) + "'");
   if (process == 0) {
-    if (signals != nullptr) signals->restore_in_child();
+    restore_signals_in_child(signals);
     ::execvp(arguments[0], arguments.data());
     const int number = errno;
     static_cast<void>(::write(ends[1], &number, sizeof number) == sizeof number);
@@ -60,13 +86,7 @@ void Child::send(int signal) const {
 }
 
 Ending Child::wait() {
-  int status = 0;
-  while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) {
-  }
-  Ending ending;
-  if (WIFSIGNALED(status)) ending.signal = WTERMSIG(status);
-  if (WIFEXITED(status)) ending.status = WEXITSTATUS(status);
-  return ending;
+  return wait_for(process_);
 }
 
 void end_as(const Ending& ending) {

@@ -20,6 +20,12 @@ struct Ending {
   std::string to_string() const;  // "exited with status 3", "was ended by signal 9 (Killed)"
 };
 
+// Waits for a child process; one that cannot be waited for has not ended well.
+Ending wait_for(pid_t process);
+// In a child process before it becomes another program: signals as this program found them, and a broken pipe
+// ends it as it does everywhere else.
+void restore_signals_in_child(const StopSignals* signals);
+
 // A program that runs with our standard streams, in our process group. Whoever makes one waits for it.
 class Child {
  public:

@@ -15,8 +15,10 @@ namespace tidemark::host {
 // empty.
 //
 // It has a dead man's switch: a process of its own that thaws the file system when the time limit is over,
-// and at once when the one that froze it ends, in whatever way, without having thawed it. Between freeze()
-// and thaw() whoever froze must write nothing to it, not even a message.
+// and at once when it gets SIGTERM, or when the one that froze it ends, in whatever way, without having
+// thawed it. Only the switch thaws, unless it is killed: then whoever froze does. When both are killed at
+// once, the file system stays frozen. Between freeze() and thaw() whoever froze must write nothing to it, not
+// even a message.
 class Freeze {
  public:
   // `mount` is a mount point or a path below it. kDenied: it takes CAP_SYS_ADMIN. kRefused: it is frozen
@@ -31,7 +33,8 @@ class Freeze {
   // Thaws what thaw() did not.
   ~Freeze();
 
-  // kTimeout: the switch was faster, so that it was not frozen all the time until now.
+  // kTimeout: the switch was faster, or somebody else thawed it, so that it was not frozen all the time until
+  // now.
   Result<void> thaw();
 
  private:

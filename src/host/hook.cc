@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,19 +13,9 @@
 namespace tidemark::host {
 namespace {
 
-Ending ending_of(pid_t process) {
-  int status = 0;
-  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
-  }
-  Ending ending;
-  if (WIFSIGNALED(status)) ending.signal = WTERMSIG(status);
-  if (WIFEXITED(status)) ending.status = WEXITSTATUS(status);
-  return ending;
-}
-
 [[noreturn]] void become(const Hook& hook, const StopSignals& signals) {
   ::setpgid(0, 0);
-  signals.restore_in_child();
+  restore_signals_in_child(&signals);
   ::dup2(STDERR_FILENO, STDOUT_FILENO);
   for (const auto& [name, value] : hook.environment) ::setenv(name.c_str(), value.c_str(), 1);
   ::execl("/bin/sh", "sh", "-c", hook.command.c_str(), static_cast<char*>(nullptr));
@@ -44,19 +33,19 @@ Result<void> run_hook(const Hook& hook, const std::string& name, StopSignals& si
   const OwnedDescriptor ended(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
   const MonotonicTime due = monotonic_now() + hook.time_limit;
   while (true) {
-    pollfd ready[2] = {{ended.get(), POLLIN, 0}, {signals.descriptor(), POLLIN, 0}};
+    pollfd ready[2] = {{ended.get(), POLLIN, 0}, {hook.to_the_end ? -1 : signals.descriptor(), POLLIN, 0}};
     const Duration left = due - monotonic_now();
     if (ended.valid() && left.ns > 0) ::poll(ready, 2, static_cast<int>(left.ns / 1'000'000 + 1));
     if ((ready[0].revents & POLLIN) != 0) break;
-    const bool stopped = signals.take() != 0;
+    const bool stopped = !hook.to_the_end && signals.take() != 0;
     if (!stopped && ended.valid() && monotonic_now() < due) continue;
     ::kill(-process, SIGKILL);
-    ending_of(process);
+    wait_for(process);
     if (stopped) return fail(ErrorCode::kClosed, what + " was ended by a signal");
     return fail(ErrorCode::kTimeout, what + " did not end within " + format_duration(hook.time_limit) +
                                          " and was killed; --hook-limit gives it more time");
   }
-  const Ending ending = ending_of(process);
+  const Ending ending = wait_for(process);
   if (ending.good()) return {};
   return fail(ErrorCode::kRefused, what + " " + ending.to_string());
 }
