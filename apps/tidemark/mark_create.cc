@@ -12,8 +12,6 @@
 namespace tidemark::cli {
 namespace {
 
-constexpr char kProgram[] = "tidemark mark create";
-
 constexpr Duration kFreezeLimit = Duration::seconds(10);
 constexpr Duration kFreezeLimitMax = Duration::seconds(600);
 constexpr Duration kHookLimit = Duration::seconds(60);
@@ -71,7 +69,7 @@ class Surroundings {
   // Asks for the mark with all that is to happen before and after it.
   Result<host::MadeMark> make(host::HostMarks& marks, host::MarkWish& wish, std::chrono::seconds limit) {
     if (!options_.before.empty()) {
-      Result<void> done = hook("--before", options_.before, wish, "");
+      Result<void> done = hook("--before", options_.before, wish, "", false);
       if (!done.ok()) {
         done = fail(done.error().code, done.error().message + "; no mark was made");
         static_cast<void>(after(wish, "failed").ok());  // it has said why by itself
@@ -79,6 +77,11 @@ class Surroundings {
       }
     }
     Result<host::MadeMark> made = frozen(marks, wish, limit);
+    if (made.ok() && made->by_earlier_try) {
+      made = fail(ErrorCode::kRefused, "mark '" + wish.id +
+                                           "' was made by an earlier try, and not with what this one did "
+                                           "before it; make another one, under another id");
+    }
     const Result<void> ended = after(wish, made.ok() ? "made" : "failed");
     if (made.ok() && !ended.ok()) {
       return fail(ended.error().code, "mark '" + wish.id + "' was made, but " + ended.error().message);
@@ -108,14 +111,15 @@ class Surroundings {
 
   Result<void> after(const host::MarkWish& wish, const std::string& result) {
     if (options_.after.empty()) return {};
-    const Result<void> done = hook("--after", options_.after, wish, result);
+    const Result<void> done = hook("--after", options_.after, wish, result, true);
     if (!done.ok() && result == "failed") say(done.error().message);
     return done;
   }
 
   Result<void> hook(const std::string& name, const std::string& command, const host::MarkWish& wish,
-                    const std::string& result) {
+                    const std::string& result, bool to_the_end) {
     host::Hook hook;
+    hook.to_the_end = to_the_end;
     hook.command = command;
     hook.time_limit = options_.hook_limit.value_or(kHookLimit);
     hook.environment = {
@@ -129,7 +133,8 @@ class Surroundings {
 
 Result<void> create(Cli& cli, Options& options) {
   host::MarkWish& wish = options.wish;
-  wish.program = kProgram;
+  wish.program = host::kMarkCreateProgram;
+  wish.resumes = true;
   if (!options.freeze.empty()) {
     TM_TRY_ASSIGN(wish.path, host::real_path(options.freeze));
   }
@@ -157,7 +162,7 @@ Result<void> create(Cli& cli, Options& options) {
   const Result<host::MadeMark> made =
       plain ? marks.make(wish, limit) : Surroundings(options).make(marks, wish, limit);
   if (!made.ok() && made.error().code == ErrorCode::kTimeout && plain) return not_in_time(cli, wish);
-  if (!made.ok() && host::HostMarks::leaves_open(made.error().code) && plain) {
+  if (!made.ok() && wish.open_try && plain) {
     return fail(made.error().code, "it is not known whether mark '" + wish.id +
                                        "' was made: " + made.error().message + " -- " + retry_command(wish) +
                                        " asks again, and makes it only once");

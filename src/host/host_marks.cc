@@ -25,15 +25,8 @@ std::string one_line(const std::string& text) {
   return printable(text, kOutcomeLengthMax);
 }
 
-}  // namespace
-
-std::string lasting_address(const control::ControlAddress& address) {
-  if (!address.is_unix) return address.to_string();
-  const Result<std::string> path = real_place(address.path);
-  return path.ok() ? "unix:" + *path : address.to_string();
-}
-
-bool HostMarks::leaves_open(ErrorCode code) {
+// Whether a first try that failed so may have been carried out.
+bool leaves_open(ErrorCode code, control::WaitFor wait) {
   switch (code) {
     case ErrorCode::kClosed:
     case ErrorCode::kTimeout:
@@ -41,9 +34,27 @@ bool HostMarks::leaves_open(ErrorCode code) {
     case ErrorCode::kDamaged:
     case ErrorCode::kShutdown:
       return true;
-    default:
+    case ErrorCode::kExists:
+    case ErrorCode::kInvalid:
       return false;
+    default:
+      return wait == control::WaitFor::kPeer;  // the mark comes first, and then what is said of the peer
   }
+}
+
+// Whether `row` is of an earlier try of `wish`, by a process that is gone.
+bool is_try_of(const control::HostMark& row, const MarkWish& wish, const std::string& host) {
+  return wish.resumes && row.host == host && row.program == wish.program && row.path == wish.path &&
+         (wish.note.empty() || row.note == wish.note) &&
+         (row.state == HostMarkState::kPending || row.state == HostMarkState::kUnknown);
+}
+
+}  // namespace
+
+std::string lasting_address(const control::ControlAddress& address) {
+  if (!address.is_unix) return address.to_string();
+  const Result<std::string> path = real_place(address.path);
+  return path.ok() ? "unix:" + *path : address.to_string();
 }
 
 void HostMarks::warn(const Error& error) {
@@ -67,7 +78,7 @@ MarkTable* HostMarks::table() {
   return &*table_;
 }
 
-control::HostMark HostMarks::begin(const MarkWish& wish, bool& again) {
+control::HostMark HostMarks::begin(MarkWish& wish) {
   control::HostMark row;
   row.group = wish.group;
   row.id = wish.id;
@@ -78,28 +89,36 @@ control::HostMark HostMarks::begin(const MarkWish& wish, bool& again) {
   row.path = wish.path;
   row.note = wish.note;
   MarkTable* const table = this->table();
+  if (wish.open_try) {
+    row.number = table == nullptr ? 0 : wish.open_try->row;
+    row.host_time = wish.open_try->host_time;
+    return row;
+  }
   if (table == nullptr) return row;
-  Result<std::optional<control::HostMark>> before = table->find(wish.group, wish.id);
-  if (before.ok() && before.value().has_value()) {
-    const control::HostMark& earlier = *before.value();
-    again = earlier.host == row.host &&
-            (earlier.state == HostMarkState::kPending || earlier.state == HostMarkState::kUnknown);
-    if (again) {
-      row.number = earlier.number;
-      row.host_time = earlier.host_time;
-      return row;
-    }
+  const Result<std::vector<control::HostMark>> before = table->find(wish.group, wish.id);
+  if (!before.ok()) {
+    warn(before.error());
+    return row;
+  }
+  for (const control::HostMark& earlier : *before) {
+    if (!is_try_of(earlier, wish, row.host)) continue;
+    row.number = earlier.number;
+    row.host_time = earlier.host_time;
+    row.note = earlier.note;
+    wish.note = earlier.note;
+    wish.open_try = MarkWish::Try{earlier.number, earlier.host_time};
+    return row;
   }
   // One that was refused never became a mark: its row is used again.
-  if (before.ok() && before.value().has_value() && before.value()->state == HostMarkState::kFailed) {
-    row.number = before.value()->number;
+  if (!before->empty() && before->front().state == HostMarkState::kFailed) {
+    row.number = before->front().number;
     const Result<void> renewed = table->renew(row);
     if (renewed.ok()) return row;
     row.number = 0;
     warn(renewed.error());
     return row;
   }
-  const Result<std::uint64_t> number = before.ok() ? table->add(row) : before.error();
+  const Result<std::uint64_t> number = table->add(row);
   if (!number.ok()) {
     warn(number.error());
     return row;
@@ -132,8 +151,8 @@ Result<control::MarkInfo> HostMarks::find_own(const control::HostMark& row, cons
 Result<MadeMark> HostMarks::make(MarkWish& wish, std::chrono::seconds time_limit, const Around& around) {
   const auto deadline = std::chrono::steady_clock::now() + time_limit;
   if (wish.id.empty()) wish.id = generate_mark_id(wall_now());
-  bool again = false;
-  control::HostMark row = begin(wish, again);
+  control::HostMark row = begin(wish);
+  const bool again = wish.open_try.has_value();
   control::MarkCreateRequest request;
   request.group = wish.group;
   request.id = wish.id;
@@ -153,8 +172,14 @@ Result<MadeMark> HostMarks::make(MarkWish& wish, std::chrono::seconds time_limit
     row.state = HostMarkState::kMade;
     row.log_id = made.mark.log_id;
     row.timer = made.mark.timer;
+    wish.open_try.reset();
   } else {
-    row.state = leaves_open(asked.error().code) ? HostMarkState::kUnknown : HostMarkState::kFailed;
+    // What is said of a later try tells nothing of an earlier one, unless that the mark is another's.
+    const ErrorCode code = asked.error().code;
+    const bool open = again ? code != ErrorCode::kExists : leaves_open(code, wish.wait);
+    row.state = open ? HostMarkState::kUnknown : HostMarkState::kFailed;
+    wish.open_try.reset();
+    if (open) wish.open_try = MarkWish::Try{row.number, row.host_time};
     row.outcome = one_line(std::string(error_code_name(asked.error().code)) + ": " + asked.error().message);
   }
   if (row.number != 0) {

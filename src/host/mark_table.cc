@@ -177,15 +177,18 @@ Result<void> MarkTable::settle(const control::HostMark& mark) {
   return statement.run();
 }
 
-Result<std::optional<control::HostMark>> MarkTable::find(const std::string& group, const std::string& id) {
+Result<std::vector<control::HostMark>> MarkTable::find(const std::string& group, const std::string& id) {
   TM_TRY_ASSIGN(catalog::Statement statement,
                 database_.prepare(std::string("SELECT ") + kColumns +
                                   " FROM host_mark WHERE group_name = ? AND mark_id = ? "
-                                  "ORDER BY number DESC LIMIT 1"));
+                                  "ORDER BY number DESC"));
   statement.bind(group).bind(id);
-  TM_TRY_ASSIGN(const bool row, statement.step());
-  if (!row) return std::optional<control::HostMark>();
-  return std::optional<control::HostMark>(read_row(statement));
+  std::vector<control::HostMark> marks;
+  while (true) {
+    TM_TRY_ASSIGN(const bool row, statement.step());
+    if (!row) return marks;
+    marks.push_back(read_row(statement));
+  }
 }
 
 Result<std::vector<control::HostMark>> MarkTable::list(const std::string& group, std::uint64_t count_max) {

@@ -34,8 +34,8 @@ class MarkTable {
   Result<void> renew(const control::HostMark& mark);
   // Writes state, log id, timer value, node and outcome of the row with `mark.number`.
   Result<void> settle(const control::HostMark& mark);
-  // The newest row of this mark.
-  Result<std::optional<control::HostMark>> find(const std::string& group, const std::string& id);
+  // The rows of this mark, newest first.
+  Result<std::vector<control::HostMark>> find(const std::string& group, const std::string& id);
   // The rows of `group` (empty: of all), oldest first; only the newest `count_max` of them.
   Result<std::vector<control::HostMark>> list(const std::string& group, std::uint64_t count_max);
   Result<std::vector<std::string>> groups();

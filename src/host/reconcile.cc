@@ -68,8 +68,10 @@ class NodeMarks {
   std::map<std::string, MarkInfo> marks_;
 };
 
+// Only that command knows its row again, and with --freeze it is better made anew.
 std::string retry_hint(const HostMark& row) {
-  return "`tidemark mark create " + row.group + " " + row.id + "` asks again";
+  if (row.program != kMarkCreateProgram || !row.path.empty()) return "";
+  return ": `tidemark mark create " + row.group + " " + row.id + "` asks again";
 }
 
 void compare_present(const HostMark& row, const MarkInfo& mark, control::ReconciledMark& out) {
@@ -106,7 +108,7 @@ void compare_absent(const HostMark& row, const MarkInfo* other, NodeMarks& node,
   }
   if (row.state != HostMarkState::kMade || !row.log_id) {
     out.finding = Finding::kNeverArrived;
-    out.reason = "it never arrived, or its answer is lost with it: " + retry_hint(row);
+    out.reason = "it never arrived, or its answer is lost with it" + retry_hint(row);
     return;
   }
   const Result<void> place = node.look_for(*row.log_id);
@@ -167,7 +169,7 @@ class Comparison {
       if (mark != nullptr) known.insert(mark->id);
       // An earlier try that the node refused is no news once a later one has come through.
       if (mark == nullptr && newest[row.id] != &row && row.state == HostMarkState::kFailed) continue;
-      TM_TRY(add_row(row, mark, marks, node));
+      add_row(row, mark, marks, node);
     }
     for (const auto& [id, mark] : marks.marks()) {
       if (known.contains(id)) continue;
@@ -187,8 +189,7 @@ class Comparison {
   void note_failure() { out_.agrees = false; }
 
  private:
-  Result<void> add_row(const HostMark& row, const MarkInfo* mark, NodeMarks& marks,
-                       control::ReconciledNode& node) {
+  void add_row(const HostMark& row, const MarkInfo* mark, NodeMarks& marks, control::ReconciledNode& node) {
     control::ReconciledMark found;
     found.group = row.group;
     found.id = row.id;
@@ -196,13 +197,16 @@ class Comparison {
     found.host_time = row.host_time;
     if (mark != nullptr) {
       compare_present(row, *mark, found);
-      TM_TRY(settle(row, *mark));
+      const Result<void> settled = settle(row, *mark);
+      if (!settled.ok()) {
+        found.reason += (found.reason.empty() ? "" : "; ") +
+                        ("its row has no answer and cannot be given it: " + settled.error().message);
+      }
     } else {
       const auto same_id = marks.marks().find(row.id);
       compare_absent(row, same_id == marks.marks().end() ? nullptr : &same_id->second, marks, found);
     }
     add(std::move(found), node);
-    return {};
   }
 
   // The answer that the host never had.

@@ -141,6 +141,26 @@ class FileWatch(TidemarkTest):
             self.wait_for_marks(count)
         self.assertEqual([mark["id"] for mark in self.marks()], ["saved", "saved-2", "saved-3"])
 
+    def test_an_id_that_somebody_else_asked_for_is_not_its_own(self):
+        self.tokyo.stop()
+        self.tokyo.say("mark", "create", "app", "saved")  # no answer yet
+        self.tokyo.start()
+        self.assertEqual(self.tokyo.api("POST", "/v1/groups/app/marks", {"id": "saved", "host": "elsewhere"})[0], 200)
+        self.watch("--id", "saved")
+        self.file("a")
+        self.assertEqual([mark["id"] for mark in self.wait_for_marks(2)], ["saved", "saved-2"])
+        self.assertEqual([row["state"] for row in self.tokyo.cli("mark", "list", "--here")["marks"]],
+                         ["unknown", "failed", "made"])
+
+    def test_without_a_pair_a_mark_for_the_peer_is_made_once(self):
+        watching = Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "100ms", "--wait", "peer",
+                            "--timeout", "1s", "--id", "{path}")
+        self.file("a")
+        wait_until(lambda: "has not received it yet" in watching.said(), "it has asked again")
+        self.assertEqual([mark["id"] for mark in self.marks()], ["a"])
+        watching.stop()
+        self.assertEqual([mark["id"] for mark in self.marks()], ["a"])
+
     def test_a_node_that_restarts_gets_the_mark_when_it_is_back_and_once(self):
         watching = self.watch("--id", "{path}")
         self.tokyo.stop()

@@ -75,6 +75,37 @@ class Hooks(TidemarkTest):
         self.assertEqual(asking.wait(COMMAND_SECONDS_MAX), 1)
         self.assertEqual((self.marks(), self.lines()), ([], ["failed"]))
 
+    def test_the_command_after_is_not_ended_by_a_signal_that_came_before(self):
+        log, ready = self.path("log"), self.path("ready")
+        self.tokyo.process.send_signal(signal.SIGSTOP)
+        asking = subprocess.Popen(
+            [f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, "mark", "create", "app", "m", "--before",
+             f"touch {ready}", "--after", f"read word <{self.path('go')}; echo $TIDEMARK_RESULT >{log}"],
+            stderr=subprocess.DEVNULL)
+        os.mkfifo(self.path("go"))
+        wait_until(lambda: os.path.exists(self.host_table) and
+                   self.tokyo.cli("mark", "list", "--here")["marks"], "the node is asked")
+        asking.send_signal(signal.SIGINT)
+        self.tokyo.process.send_signal(signal.SIGCONT)
+        with open(self.path("go"), "w", encoding="utf-8") as go:
+            asking.send_signal(signal.SIGTERM)
+            go.write("go\n")
+        self.assertEqual(asking.wait(COMMAND_SECONDS_MAX), 0)
+        self.assertEqual((self.marks(), self.lines()), (["m"], ["made"]))
+
+    def test_a_mark_of_an_earlier_try_is_none_of_what_was_done_before_this_one(self):
+        self.tokyo.stop()
+        self.tokyo.say("mark", "create", "app", "m")
+        self.tokyo.start()
+        with sqlite3.connect(self.host_table) as table:
+            row, = table.execute("SELECT host, host_time FROM host_mark").fetchall()
+        self.tokyo.api("POST", "/v1/groups/app/marks", {"id": "m", "host": row[0], "host_time": row[1]})
+        log = self.path("log")
+        refusal = self.tokyo.refused("mark", "create", "app", "m", "--before", "true", "--after",
+                                     f"echo $TIDEMARK_RESULT >{log}")
+        self.assertRefused(refusal, "refused", "earlier try", "another id")
+        self.assertEqual(self.lines(), ["failed"])
+
     def test_what_cannot_be_frozen_is_refused(self):
         self.assertRefused(self.tokyo.refused("mark", "create", "app", "--freeze", "/none"), "not-found", "/none")
         self.assertRefused(self.tokyo.refused("mark", "create", "app", "--freeze", "/"), "refused", "root file system")
@@ -133,6 +164,27 @@ class Freeze(TidemarkTest):
         loop = run("losetup", "-f", "--show", image).strip()
         self.addCleanup(run, "losetup", "-d", loop)
         run("mkfs.ext4", "-q", loop)
+        # What somebody else thaws, and freezes again, is theirs.
+        tokyo.process.send_signal(signal.SIGSTOP)
+        with mounted(loop, self.path("mnt")) as folder:
+            asking = subprocess.Popen(
+                [f"{PROGRAMS}/tidemark", "--node", tokyo.folder, "mark", "create", "app", "--freeze", folder,
+                 "--freeze-limit", "600s"], stderr=subprocess.PIPE, text=True)
+            writers = []
+            wait_until(lambda: writers.append(append(f"{folder}/file")) or is_held_up(writers[-1]), "it is frozen")
+            # Its switch, told to end as a whole service is, thaws.
+            keeper, = subprocess.run(["pgrep", "-P", str(asking.pid)], stdout=subprocess.PIPE, text=True,
+                                     check=True).stdout.split()
+            os.kill(int(keeper), signal.SIGTERM)
+            for writer in writers:
+                self.assertEqual(writer.wait(COMMAND_SECONDS_MAX), 0)
+            run("fsfreeze", "-f", folder)
+            tokyo.process.send_signal(signal.SIGCONT)
+            self.assertIn("not of a frozen file system", asking.communicate(timeout=COMMAND_SECONDS_MAX)[1])
+            held = append(f"{folder}/file")
+            self.assertTrue(is_held_up(held))
+            run("fsfreeze", "-u", folder)
+            held.wait(COMMAND_SECONDS_MAX)
         # One that answers nothing, so that the freeze lasts.
         tokyo.process.send_signal(signal.SIGSTOP)
         with mounted(loop, self.path("mnt")) as folder:

@@ -40,7 +40,35 @@ class Proxy:
         self.listener.close()
 
 
+class Refuser:
+    """A node that answers one request with an error."""
+
+    def __init__(self, path, code):
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.answer = json.dumps({"version": 1, "error": {"code": code, "message": f"it is {code}"}}).encode()
+        self.thread = threading.Thread(target=self.refuse_once, daemon=True)
+        self.thread.start()
+
+    def refuse_once(self):
+        client, _ = self.listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                           b"Content-Length: %d\r\n\r\n%s" % (len(self.answer), self.answer))
+        self.listener.close()
+
+
 class HostMarks(TidemarkTest):
+    def lose_an_answer(self, node, *arguments):
+        path = self.path("swallows.sock")
+        Proxy(path, node)
+        lost = subprocess.run([f"{PROGRAMS}/tidemark", "--node", path, "mark", "create", "app", *arguments],
+                              capture_output=True, text=True, check=False)
+        os.unlink(path)
+        self.assertNotEqual(lost.returncode, 0)
+
     def here(self, node, *arguments):
         return node.cli("mark", "list", "--here", *arguments)["marks"]
 
@@ -92,6 +120,42 @@ class HostMarks(TidemarkTest):
         self.assertEqual([(row["id"], row["state"], row["log_id"]) for row in rows], [("m", "made", before["log_id"])])
         # Once it has its answer, the id is taken for everybody.
         self.assertRefused(tokyo.refused("mark", "create", "app", "m"), "exists", "m")
+
+    def test_a_refusal_of_a_later_try_says_nothing_of_an_earlier_one(self):
+        tokyo = self.node()
+        tokyo.create("app", "db")
+        self.lose_an_answer(tokyo, "m", "--note", "release 7")
+        Refuser(self.path("refuses.sock"), "busy")
+        refused = subprocess.run([f"{PROGRAMS}/tidemark", "--node", self.path("refuses.sock"), "mark", "create", "app",
+                                  "m"], capture_output=True, text=True, check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("it is busy", refused.stderr)
+        self.assertEqual([row["state"] for row in self.here(tokyo)], ["unknown"])
+        made = tokyo.mark("app", "m")
+        self.assertEqual(made["note"], "release 7")
+        self.assertEqual([(row["state"], row["host_time"]) for row in self.here(tokyo)], [("made", made["host_time"])])
+        self.assertEqual(len(tokyo.cli("mark", "list", "app")["marks"]), 1)
+
+    def test_only_the_same_request_is_a_try_of_it(self):
+        tokyo = self.node()
+        tokyo.create("app", "db")
+        self.lose_an_answer(tokyo, "m", "--note", "release 7")
+        before = tokyo.cli("mark", "show", "app", "m")
+        self.assertRefused(tokyo.refused("mark", "create", "app", "m", "--note", "release 8"), "exists", "m")
+        self.assertEqual([row["state"] for row in self.here(tokyo)], ["unknown", "failed"])
+        self.assertEqual(tokyo.mark("app", "m", "--note", "release 7")["log_id"], before["log_id"])
+        self.assertEqual([row["state"] for row in self.here(tokyo)], ["made", "failed"])
+
+    def test_a_mark_that_the_peer_cannot_get_is_not_noted_as_not_made(self):
+        tokyo = self.node()
+        tokyo.create("app", "db")
+        status, _, err = tokyo.say("mark", "create", "app", "m", "--wait", "peer")
+        self.assertEqual(status, 1)
+        self.assertIn("not known whether mark 'm' was made", err)
+        self.assertEqual([row["state"] for row in self.here(tokyo)], ["unknown"])
+        before = tokyo.cli("mark", "show", "app", "m")
+        self.assertEqual(tokyo.mark("app", "m")["log_id"], before["log_id"])
+        self.assertEqual([row["state"] for row in self.here(tokyo)], ["made"])
 
     def test_a_node_that_is_away_is_an_error_with_a_way_to_ask_again(self):
         tokyo = self.node()
@@ -237,6 +301,17 @@ class HostMarks(TidemarkTest):
         self.assertEqual((status, answer["agrees"]), (0, True))
         self.assertEqual([(row["state"], row["log_id"]) for row in self.here(tokyo)],
                          [("made", tokyo.cli("mark", "show", "app", "m")["log_id"])])
+
+    def test_reconcile_tells_the_rest_when_a_row_cannot_be_completed(self):
+        tokyo = self.node()
+        tokyo.create("app", "db")
+        tokyo.mark("app", "good")
+        self.lose_an_answer(tokyo, "m")
+        with sqlite3.connect(self.host_table) as table:
+            table.execute("CREATE TRIGGER no_update BEFORE UPDATE ON host_mark BEGIN SELECT RAISE(ABORT, 'full'); END")
+        status, answer = self.reconcile(tokyo)
+        self.assertEqual((status, self.findings(answer)), (0, {("good", "tokyo"): "both", ("m", "tokyo"): "both"}))
+        self.assertIn("full", answer["marks"][1]["reason"])
 
     def test_reconcile_with_the_secondary_also_when_the_primary_is_gone(self):
         tokyo, osaka = self.pair("db", size="16M")
