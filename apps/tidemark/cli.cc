@@ -147,6 +147,35 @@ Result<std::string> Cli::host_table_path() {
   return path;
 }
 
+namespace {
+
+// CLI11 takes "[a,b]" for two arguments where several may stand, and a second "--" for none. A mark in front
+// of such a word, which add_texts() takes away again, lets it be the one that it is.
+constexpr char kWordMark = '\x01';
+
+std::vector<std::string> marked_words(int argc, char** argv) {
+  std::vector<std::string> words(argv, argv + argc);
+  bool is_behind = false;  // "--"
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    std::string& word = words[i];
+    const bool is_value = !is_behind && words[i - 1].starts_with("-");
+    const bool is_list = word.size() >= 2 && word.starts_with("[") && word.ends_with("]");
+    if ((is_list && !is_value) || (is_behind && word == "--")) {
+      word.insert(word.begin(), kWordMark);
+    } else if (word == "--") {
+      is_behind = true;
+    }
+  }
+  return words;
+}
+
+std::string unmark(std::string& word) {
+  if (word.starts_with(kWordMark)) word.erase(0, 1);
+  return "";
+}
+
+}  // namespace
+
 std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   CLI::App app{"Continuous data protection for block volumes: marks, restores and views of any past point."};
   app.name("tidemark");
@@ -172,7 +201,10 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   add_run_command(app, cli);
   add_token_commands(app, cli);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words = marked_words(argc, argv);
+    std::vector<char*> pointers;
+    for (std::string& word : words) pointers.push_back(word.data());
+    app.parse(static_cast<int>(pointers.size()), pointers.data());
   } catch (const CLI::Success& asked_for_help) {
     app.exit(asked_for_help);
     return kExitDone;
@@ -294,7 +326,11 @@ Argument add_texts(CLI::App* command, const std::string& name, std::vector<std::
                    const std::string& help) {
   CLI::Option* const option = command->add_option(name, values, help);
   // What follows the value of an option is not its second one.
-  if (name.starts_with("-")) option->allow_extra_args(false);
+  if (name.starts_with("-")) {
+    option->allow_extra_args(false);
+  } else {
+    option->transform(CLI::Validator(&unmark, ""));
+  }
   return Argument(option);
 }
 

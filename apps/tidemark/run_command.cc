@@ -16,6 +16,8 @@ namespace {
 
 constexpr char kIdTemplate[] = "{program}-{time}";
 constexpr Duration kNapMax = Duration::seconds(3600);
+constexpr int kStatusNotRun = 126;
+constexpr int kStatusNotFound = 127;
 
 struct Options {
   host::WatchOptions watch;
@@ -35,18 +37,20 @@ std::string command_line(const std::vector<std::string>& words) {
 // Everything between the start mark and the end mark. The program's signals are passed on; those of a
 // terminal have reached it by themselves.
 Result<host::Ending> follow(host::Child& child, host::Watcher& watcher, host::StopSignals& signals) {
+  bool watching = true;
   while (true) {
-    const Duration nap = std::min(watcher.wait().value_or(kNapMax), kNapMax);
-    pollfd ready[3] = {{watcher.descriptor(), POLLIN, 0},
+    const Duration nap = watching ? std::min(watcher.wait().value_or(kNapMax), kNapMax) : kNapMax;
+    pollfd ready[3] = {{watching ? watcher.descriptor() : -1, POLLIN, 0},
                        {signals.descriptor(), POLLIN, 0},
                        {child.descriptor(), POLLIN, 0}};
     ::poll(ready, 3, static_cast<int>((nap.ns + 999'999) / 1'000'000));
     for (int signal = signals.take(); signal != 0; signal = signals.take()) {
       if (!signals.from_terminal()) child.send(signal);
     }
-    const Result<void> stepped = watcher.step();
+    const Result<void> stepped = watching ? watcher.step() : Result<void>{};
     if (!stepped.ok()) say(stepped.error().message + "; no further marks for saved files");
-    if (!stepped.ok() || (ready[2].revents & POLLIN) != 0) return child.wait();
+    watching = watching && stepped.ok();
+    if ((ready[2].revents & POLLIN) != 0) return child.wait();
   }
 }
 
@@ -72,7 +76,20 @@ class Run {
       }
       say(start.error().message + "; it is run all the same");
     }
-    TM_TRY_ASSIGN(host::Child child, host::Child::start(options_.words, &signals));
+    host::Ending stopped;
+    stopped.signal = signals.take();
+    if (stopped.signal != 0) {
+      not_run("'" + printable(program_) + "' was not run: a signal came before it", stopped, start.ok());
+      return {};
+    }
+    Result<host::Child> started = host::Child::start(options_.words, &signals);
+    if (!started.ok()) {
+      host::Ending none;
+      none.status = started.error().code == ErrorCode::kNotFound ? kStatusNotFound : kStatusNotRun;
+      not_run(started.error().message, none, start.ok());
+      return {};
+    }
+    host::Child child = std::move(started).value();
     watcher->set_ancestor(child.process());
     TM_TRY_ASSIGN(const host::Ending ending, follow(child, *watcher, signals));
     finish(*watcher, ending, start.ok() ? *start : "");
@@ -110,6 +127,16 @@ class Run {
     }
     say("mark " + wish.id);
     return wish.id;
+  }
+
+  // Ends as a shell does with a program that it cannot run. A start mark has its end mark all the same.
+  void not_run(const std::string& why, const host::Ending& ending, bool is_marked) {
+    say(why);
+    if (is_marked) {
+      const Result<std::string> end = mark("end", why);
+      if (!end.ok()) say(end.error().message);
+    }
+    cli_.end = [ending] { host::end_as(ending); };
   }
 
   // The exit status is the program's whatever becomes of the marks.
@@ -157,7 +184,10 @@ void add_run_command(CLI::App& app, Cli& cli) {
       "streams and gets the signals, and its exit status is that of this command; what is said of marks goes "
       "to "
       "standard error. When it fails, the way back is printed: its start mark. Without its start mark it is "
-      "not run, unless with --anyway. A mark at the end that cannot be made is said and changes nothing of "
+      "not run, unless with --anyway; nor is it when a signal comes before it. One that is not found ends "
+      "with "
+      "status 127, one that cannot be run with 126. A mark at the end that cannot be made is said and "
+      "changes nothing of "
       "the "
       "exit status. Before the program ends, the files that it keeps open are as in `tidemark watch`: a mark "
       "comes after a quiet time.",

@@ -58,6 +58,26 @@ class Run(TidemarkTest):
         self.assertIn("--to job-start-2", done.stderr)
         self.assertIn("signal 9", self.marks()["job-end-2"])
 
+    def test_the_program_gets_its_words_as_they_are(self):
+        words = ["[a,b]", "[c]", "", "--", "-x", "--group", "{}", "%%", "a b", "*", "[]", "--"]
+        done = self.run_program("printf", "<%s>", *words)
+        self.assertEqual((done.returncode, done.stdout), (0, "".join(f"<{word}>" for word in words)), done.stderr)
+
+    def test_how_it_ended_is_known_also_where_children_are_ignored(self):
+        command = self.command("sh", "-c", "exit 7")
+        done = subprocess.run(["sh", "-c", 'trap "" CHLD; exec "$@"', "sh", *command], capture_output=True, text=True,
+                              timeout=COMMAND_SECONDS_MAX, check=False)
+        self.assertEqual(done.returncode, 7, done.stderr)
+
+    def test_a_broken_pipe_ends_the_program_and_not_its_marks(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        running = subprocess.Popen(self.command("sh", "-c", "yes"), stdout=writing, stderr=writing,
+                                   preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL))
+        os.close(writing)
+        self.assertNotEqual(running.wait(COMMAND_SECONDS_MAX), 0)
+        self.assertIn("job-end", self.marks())
+
     def test_signals_reach_the_program(self):
         ready = self.path("ready")
         running = subprocess.Popen(
@@ -67,6 +87,33 @@ class Run(TidemarkTest):
         running.send_signal(signal.SIGTERM)
         self.assertEqual(running.wait(COMMAND_SECONDS_MAX), 5)
         self.assertEqual(self.marks()["job-end"], "'sh' exited with status 5")
+
+    def test_a_signal_before_the_program_is_started_keeps_it_from_that(self):
+        self.tokyo.process.send_signal(signal.SIGSTOP)
+        running = subprocess.Popen(self.command("touch", f"{self.work}/ran", options=["--anyway"]),
+                                   stderr=subprocess.DEVNULL)
+        wait_until(lambda: os.path.exists(self.host_table) and
+                   self.tokyo.cli("mark", "list", "--here")["marks"], "the node is asked")
+        running.send_signal(signal.SIGINT)
+        self.tokyo.process.send_signal(signal.SIGCONT)
+        self.assertEqual(running.wait(COMMAND_SECONDS_MAX), -signal.SIGINT)
+        self.assertFalse(os.path.exists(f"{self.work}/ran"))
+        self.assertIn("a signal came", self.marks()["job-end"])
+
+    def test_signals_are_passed_on_also_when_files_are_no_longer_watched(self):
+        ready = self.path("ready")
+        running = subprocess.Popen(
+            self.command("sh", "-c", f"trap 'exit 5' TERM; touch {ready}; while :; do sleep 0.05; done"),
+            stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: os.path.exists(ready), "it runs")
+        os.rename(self.work, self.path("elsewhere"))
+        for line in running.stderr:
+            if "no further marks" in line:
+                break
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=COMMAND_SECONDS_MAX)
+        self.assertEqual(running.returncode, 5)
+        self.assertIn("job-end", self.marks())
 
     def test_only_what_the_program_saves_counts_where_that_can_be_known(self):
         if os.geteuid() != 0:
@@ -82,8 +129,11 @@ class Run(TidemarkTest):
 
     def test_what_cannot_be_run_or_marked_is_not_run(self):
         done = self.run_program("no-such-program")
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 127)
         self.assertIn("no-such-program", done.stderr)
+        self.assertEqual(list(self.marks()), ["job-start", "job-end"])
+        self.assertIn("cannot be run", self.marks()["job-end"])
+        self.assertEqual(self.run_program("/dev/null").returncode, 126)
         self.tokyo.stop()
         done = self.run_program("touch", f"{self.work}/ran")
         self.assertEqual(done.returncode, 1)
