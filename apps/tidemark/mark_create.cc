@@ -189,21 +189,20 @@ void add_mark_create(CLI::App& family, Cli& cli) {
   CLI::App* command = add_command(
       family, "create", "Take a mark now",
       "Names this moment in the order of writes. The mark covers every write that was acknowledged before "
-      "the command and nothing acknowledged after it returns, so settle the application first (sync, flush, "
-      "freeze). Without an ID one is generated and printed. --wait peer waits until the secondary has "
-      "received the mark. It is noted in this host's own table before the node is asked, and its outcome "
-      "afterwards (`mark list --here`). When no answer comes, the same command with the same ID asks again: "
-      "however often, there is one mark, with the host time of the first try. --freeze lets the file system "
-      "of "
-      "MOUNT come to rest first: what was written is on the volume, its journal is empty, and writers wait "
-      "until the mark is made. It is thawed whatever becomes of this command: a process of its own does it "
-      "when "
-      "this one ends, or when the limit is over, and then the mark does not count as one of a frozen file "
-      "system. --before and --after run a command of yours on either side of all that, with TIDEMARK_GROUP, "
-      "TIDEMARK_MARK and, after, TIDEMARK_RESULT (made, failed) in its environment; a --before that fails "
-      "makes "
-      "no mark, and --after runs in any case. Around a freeze or such commands a mark that had no answer is "
-      "better made anew than asked for again.",
+      "the command and nothing acknowledged after it returns, so settle the application first (sync, "
+      "flush, freeze). Without an ID one is generated and printed. --wait peer waits until the secondary "
+      "has received the mark. It is noted in this host's own table before the node is asked, and its "
+      "outcome afterwards (`mark list --here`). When no answer comes, the same command with the same ID, "
+      "and the same note or none, asks again: however often, there is one mark, with the host time of the "
+      "first try. --freeze lets the file system of MOUNT come to rest first: what was written is on the "
+      "volume, its journal is empty, and writers wait until the mark is made. It is thawed whatever "
+      "becomes of this command: a process of its own does it when this one ends, when the limit is over or "
+      "when it gets SIGTERM, and then the mark does not count as one of a frozen file system. Only when "
+      "both are killed with SIGKILL at once it stays frozen; `fsfreeze -u MOUNT` thaws it. --before and "
+      "--after run a command of yours on either side of all that, with TIDEMARK_GROUP, TIDEMARK_MARK and, "
+      "after, TIDEMARK_RESULT (made, failed) in its environment; a --before that fails makes no mark, and "
+      "--after runs in any case, also after a signal. Around a freeze or such commands a mark that an "
+      "earlier try made does not count: make another one, under another ID.",
       "tidemark mark create app before-upgrade --note \"release 7\" --freeze /srv/db");
   add_group(command, options->wish.group);
   const auto valid = [](const std::string& text) { return validate_name("mark id", text, kMarkIdLengthMax); };

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/names.h"
@@ -42,7 +43,12 @@ Result<void> watch_until_stopped(host::Watcher& watcher, host::StopSignals& sign
     pollfd ready[2] = {{watcher.descriptor(), POLLIN, 0}, {signals.descriptor(), POLLIN, 0}};
     ::poll(ready, 2, static_cast<int>((nap.ns + 999'999) / 1'000'000));
     if (signals.take() != 0) return {};
-    TM_TRY(watcher.step());
+    Result<void> stepped = watcher.step();
+    if (stepped.ok()) continue;
+    // What was seen until now gets its mark first.
+    const Result<bool> finished = watcher.finish();
+    if (!finished.ok() || !*finished) say("what was saved last has no mark of its own");
+    return stepped;
   }
 }
 
@@ -60,10 +66,15 @@ Result<void> watch(Cli& cli, Options& options) {
   TM_TRY(check_paths(node, watch, options.anywhere, limit));
   std::vector<host::WatchLock> locks;
   for (const std::string& path : watch.paths) {
-    TM_TRY_ASSIGN(
-        host::WatchLock lock,
-        host::WatchLock::take(watch.table_path, host::lasting_address(node.address()), watch.group, path));
-    locks.push_back(std::move(lock));
+    Result<host::WatchLock> lock =
+        host::WatchLock::take(watch.table_path, host::lasting_address(node.address()), watch.group, path);
+    if (lock.ok()) {
+      locks.push_back(std::move(lock).value());
+    } else if (lock.error().code == ErrorCode::kNoSpace || lock.error().code == ErrorCode::kReadOnly) {
+      say("warning: " + lock.error().message + "; a second watch of the same would not be noticed");
+    } else {
+      return lock.error();
+    }
   }
   host::StopSignals signals;
   host::HostMarks marks(node, watch.table_path, say);
@@ -113,6 +124,11 @@ Result<void> check_paths(control::ApiClient& node, host::WatchOptions& watch, bo
     TM_TRY_ASSIGN(path, host::real_path(path));
     if (!anywhere) TM_TRY(host::check_on_volume(path, watch.group, node, limit));
   }
+  std::vector<std::string> once;
+  for (std::string& path : watch.paths) {
+    if (std::ranges::find(once, path) == once.end()) once.push_back(std::move(path));
+  }
+  watch.paths = std::move(once);
   return {};
 }
 
@@ -138,8 +154,11 @@ void add_watch_commands(CLI::App& app, Cli& cli) {
       "When the node does not answer, the mark is asked for again under the same id until it does, and what "
       "is "
       "saved meanwhile goes into the next. When the kernel loses events, that is said, and a mark is made. "
-      "SIGTERM or SIGINT ends it in order, with a mark for what has none yet. PATTERN is of the shell's kind "
-      "and is held against a file's name and its path below PATH.",
+      "SIGTERM or SIGINT ends it in order, with a mark for what has none yet. When what lies at PATH is "
+      "removed, moved, covered or unmounted, it ends with status 1, as nothing there would be seen any "
+      "more; a service with Restart=on-failure takes it up again. With fanotify it holds the mount: stop "
+      "it before you unmount. PATTERN is of the shell's kind and is held against a file's name and its "
+      "path below PATH.",
       "tidemark watch /srv/db --group app --match '*.db' --quiet 2s");
   add_texts(command, "PATH", options->watch.paths, "Folders, mounts or files").required().shown_as("");
   const auto valid_group = [](const std::string& text) { return validate_name("group name", text); };

@@ -44,15 +44,14 @@ class FanotifyEvents final : public FileEvents {
     const std::string folder = S_ISDIR(info.st_mode) ? root : parent(root);
     OwnedDescriptor mount(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!mount.valid()) return system_error("'" + printable(folder, 200) + "'");
+    TM_TRY(check_handles(mount.get(), folder));
     mounts_.insert_or_assign(info.st_dev, std::move(mount));
     const bool whole = S_ISDIR(info.st_mode) && (::stat(parent(root).c_str(), &above) != 0 ||
                                                  above.st_dev != info.st_dev || root == "/");
     if (whole) return mark(root, FAN_MARK_FILESYSTEM, kFileEvents);
     if (!S_ISDIR(info.st_mode)) return mark(folder, 0, kFileEvents | FAN_EVENT_ON_CHILD);
-    for (const std::string& each : list_tree(root).folders) {
-      const Result<void> marked = mark(each, 0, kFileEvents | kFolderEvents);
-      if (!marked.ok() && marked.error().code != ErrorCode::kNotFound) return marked;
-    }
+    const Result<Tree> tree = watch_below(root);
+    if (!tree.ok()) return tree.error();
     return {};
   }
 
@@ -71,7 +70,7 @@ class FanotifyEvents final : public FileEvents {
         if (metadata->vers != FANOTIFY_METADATA_VERSION) {
           return fail(ErrorCode::kUnsupported, "the kernel speaks another version of fanotify");
         }
-        take(*metadata, events);
+        TM_TRY(take(*metadata, events));
       }
     }
   }
@@ -82,21 +81,48 @@ class FanotifyEvents final : public FileEvents {
     return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
   }
 
+  // Events name folders by handles. Without the right to open these every event would be dropped.
+  static Result<void> check_handles(int folder, const std::string& path) {
+    alignas(file_handle) std::array<unsigned char, sizeof(file_handle) + MAX_HANDLE_SZ> bytes{};
+    auto* const handle = reinterpret_cast<file_handle*>(bytes.data());
+    handle->handle_bytes = MAX_HANDLE_SZ;
+    int mount = 0;
+    if (::name_to_handle_at(folder, "", handle, &mount, AT_EMPTY_PATH) != 0) {
+      return not_permitted("fanotify cannot name '" + printable(path, 200) + "'");
+    }
+    const OwnedDescriptor opened(::open_by_handle_at(folder, handle, O_PATH | O_CLOEXEC));
+    if (opened.valid() || errno != EPERM) return {};
+    Error error = system_error("fanotify's events of '" + printable(path, 200) + "' cannot be followed");
+    error.message += "; it takes CAP_DAC_READ_SEARCH (root)";
+    return error;
+  }
+
+  Result<Tree> watch_below(const std::string& folder) {
+    return watch_tree(folder, [this](const std::string& each) -> Result<void> {
+      const Result<void> marked = mark(each, 0, kFileEvents | kFolderEvents);
+      // It may have vanished meanwhile.
+      if (!marked.ok() && marked.error().code != ErrorCode::kNotFound) return marked;
+      return {};
+    });
+  }
+
   Result<void> mark(const std::string& path, unsigned flags, std::uint64_t mask) {
     if (::fanotify_mark(queue_.get(), FAN_MARK_ADD | flags, mask, AT_FDCWD, path.c_str()) == 0) return {};
     return not_permitted("fanotify cannot watch '" + printable(path, 200) + "'");
   }
 
-  void take(const fanotify_event_metadata& metadata, std::vector<FileEvent>& events) {
+  Result<void> take(const fanotify_event_metadata& metadata, std::vector<FileEvent>& events) {
     if ((metadata.mask & FAN_Q_OVERFLOW) != 0) {
       FileEvent lost;
       lost.kind = FileEvent::Kind::kLost;
       events.push_back(std::move(lost));
-      return;
+      // Folders that were made may be among what was lost.
+      for (const std::string& root : roots_) TM_TRY(add_root(root));
+      return {};
     }
-    if (metadata.pid == ::getpid()) return;
+    if (metadata.pid == ::getpid()) return {};
     const std::string path = path_of(metadata);
-    if (path.empty()) return;  // its folder has vanished
+    if (path.empty()) return {};  // its folder has vanished
     if ((metadata.mask & FAN_ONDIR) != 0) return take_folder(path, metadata.pid, events);
     FileEvent event;
     event.kind = (metadata.mask & (FAN_CLOSE_WRITE | FAN_MOVED_TO)) != 0 ? FileEvent::Kind::kSaved
@@ -105,22 +131,21 @@ class FanotifyEvents final : public FileEvents {
     event.process = metadata.pid;
     event.program = name_of(metadata.pid);
     if (is_watched(path)) events.push_back(std::move(event));
+    return {};
   }
 
   // What was put into it before it was watched is found by looking.
-  void take_folder(const std::string& path, pid_t process, std::vector<FileEvent>& events) {
-    if (!is_watched(path)) return;
-    const Tree tree = list_tree(path);
-    for (const std::string& folder : tree.folders) {
-      static_cast<void>(mark(folder, 0, kFileEvents | kFolderEvents).ok());  // it may have vanished again
-    }
-    for (const std::string& file : list_tree(path).files) {
+  Result<void> take_folder(const std::string& path, pid_t process, std::vector<FileEvent>& events) {
+    if (!is_watched(path)) return {};
+    TM_TRY_ASSIGN(const Tree tree, watch_below(path));
+    for (const std::string& file : tree.files) {
       FileEvent event;
       event.path = file;
       event.process = process;
       event.program = name_of(process);
       events.push_back(std::move(event));
     }
+    return {};
   }
 
   bool is_watched(const std::string& path) const {

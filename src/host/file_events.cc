@@ -7,7 +7,10 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <utility>
+
+#include "base/names.h"
 
 namespace tidemark::host {
 namespace {
@@ -63,6 +66,27 @@ Tree list_tree(const std::string& folder) {
   struct stat info {};
   if (::stat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) list_into(folder, info.st_dev, tree);
   return tree;
+}
+
+Result<Tree> watch_tree(const std::string& folder,
+                        const std::function<Result<void>(const std::string& folder)>& watch) {
+  std::set<std::string> watched;
+  while (true) {
+    Tree tree = list_tree(folder);
+    bool is_complete = true;
+    for (const std::string& each : tree.folders) {
+      if (!watched.insert(each).second) continue;
+      is_complete = false;
+      TM_TRY(watch(each));
+    }
+    if (is_complete) return tree;
+  }
+}
+
+std::string folder_is_gone(const std::string& folder) {
+  return "'" + printable(folder, 200) +
+         "' is not what was watched any more: it was removed, moved, covered or unmounted, and what is saved "
+         "there now is not seen; start the watch again when it is back";
 }
 
 std::string program_of(pid_t process) {

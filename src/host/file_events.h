@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,7 +53,7 @@ class FileEvents {
   virtual ~FileEvents() = default;
   // Readable when there is something to read.
   virtual int descriptor() const = 0;
-  // What has happened since the last call; does not wait.
+  // What has happened since the last call; does not wait. kClosed: what was to be watched is gone.
   virtual Result<std::vector<FileEvent>> read() = 0;
   // Whether an event says which process it is of.
   virtual bool knows_processes() const = 0;
@@ -77,6 +78,12 @@ struct Tree {
   std::vector<std::string> files;
 };
 Tree list_tree(const std::string& folder);
+// Calls `watch` for each of these folders, and lists again until there is no new one: what is made in a
+// folder before it is watched is found by looking, and what is made later is told by its events.
+Result<Tree> watch_tree(const std::string& folder,
+                        const std::function<Result<void>(const std::string& folder)>& watch);
+// What to say when `folder` itself has been removed, moved, covered or unmounted.
+std::string folder_is_gone(const std::string& folder);
 
 // Of a running process, or one that has ended and is not reaped; empty: it is gone.
 std::string program_of(pid_t process);

@@ -31,9 +31,11 @@ class InotifyEvents final : public FileEvents {
     if (::stat(root.c_str(), &info) != 0) return system_error("'" + printable(root, 200) + "'");
     if (!S_ISDIR(info.st_mode)) {
       const std::size_t slash = root.rfind('/');
-      return add_folder(slash == 0 ? "/" : root.substr(0, slash));
+      return add_own_folder(slash == 0 ? "/" : root.substr(0, slash));
     }
-    for (const std::string& folder : list_tree(root).folders) TM_TRY(add_folder(folder));
+    TM_TRY(add_own_folder(root));
+    const Result<Tree> tree = watch_below(root);
+    if (!tree.ok()) return tree.error();
     return {};
   }
 
@@ -53,13 +55,27 @@ class InotifyEvents final : public FileEvents {
   }
 
  private:
-  Result<void> add_folder(const std::string& folder) {
+  Result<Tree> watch_below(const std::string& folder) {
+    return watch_tree(folder, [this](const std::string& each) -> Result<void> {
+      const Result<int> added = add_folder(each);
+      // It may have vanished meanwhile.
+      if (!added.ok() && added.error().code != ErrorCode::kNotFound) return added.error();
+      return {};
+    });
+  }
+
+  Result<void> add_own_folder(const std::string& folder) {
+    TM_TRY_ASSIGN(const int number, add_folder(folder));
+    own_folders_[number] = folder;
+    return {};
+  }
+
+  Result<int> add_folder(const std::string& folder) {
     const int number = ::inotify_add_watch(queue_.get(), folder.c_str(), kEvents | IN_ONLYDIR);
     if (number >= 0) {
       folders_[number] = folder;
-      return {};
+      return number;
     }
-    if (errno == ENOENT || errno == ENOTDIR) return {};  // it has vanished meanwhile
     Error error = system_error("inotify cannot watch '" + printable(folder, 200) + "'");
     if (error.code == ErrorCode::kNoSpace) {
       error.message = "inotify watches no further folder, '" + printable(folder, 200) +
@@ -73,9 +89,13 @@ class InotifyEvents final : public FileEvents {
     if ((event.mask & IN_Q_OVERFLOW) != 0) {
       out.kind = FileEvent::Kind::kLost;
       events.push_back(std::move(out));
+      // Folders that were made may be among what was lost.
+      for (const std::string& root : roots_) TM_TRY(add_root(root));
       return {};
     }
-    if ((event.mask & IN_IGNORED) != 0) {
+    if ((event.mask & (IN_IGNORED | IN_UNMOUNT)) != 0) {
+      const auto own = own_folders_.find(event.wd);
+      if (own != own_folders_.end()) return fail(ErrorCode::kClosed, folder_is_gone(own->second));
       folders_.erase(event.wd);
       return {};
     }
@@ -94,8 +114,8 @@ class InotifyEvents final : public FileEvents {
   // A folder that is new here, or moved: then its watches get their new names. What was put into it before it
   // was watched is found by looking.
   Result<void> take_folder(const std::string& path, std::vector<FileEvent>& events) {
-    for (const std::string& folder : list_tree(path).folders) TM_TRY(add_folder(folder));
-    for (std::string& file : list_tree(path).files) {
+    TM_TRY_ASSIGN(Tree tree, watch_below(path));
+    for (std::string& file : tree.files) {
       FileEvent out;
       out.path = std::move(file);
       events.push_back(std::move(out));
@@ -112,7 +132,8 @@ class InotifyEvents final : public FileEvents {
 
   OwnedDescriptor queue_;
   const std::vector<std::string> roots_;
-  std::map<int, std::string> folders_;  // by watch
+  std::map<int, std::string> folders_;      // by watch
+  std::map<int, std::string> own_folders_;  // those without which a root is not watched
 };
 
 }  // namespace

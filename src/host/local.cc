@@ -72,7 +72,7 @@ Result<std::string> find_table_path() {
   if (!named.empty()) return named;
   if (::geteuid() == 0) return std::string(kSystemTable);
   const std::string state = environment("XDG_STATE_HOME");
-  if (!state.empty()) return state + kUserTable;
+  if (state.starts_with("/")) return state + kUserTable;  // relative ones are to be ignored
   const std::string folder = home();
   if (!folder.empty()) return folder + "/.local/state" + kUserTable;
   return fail(
@@ -86,6 +86,7 @@ Error system_error(const std::string& what) {
   if (number == ENOENT || number == ENOTDIR) code = ErrorCode::kNotFound;
   if (number == EACCES || number == EPERM) code = ErrorCode::kDenied;
   if (number == ENOSPC || number == EDQUOT) code = ErrorCode::kNoSpace;
+  if (number == EROFS) code = ErrorCode::kReadOnly;
   return fail(code, what + ": " + std::strerror(number));
 }
 

@@ -1,6 +1,7 @@
 #include "host/settle.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -48,6 +49,9 @@ Result<Settled> settle(const Burst& burst, const std::vector<std::string>& roots
   for (const std::string& file : burst.files) {
     if (everything) break;
     folders.insert(folder_of(file));
+    // What else has a name, a pipe or a link, is in its folder, and opening it may disturb somebody.
+    struct stat info {};
+    if (::lstat(file.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) continue;
     const OwnedDescriptor open(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
     if (open.valid()) {
       if (::fsync(open.get()) != 0) return not_written(file);

@@ -1,6 +1,7 @@
 #include "host/watcher.h"
 
 #include <fnmatch.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@ namespace {
 
 constexpr Duration kPauseMin = Duration::seconds(1);
 constexpr Duration kPauseMax = Duration::seconds(30);
+constexpr Duration kCheckInterval = Duration::seconds(5);
 constexpr std::size_t kTakenMax = 1000;
 constexpr int kIdTriesMax = 40;
 // Names that editors give to files of their own: vi's and emacs's beside the one that is edited.
@@ -27,6 +29,18 @@ std::string name_of(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
+// Of the folder that is watched for `path`: itself, or the one that it lies in.
+Result<std::pair<std::string, FileIdentity>> watched_folder(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return system_error("'" + printable(path, 200) + "'");
+  std::string folder = path;
+  if (!S_ISDIR(info.st_mode)) {
+    folder = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+    if (::stat(folder.c_str(), &info) != 0) return system_error("'" + printable(folder, 200) + "'");
+  }
+  return std::pair(folder, FileIdentity(info.st_dev, info.st_ino));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Watcher>> Watcher::start(WatchOptions options, HostMarks& marks, WatchReport report) {
@@ -34,6 +48,11 @@ Result<std::unique_ptr<Watcher>> Watcher::start(WatchOptions options, HostMarks&
   // As events name it, however it was named here.
   const Result<std::string> table = real_place(watcher->options_.table_path);
   if (table.ok()) watcher->options_.table_path = *table;
+  for (const std::string& path : watcher->options_.paths) {
+    TM_TRY_ASSIGN(auto folder, watched_folder(path));
+    watcher->folders_.insert(std::move(folder));
+  }
+  watcher->next_check_ = monotonic_now() + kCheckInterval;
   TM_TRY_ASSIGN(watcher->events_, watch_files(watcher->options_.paths, watcher->options_.source));
   if (!watcher->options_.programs.empty() && !watcher->events_->knows_processes()) {
     return fail(ErrorCode::kDenied,
@@ -81,12 +100,30 @@ Result<void> Watcher::read_events() {
 std::optional<Duration> Watcher::wait() const {
   std::optional<MonotonicTime> due = bursts_.due();
   if (outstanding_) due = outstanding_->retry;  // what came since waits for it
+  if (!blind_) due = due ? std::min(*due, next_check_) : next_check_;
   if (!due) return std::nullopt;
   return std::max(*due - monotonic_now(), Duration{});
 }
 
+// Of a folder that is gone, or whose file system is no longer mounted, nothing is heard any more.
+Result<void> Watcher::check_folders() {
+  if (monotonic_now() < next_check_) return {};
+  next_check_ = monotonic_now() + kCheckInterval;
+  for (const auto& [folder, identity] : folders_) {
+    struct stat info {};
+    if (::stat(folder.c_str(), &info) == 0 && FileIdentity(info.st_dev, info.st_ino) == identity) continue;
+    return fail(ErrorCode::kClosed, folder_is_gone(folder));
+  }
+  return {};
+}
+
 Result<void> Watcher::step() {
-  TM_TRY(read_events());
+  if (!blind_) {
+    Result<void> seen = read_events();
+    if (seen.ok()) seen = check_folders();
+    blind_ = !seen.ok();
+    TM_TRY(seen);
+  }
   const MonotonicTime now = monotonic_now();
   if (!outstanding_ && bursts_.due() && *bursts_.due() <= now) begin_mark();
   if (outstanding_ && outstanding_->retry <= now) try_mark();
@@ -94,20 +131,23 @@ Result<void> Watcher::step() {
 }
 
 Result<bool> Watcher::finish() {
-  TM_TRY(read_events());
+  if (!blind_) {
+    const Result<void> seen = read_events();
+    if (!seen.ok()) report_.say(seen.error().message);
+  }
   if (outstanding_ && !try_mark()) return false;
   if (!bursts_.due()) return true;
-  begin_mark();
+  if (!begin_mark()) return false;
   return !outstanding_ || try_mark();
 }
 
 // The files are on the volume when this is done, so that a mark at any later moment holds them.
-void Watcher::begin_mark() {
+bool Watcher::begin_mark() {
   const Burst burst = bursts_.take(monotonic_now());
   const Result<Settled> settled = settle(burst, options_.paths);
   if (!settled.ok()) {
     report_.say(settled.error().message);
-    return;
+    return false;
   }
   Outstanding next;
   MarkWish& wish = next.wish;
@@ -133,9 +173,10 @@ void Watcher::begin_mark() {
   next.retry = monotonic_now();
   if (options_.dry_run) {
     if (report_.would_mark) report_.would_mark(wish.id, wish.note);
-    return;
+    return true;
   }
   outstanding_ = std::move(next);
+  return true;
 }
 
 bool Watcher::try_mark() {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/burst.h"
@@ -29,6 +30,9 @@ struct WatchOptions {
   pid_t ancestor = 0;  // not 0: only what this process and those below it save, where that is known
 };
 
+// Device and number of an inode.
+using FileIdentity = std::pair<std::uint64_t, std::uint64_t>;
+
 // What a watch has to tell.
 struct WatchReport {
   // A mark was made, or would have been in a dry run.
@@ -50,8 +54,8 @@ class Watcher {
   std::optional<Duration> wait() const;
   // Reads events, and makes the mark that is due. Fails only when there are no events to be had any more.
   Result<void> step();
-  // Makes the mark of what was saved and has none yet, in one try. False: there is one that could not be
-  // made.
+  // Makes the mark of what was saved and has none yet, in one try; also when step() has failed. False: there
+  // is one that could not be made.
   Result<bool> finish();
   void set_ancestor(pid_t process) { options_.ancestor = process; }
   std::uint64_t marks_made() const { return made_; }
@@ -70,7 +74,9 @@ class Watcher {
       : options_(std::move(options)), marks_(marks), report_(std::move(report)), bursts_(options_.rule) {}
   Result<void> read_events();
   bool is_meant(const FileEvent& event) const;
-  void begin_mark();
+  // False: what was saved could not be brought to the volume.
+  bool begin_mark();
+  Result<void> check_folders();
   bool try_mark();
 
   WatchOptions options_;
@@ -82,6 +88,9 @@ class Watcher {
   std::map<std::string, int> taken_;  // by id: up to which number it is taken
   std::uint64_t number_ = 0;
   std::uint64_t made_ = 0;
+  bool blind_ = false;                           // there are no events any more
+  std::map<std::string, FileIdentity> folders_;  // of the paths, as they were at the start
+  MonotonicTime next_check_;
 };
 
 }  // namespace tidemark::host

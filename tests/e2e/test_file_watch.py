@@ -141,6 +141,113 @@ class FileWatch(TidemarkTest):
             self.wait_for_marks(count)
         self.assertEqual([mark["id"] for mark in self.marks()], ["saved", "saved-2", "saved-3"])
 
+    def test_what_is_no_plain_file_harms_no_mark(self):
+        watching = Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "1h", "--at-most", "1h")
+        os.mkfifo(os.path.join(self.work, "moved"))
+        os.rename(os.path.join(self.work, "moved"), os.path.join(self.work, "pipe"))
+        self.file("orders")
+        self.assertEqual(watching.stop(), 0)
+        self.assertIn("orders", self.wait_for_marks(1)[0]["note"])
+
+    def check_new_folders_after_lost_events(self, source, queue):
+        with open(queue, encoding="ascii") as file:
+            events_max = int(file.read())
+        if events_max > 100_000:
+            self.skipTest("the queue is too long to be filled")
+        watching = self.watch("--events", source)
+        watching.process.send_signal(signal.SIGSTOP)
+        with open(f"{self.work}/a", "wb", buffering=0) as a, open(f"{self.work}/b", "wb", buffering=0) as b:
+            for _ in range(events_max // 2 + 10):
+                a.write(b"x")
+                b.write(b"x")
+            if source == "fanotify":  # which joins what happens to one file
+                for number in range(events_max + 10):
+                    self.file(f"f{number}", "")
+        os.makedirs(f"{self.work}/new/deeper")
+        watching.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "overflowed" in watching.said(), "events were lost")
+        before = len(self.wait_for_any_mark())
+        self.file("new/deeper/orders")
+        wait_until(lambda: len(self.marks()) > before, "its mark")
+        self.assertIn("new/deeper/orders", self.marks()[-1]["note"])
+
+    def wait_for_any_mark(self):
+        wait_until(self.marks, "a mark")
+        return self.marks()
+
+    def test_new_folders_are_watched_also_after_lost_events_with_inotify(self):
+        self.check_new_folders_after_lost_events("inotify", "/proc/sys/fs/inotify/max_queued_events")
+
+    @unittest.skipUnless(ROOT_USER, "fanotify takes CAP_SYS_ADMIN")
+    def test_new_folders_are_watched_also_after_lost_events_with_fanotify(self):
+        self.check_new_folders_after_lost_events("fanotify", "/proc/sys/fs/fanotify/max_queued_events")
+
+    def check_what_is_gone_ends_the_watch(self, source):
+        watching = Watching(self, self.tokyo, self.work, "--anywhere", "--quiet", "1h", "--at-most", "1h",
+                            "--events", source)
+        self.file("orders")
+        os.rename(self.work, self.path("elsewhere"))
+        self.assertEqual(watching.process.wait(COMMAND_SECONDS_MAX), 1)
+        self.assertIn("is not what was watched any more", watching.said())
+        if source == "inotify":  # whose events have the names of before; it has its mark all the same
+            self.assertIn("orders", self.wait_for_marks(1)[0]["note"])
+
+    def test_a_folder_that_is_gone_ends_the_watch_with_inotify(self):
+        self.check_what_is_gone_ends_the_watch("inotify")
+
+    @unittest.skipUnless(ROOT_USER, "fanotify takes CAP_SYS_ADMIN")
+    def test_a_folder_that_is_gone_ends_the_watch_with_fanotify(self):
+        self.check_what_is_gone_ends_the_watch("fanotify")
+
+    @unittest.skipUnless(mounts_are_possible(), "mounting takes root")
+    def test_an_unmount_ends_the_watch(self):
+        os.mkdir(self.path("mnt"))
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", self.path("mnt")], check=True)
+        watching = Watching(self, self.tokyo, self.path("mnt"), "--anywhere", "--events", "inotify")
+        subprocess.run(["umount", self.path("mnt")], check=True)
+        self.assertEqual(watching.process.wait(COMMAND_SECONDS_MAX), 1)
+        self.assertIn("unmounted", watching.said())
+
+    @unittest.skipUnless(ROOT_USER, "to give rights up takes root")
+    def test_fanotify_whose_events_could_not_be_followed_is_not_used(self):
+        command = ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-dac_read_search",
+                   f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, "watch", self.work, "--group", "app",
+                   "--anywhere"]
+        done = subprocess.run([*command, "--events", "fanotify"], capture_output=True, text=True, check=False,
+                              timeout=COMMAND_SECONDS_MAX)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("CAP_DAC_READ_SEARCH", done.stderr)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as watching:
+            self.assertIn("watching with inotify", watching.stderr.readline())
+            watching.terminate()
+
+    @unittest.skipUnless(ROOT_USER, "mounting a small file system takes root")
+    def test_a_full_disk_under_the_table_keeps_nobody_from_watching(self):
+        small = self.path("small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=2", "tmpfs", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        with open(f"{small}/filler", "wb"):
+            pass
+        watching = Watching(self, self.tokyo, self.work, self.work, "--anywhere", "--quiet", "100ms", "--host-table",
+                            f"{small}/marks.db")
+        self.assertIn("would not be noticed", watching.said())
+        self.file("orders")
+        self.wait_for_marks(1)
+        self.assertEqual(watching.stop(), 0)
+
+    def test_a_path_in_brackets_and_one_that_is_named_twice(self):
+        os.mkdir(f"{self.work}/[a,b]")
+        watching = subprocess.Popen([f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, "watch", "--group", "app",
+                                     "--anywhere", "--quiet", "100ms", "[a,b]", "./[a,b]"], cwd=self.work,
+                                    stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.assertIn("watching with", watching.stderr.readline())
+        self.file("[a,b]/orders")
+        self.wait_for_marks(1)
+        watching.terminate()
+        watching.communicate(timeout=COMMAND_SECONDS_MAX)
+        self.assertEqual(watching.returncode, 0)
+
     def test_an_id_that_somebody_else_asked_for_is_not_its_own(self):
         self.tokyo.stop()
         self.tokyo.say("mark", "create", "app", "saved")  # no answer yet
