@@ -180,8 +180,7 @@ io::Task<Result<void>> serve(Machine* machine) {
     const Result<void> added = audit_log.append(line);
     if (!added.ok()) log_line("audit-failed", log_field("reason", added.error().message) + " " + line);
   };
-  configuration.command_rules.audit = audit;
-  TM_CO_TRY_ASSIGN(configuration.command_rules.admit, command_admission(options, audit, log_line));
+  TM_CO_TRY_ASSIGN(configuration.command_rules, command_rules(options, audit, log_line));
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
   auto started = co_await node::Node::start(environment, storage->disk(), std::move(configuration),

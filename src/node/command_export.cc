@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <optional>
 
 #include "base/log_field.h"
 #include "control/command_block.h"
@@ -18,12 +20,34 @@ constexpr char kHelp[] =
     R"({\"command\": \"mark\", \"id\": \"...\"}; the commands are mark, journal-start, journal-stop, suspend and )"
     R"(restore. Then read the answer here"})";
 
+// A command that runs; whoever waits for it may have gone.
+template <typename Request>
+struct Running {
+  explicit Running(io::Scheduler& scheduler) : ended(scheduler) {}
+  std::optional<Result<typename control::OperationOf<Request>::Reply>> reply;
+  io::WaitQueue ended;
+};
+
+template <typename Request>
+using Operation =
+    io::Task<Result<typename control::OperationOf<Request>::Reply>> (control::NodeOperations::*)(Request);
+
+template <typename Request>
+io::Task<void> run_command(control::NodeOperations& operations, Operation<Request> operation, Request request,
+                           std::shared_ptr<Running<Request>> running) {
+  auto reply = co_await (operations.*operation)(std::move(request));
+  running->reply = std::move(reply);
+  running->ended.wake_all();
+}
+
 class CommandTarget final : public nbd::BlockTarget {
  public:
-  CommandTarget(control::NodeOperations& operations, const CommandRules& rules, io::Scheduler& scheduler,
-                std::string group, std::string client)
+  CommandTarget(control::NodeOperations& operations, const CommandRules& rules, io::TaskScope& tasks,
+                io::Scheduler& scheduler, std::string group, std::string client)
       : operations_(operations),
         rules_(rules),
+        tasks_(tasks),
+        scheduler_(scheduler),
         group_(std::move(group)),
         client_(std::move(client)),
         info_(command_export_info(group_)),
@@ -72,6 +96,11 @@ class CommandTarget final : public nbd::BlockTarget {
  private:
   static Error no_command() { return fail(ErrorCode::kInvalid, "a command export takes commands only"); }
 
+  static Error not_in_time() {
+    return fail(ErrorCode::kTimeout, "not finished within " + format_duration(kCommandTimeLimit) +
+                                         "; it goes on, see `tidemark status`");
+  }
+
   void refuse(const Error& error) { answer_ = control::error_json(error); }
 
   // What was asked and how it ended. A secret is not written down.
@@ -85,11 +114,17 @@ class CommandTarget final : public nbd::BlockTarget {
     rules_.audit(line);
   }
 
+  // Of what anybody can send only so much is written down.
+  void note_unknown(std::string_view operation, const Error& error) {
+    if (!rules_.note_unknown) return;
+    rules_.note_unknown(client_, info_.name + (operation.empty() ? "" : " " + std::string(operation)), error);
+  }
+
   io::Task<void> obey(std::string text) {
     Result<control::CommandBlock> block = control::parse_command_block(text);
     if (!block.ok()) {
       refuse(block.error());
-      note("", "", "", &block.error());
+      note_unknown("", block.error());
       co_return;
     }
     const std::string& command = block->command;
@@ -108,19 +143,23 @@ class CommandTarget final : public nbd::BlockTarget {
                                  "there is no command '" + printable(command) +
                                      "' here; there are mark, journal-start, journal-stop, suspend, restore");
       refuse(unknown);
-      note("", "", "", &unknown);
+      note_unknown("", unknown);
     }
   }
 
   // With the checks, and under the role, of the same request to the control API. The block outlives it.
   template <typename Request>
-  io::Task<void> carry_out(const control::CommandBlock& block,
-                           io::Task<Result<typename control::OperationOf<Request>::Reply>> (
-                               control::NodeOperations::*operation)(Request)) {
+  io::Task<void> carry_out(const control::CommandBlock& block, Operation<Request> operation) {
     const control::RouteInfo& route = control::OperationOf<Request>::kRoute;
-    const Result<std::string> who = rules_.admit
-                                        ? rules_.admit(client_, block.token, route.role, route.operation)
-                                        : Result<std::string>(std::string());
+    bool is_known = true;
+    const Result<std::string> who =
+        rules_.admit ? rules_.admit(client_, block.token, route.role, route.operation, is_known)
+                     : Result<std::string>(std::string());
+    if (!who.ok() && !is_known) {
+      refuse(who.error());
+      note_unknown(route.operation, who.error());
+      co_return;
+    }
     control::RequestParts parts;
     parts.texts["group"] = group_;
     parts.body = block.body;
@@ -130,7 +169,14 @@ class CommandTarget final : public nbd::BlockTarget {
       note(route.operation, who.ok() ? *who : "", block.body, &request.error());
       co_return;
     }
-    auto reply = co_await (operations_.*operation)(std::move(request).value());
+    const auto running = std::make_shared<Running<Request>>(scheduler_);
+    tasks_.spawn(run_command<Request>(operations_, operation, std::move(request).value(), running));
+    const MonotonicTime due = scheduler_.now() + kCommandTimeLimit;
+    while (!running->reply.has_value() && scheduler_.now() < due) {
+      (void)co_await running->ended.wait_until(due);
+    }
+    if (!running->reply.has_value()) running->reply = not_in_time();
+    const Result<typename control::OperationOf<Request>::Reply>& reply = *running->reply;
     const Error* const error = reply.ok() ? nullptr : &reply.error();
     note(route.operation, *who, block.body, error);
     if (error != nullptr) {
@@ -147,6 +193,8 @@ class CommandTarget final : public nbd::BlockTarget {
 
   control::NodeOperations& operations_;
   const CommandRules& rules_;
+  io::TaskScope& tasks_;
+  io::Scheduler& scheduler_;
   const std::string group_;
   const std::string client_;
   const nbd::ExportInfo info_;
@@ -165,9 +213,11 @@ nbd::ExportInfo command_export_info(const std::string& group) {
 }
 
 std::unique_ptr<nbd::BlockTarget> make_command_target(control::NodeOperations& operations,
-                                                      const CommandRules& rules, io::Scheduler& scheduler,
-                                                      std::string group, std::string client) {
-  return std::make_unique<CommandTarget>(operations, rules, scheduler, std::move(group), std::move(client));
+                                                      const CommandRules& rules, io::TaskScope& tasks,
+                                                      io::Scheduler& scheduler, std::string group,
+                                                      std::string client) {
+  return std::make_unique<CommandTarget>(operations, rules, tasks, scheduler, std::move(group),
+                                         std::move(client));
 }
 
 }  // namespace tidemark::node

@@ -294,8 +294,8 @@ io::Task<Result<std::unique_ptr<nbd::BlockTarget>>> Node::open(std::string text,
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(name.group));
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
   if (name.command) {
-    co_return make_command_target(*this, configuration_.command_rules, environment_.scheduler, name.group,
-                                  client);
+    co_return make_command_target(*this, configuration_.command_rules, tasks_, environment_.scheduler,
+                                  name.group, client);
   }
   if (name.rehearsal) {
     TM_CO_TRY_ASSIGN(std::shared_ptr<group::View> view, rehearsed(name.group, name.volume));

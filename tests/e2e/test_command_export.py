@@ -60,11 +60,17 @@ class CommandExport(TidemarkTest):
             point = {"point": "head"} if command == "restore" else {}
             self.assertEqual(ask(handle, command=command, **token, **point)["error"]["code"], code)
         self.assertEqual(ask(handle, command="mark", id="m", token=secret)["id"], "m")
+        # What anybody can send does not wash the log out.
+        for _ in range(100):
+            ask(handle, command="mark", token="wrong")
+            ask(handle, command="nonsense")
         handle.shutdown()
         with open(os.path.join(tokyo.folder, "audit.log"), encoding="utf-8") as file:
             text = file.read()
         self.assertIn("token=ops", text)
         self.assertNotIn(secret, text)
+        self.assertLess(len(text.splitlines()), 40)
+        self.assertIn("none of this node's", text)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,48 @@ TEST_F(CommandExport, WhatIsNoCommandIsAnsweredSo) {
   EXPECT_EQ(bench->run(bench->a.node->open("none/.command", "unix")).error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(CommandExport, ACommandThatTakesTooLongIsAnsweredAndGoesOn) {
+  begin(6);
+  ASSERT_FALSE(HasFatalFailure());
+  auto target = open(bench->a);
+  bench->b.power_cut();
+  const std::string answer = ask(*target, R"({"command":"mark","id":"m","wait":"peer"})");
+  EXPECT_TRUE(has(answer, R"("code":"timeout")")) << answer;
+  EXPECT_TRUE(bench->run(bench->a.node->mark_show({"app", "m"})).ok());
+  target = nullptr;  // what goes on needs it no more
+  control::MarkCreateRequest mark;
+  mark.group = "app";
+  EXPECT_TRUE(bench->run(bench->a.node->mark_create(mark)).ok());
+}
+
+TEST_F(CommandExport, WhatAnybodyCanSendIsNotedApartFromCommands) {
+  begin(7);
+  ASSERT_FALSE(HasFatalFailure());
+  CommandRules rules;
+  std::vector<std::string> lines;
+  std::vector<std::string> unknown;
+  rules.audit = [&lines](const std::string& line) { lines.push_back(line); };
+  rules.note_unknown = [&unknown](const std::string&, const std::string& request, const Error&) {
+    unknown.push_back(request);
+  };
+  rules.admit = [](const std::string&, const std::string& token, control::Role, std::string_view,
+                   bool& is_known) -> Result<std::string> {
+    is_known = token == "low";
+    return fail(ErrorCode::kDenied, "no");
+  };
+  io::TaskScope tasks(bench->world.environment().scheduler);
+  auto target = make_command_target(*bench->a.node, rules, tasks, bench->world.environment().scheduler, "app",
+                                    "10.0.0.1:7");
+  for (const char* text : {R"({"command":"mark","token":"none"})", "{", R"({"command":"format"})"}) {
+    ask(*target, text);
+  }
+  EXPECT_EQ(unknown, (std::vector<std::string>{"app/.command mark_create", "app/.command", "app/.command"}));
+  EXPECT_EQ(lines.size(), 0u);
+  ask(*target, R"({"command":"mark","token":"low"})");
+  EXPECT_EQ(unknown.size(), 3u);
+  EXPECT_EQ(lines.size(), 1u);
+}
+
 TEST(CommandBlock, TakesTheCommandAndTheTokenOutOfTheRequest) {
   const auto block = control::parse_command_block(std::string(R"({"command":"mark","token":"s","id":"m"})") +
                                                   " \n" + std::string(100, '\0'));
