@@ -46,7 +46,8 @@ Result<std::pair<std::string, FileIdentity>> watched_folder(const std::string& p
 Result<std::unique_ptr<Watcher>> Watcher::start(WatchOptions options, HostMarks& marks, WatchReport report) {
   std::unique_ptr<Watcher> watcher(new Watcher(std::move(options), marks, std::move(report)));
   // As events name it, however it was named here.
-  const Result<std::string> table = real_place(watcher->options_.table_path);
+  Result<std::string> table = real_path(watcher->options_.table_path);  // also when it is a link itself
+  if (!table.ok()) table = real_place(watcher->options_.table_path);
   if (table.ok()) watcher->options_.table_path = *table;
   for (const std::string& path : watcher->options_.paths) {
     TM_TRY_ASSIGN(auto folder, watched_folder(path));
