@@ -122,10 +122,12 @@ io::Task<Result<void>> Group::flush() {
 io::Task<Result<void>> Group::do_flush() {
   const std::uint64_t journal_mark = journal_.mark();
   const std::uint64_t intent_mark = intents_.mark();
+  const std::uint64_t unflushed_mark = unflushed_.mark();
   TM_CO_TRY(co_await members_.flush());
   start_rebuild();
   journal_.flushed(journal_mark);
   intents_.flushed(intent_mark);
+  unflushed_.flushed(unflushed_mark);
   if (intents_.regions_marked() > IntentMap::kRegionsMax / 2) co_return co_await intents_.clear();
   co_return Result<void>{};
 }
@@ -206,6 +208,7 @@ io::Task<Result<void>> Group::discard_rows(std::uint64_t first_row, std::uint64_
     tasks.push_back(store_result(members_.discard(indices[i], begin, length), &results[i]));
   }
   co_await run_all(environment_.scheduler, std::move(tasks));
+  if (geometry_.has_parity()) unflushed_.add(begin, begin + length);
   co_return co_await members_.judge(std::move(indices), std::move(results), "a discard");
 }
 

@@ -14,6 +14,7 @@
 #include "raid/raid_group.h"
 #include "raid/range_lock.h"
 #include "raid/stripe_journal.h"
+#include "raid/unflushed.h"
 
 namespace tidemark::raid {
 
@@ -115,9 +116,9 @@ class Group final : public RaidGroup {
   Operation write_rows(std::uint64_t first_row, std::uint64_t rows, const Gather* data, std::uint64_t at,
                        io::Durability durability);
   Operation write_partial_row(std::uint64_t offset, std::uint64_t length_bytes, const Gather* data,
-                              std::uint64_t at);
+                              std::uint64_t at, io::Durability durability);
   Operation write_segments(std::uint64_t row, std::vector<Segment> segments, const Gather* data,
-                           std::uint64_t group_begin, std::uint64_t at);
+                           std::uint64_t group_begin, std::uint64_t at, io::Durability durability);
   io::Task<Result<std::vector<Buffer>>> make_parity(std::uint64_t row, Segment segment, const Gather* data,
                                                     std::uint64_t group_begin, std::uint64_t at);
   Operation resync_row(std::uint64_t row);
@@ -161,6 +162,7 @@ class Group final : public RaidGroup {
   StripeJournal journal_;
   IntentMap intents_;
   RangeLock locks_;
+  UnflushedRanges unflushed_;  // with parity
   std::vector<NamedDisk> spares_;
   std::vector<std::string> notices_;
   std::string rebuild_problem_;

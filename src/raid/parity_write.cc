@@ -44,7 +44,7 @@ io::Task<Result<void>> Group::write_parity(std::uint64_t offset, Gather data, io
       at += rows * row_bytes;
     } else {
       const std::uint64_t length = std::min((row + 1) * row_bytes, end) - at;
-      parts.push_back(write_partial_row(at, length, &data, at - offset));
+      parts.push_back(write_partial_row(at, length, &data, at - offset, durability));
       at += length;
     }
   }
@@ -107,7 +107,9 @@ io::Task<Result<void>> Group::write_rows(std::uint64_t first_row, std::uint64_t 
       }
     }
   }
-  co_return co_await write_members(std::move(writes), durability, "a write");
+  auto written = co_await write_members(std::move(writes), durability, "a write");
+  if (!written.ok() || durability == io::Durability::kVolatile) unflushed_.add(begin, end);
+  co_return written;
 }
 
 // [offset, offset + length) of one row, by the columns that the same cells are written in:
@@ -115,7 +117,8 @@ io::Task<Result<void>> Group::write_rows(std::uint64_t first_row, std::uint64_t 
 //   unit 16 KiB, bytes 12 to 36 KiB of a row of three cells:   columns 0-4 of cells 1 and 2, 4-12 of
 //   cell 1, 12-16 of cells 0 and 1
 io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint64_t length_bytes,
-                                                const Gather* data, std::uint64_t at) {
+                                                const Gather* data, std::uint64_t at,
+                                                io::Durability durability) {
   const std::uint64_t unit = geometry_.unit();
   const std::uint64_t row = offset / geometry_.row_bytes();
   const std::uint64_t begin = offset % geometry_.row_bytes();
@@ -144,7 +147,7 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
   }
   if (payload <= format::kStripePayloadBytesMax) {
     co_return co_await write_segments(row, std::move(segments), data, row * geometry_.row_bytes(),
-                                      at - begin);
+                                      at - begin, durability);
   }
   // More than one entry of the journal holds: as many columns at a time as fit.
   for (const Segment& whole : segments) {
@@ -155,7 +158,8 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
       part.begin = column;
       part.end = std::min(whole.end, column + step);
       std::vector<Segment> one(1, part);
-      TM_CO_TRY(co_await write_segments(row, std::move(one), data, row * geometry_.row_bytes(), at - begin));
+      TM_CO_TRY(co_await write_segments(row, std::move(one), data, row * geometry_.row_bytes(), at - begin,
+                                        durability));
     }
   }
   co_return Result<void>{};
@@ -164,12 +168,17 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
 // `at`, which may be "negative", is where the row's first byte would be in `data`.
 io::Task<Result<void>> Group::write_segments(std::uint64_t row, std::vector<Segment> segments,
                                              const Gather* data, std::uint64_t group_begin,
-                                             std::uint64_t at) {
+                                             std::uint64_t at, io::Durability durability) {
   const std::uint64_t unit = geometry_.unit();
   const std::uint64_t lock_begin = row * unit + segments.front().begin;
   const std::uint64_t lock_end = row * unit + segments.back().end;
   const auto guard = co_await locks_.lock(lock_begin, lock_end);
   if (members_.broken().has_value()) co_return *members_.broken();
+  // The parity is made from what the other cells hold now. Of a whole row that was not flushed a crash may
+  // take that back, and then the parity would be no help for a block of ours whose member is lost.
+  if (durability == io::Durability::kDurable && unflushed_.overlaps(lock_begin, lock_end)) {
+    TM_CO_TRY(co_await do_flush());
+  }
   std::vector<MemberBytes> writes;
   for (const Segment& segment : segments) {
     const std::uint64_t begin = row * unit + segment.begin;

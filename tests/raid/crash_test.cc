@@ -79,5 +79,45 @@ TEST_F(RaidCrash, AtEveryStepOfPartialRowsWithAnyToleratedLoss) {
   }
 }
 
+// Its parity is made from whole rows that a crash may take back; or from what a discard left.
+TEST_F(RaidCrash, ADurableWriteInARowThatWasNotFlushedIsThereWithoutItsMember) {
+  const std::vector<Shape> shapes = {{format::RaidLevel::k5, 3, 32768, 1},
+                                     {format::RaidLevel::k6, 4, 32768, 2},
+                                     {format::RaidLevel::k6, 5, 32768, 2}};
+  for (const Shape& shape : shapes) {
+    for (const bool discards : {false, true}) {
+      for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        ASSERT_NO_FATAL_FAILURE(start(seed, shape));
+        const std::uint64_t row = geometry->row_bytes() / kBlockSizeBytes;
+        ASSERT_TRUE(world->run(write_blocks({0, 2 * row}, 1000, false)).ok());
+        ASSERT_TRUE(world->run(flush_all()).ok());
+        ASSERT_TRUE(world
+                        ->run(discards ? discard_blocks({0, 2 * row})
+                                       : write_blocks({0, 2 * row}, 1001, false))
+                        .ok());
+        for (const std::uint64_t block : {std::uint64_t{1}, row - 1, row + 3}) {
+          ASSERT_TRUE(world->run(write_blocks({block, block + 1}, 1002 + block, true)).ok());
+        }
+        crash();
+        ASSERT_NO_FATAL_FAILURE(expect_all_losses_are_survived(shape, discards ? "discard" : "write"));
+      }
+    }
+  }
+}
+
+TEST_F(RaidCrash, ADurableWriteFlushesOnlyWhereItsRowWasNotFlushed) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k5, 3, 32768, 1}));
+  const std::uint64_t row = geometry->row_bytes() / kBlockSizeBytes;
+  ASSERT_TRUE(world->run(write_blocks({0, row}, 1000, false)).ok());
+  const std::uint64_t before = disks[0]->flushes();
+  ASSERT_TRUE(world->run(write_blocks({row, row + 1}, 1001, true)).ok());
+  ASSERT_TRUE(world->run(write_blocks({1, 2}, 1002, false)).ok());
+  EXPECT_EQ(disks[0]->flushes(), before);
+  ASSERT_TRUE(world->run(write_blocks({1, 2}, 1003, true)).ok());
+  EXPECT_EQ(disks[0]->flushes(), before + 1);
+  ASSERT_TRUE(world->run(write_blocks({2, 3}, 1004, true)).ok());
+  EXPECT_EQ(disks[0]->flushes(), before + 1);
+}
+
 }  // namespace
 }  // namespace tidemark::raid
