@@ -51,6 +51,10 @@ class Geometry {
   };
   std::vector<Piece> split(std::uint64_t offset, std::uint64_t length_bytes) const;
   Piece piece_at(std::uint64_t offset) const;  // to the end of its cell
+  // The address of what lies at an offset of the members that hold a cell.
+  std::uint64_t offset_of(std::uint32_t cell, std::uint64_t member_offset) const {
+    return member_offset / unit() * row_bytes() + cell * unit() + member_offset % unit();
+  }
 
  private:
   format::RaidShape shape_;

@@ -49,6 +49,10 @@ Group::~Group() = default;
 
 io::Task<Result<void>> Group::run_to_end(Operation operation) {
   while (tasks_.running() >= kOperationsMax) co_await operation_ended_.wait();
+  co_return co_await run_at_once(std::move(operation));
+}
+
+io::Task<Result<void>> Group::run_at_once(Operation operation) {
   auto ended = std::make_shared<Ended>(environment_.scheduler);
   tasks_.spawn(run_and_tell(std::move(operation), ended, &operation_ended_));
   while (!ended->done) co_await ended->queue.wait();
@@ -74,17 +78,17 @@ Error Group::unreadable(std::uint64_t group_offset, std::string why) const {
 
 io::Task<Result<void>> Group::write_members(std::vector<MemberBytes> writes, io::Durability durability,
                                             std::string doing) {
-  std::vector<std::uint32_t> indices;
+  std::vector<MemberSet::Place> places;
   std::vector<Result<void>> results(writes.size());
   std::vector<io::Task<void>> tasks;
   for (std::size_t i = 0; i < writes.size(); ++i) {
-    indices.push_back(writes[i].member);
+    places.push_back(members_.place(writes[i].member));
     tasks.push_back(store_result(
         members_.write(writes[i].member, writes[i].offset, std::move(writes[i].pieces), durability),
         &results[i]));
   }
   co_await run_all(environment_.scheduler, std::move(tasks));
-  co_return co_await members_.judge(std::move(indices), std::move(results), std::move(doing));
+  co_return co_await members_.judge(std::move(places), std::move(results), std::move(doing));
 }
 
 // ---- Writes ----
@@ -198,18 +202,18 @@ io::Task<Result<void>> Group::discard_rows(std::uint64_t first_row, std::uint64_
   const auto guard = co_await locks_.lock(begin * scale, (begin + length) * scale);
   if (geometry_.has_parity()) TM_CO_TRY(co_await journal_.retire(begin, begin + length));
   TM_CO_TRY_ASSIGN(const auto hold, co_await intents_.hold(begin, begin + length));
-  std::vector<std::uint32_t> indices;
+  std::vector<MemberSet::Place> places;
   for (std::uint32_t i = 0; i < members_.count(); ++i) {
-    if (members_.writable(i, begin, begin + length)) indices.push_back(i);
+    if (members_.writable(i, begin, begin + length)) places.push_back(members_.place(i));
   }
-  std::vector<Result<void>> results(indices.size());
+  std::vector<Result<void>> results(places.size());
   std::vector<io::Task<void>> tasks;
-  for (std::size_t i = 0; i < indices.size(); ++i) {
-    tasks.push_back(store_result(members_.discard(indices[i], begin, length), &results[i]));
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    tasks.push_back(store_result(members_.discard(places[i].index, begin, length), &results[i]));
   }
   co_await run_all(environment_.scheduler, std::move(tasks));
   if (geometry_.has_parity()) unflushed_.add(begin, begin + length);
-  co_return co_await members_.judge(std::move(indices), std::move(results), "a discard");
+  co_return co_await members_.judge(std::move(places), std::move(results), "a discard");
 }
 
 // ---- What is told of it ----
@@ -294,7 +298,7 @@ io::Task<Result<void>> Group::fail_out(std::uint32_t index) {
                                             "; not in sync: " + members_.describe_failed());
   }
   members_.fail_in_memory(index, "failed out by a command");
-  TM_CO_TRY(co_await run_to_end(members_.settle()));
+  TM_CO_TRY(co_await run_at_once(members_.settle()));
   start_rebuild();
   co_return Result<void>{};
 }

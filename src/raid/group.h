@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,8 @@ class Group final : public RaidGroup {
   // Bytes of one row in the columns [begin, begin + length) by role; every one is there.
   struct Strip {
     std::vector<Buffer> roles;
+    std::vector<std::uint32_t> made;  // from the others: missing, or could not be read
+    bool read_failed = false;         // of a member that should have it
   };
   // Columns of a row of which the cells in `cells` are written.
   struct Segment {
@@ -82,6 +85,8 @@ class Group final : public RaidGroup {
 
   // ---- group.cc ----
   Operation run_to_end(Operation operation);
+  // For what an administrator asks for: it does not wait behind the operations of a member that hangs.
+  Operation run_at_once(Operation operation);
   Result<void> check_range(const char* what, DiskOffset offset, std::uint64_t length_bytes) const;
   Operation do_flush();
   Operation do_allocate(std::uint64_t offset, std::uint64_t length_bytes);
@@ -96,14 +101,15 @@ class Group final : public RaidGroup {
   struct Run;
   io::Task<void> read_run(const Run* run, std::uint64_t base, Buffer out, Result<void>* result);
   Operation rescue(Piece piece, std::int32_t bad_member, Buffer out);
-  Operation read_any_copy(Piece piece, std::int32_t bad_member, Buffer out);
+  Operation read_any_copy(Piece piece, std::int32_t bad_member, Buffer out, bool repair);
   std::optional<std::uint32_t> choose_member(const Piece& piece) const;
-  // The lock is held. `without` are roles (or, with mirrors, members) not to be asked.
+  // The lock is held. `without` are roles (or, with mirrors, members) not to be asked. With `repair` what
+  // could not be read is written again.
   io::Task<Result<Strip>> load_row(std::uint64_t row, std::uint64_t column, std::uint64_t length_bytes,
-                                   std::vector<std::uint32_t> without);
+                                   std::vector<std::uint32_t> without, bool repair = true);
   io::Task<Result<Strip>> load_row_at_once(std::uint64_t row, std::uint64_t column,
                                            std::uint64_t length_bytes, std::vector<std::uint32_t> without,
-                                           bool* read_failed);
+                                           bool repair, bool* read_failed);
   // Writes a block that could not be read and looks whether it can be now; else fails the member out.
   io::Task<void> rewrite(std::uint32_t member, std::uint64_t offset, Buffer bytes);
 
@@ -125,16 +131,21 @@ class Group final : public RaidGroup {
 
   // ---- rebuild.cc ----
   Operation resync_marked();
-  io::Task<void> resync_rows(std::uint64_t first_row, std::uint64_t end_row);
+  // Whether all of them could be.
+  io::Task<bool> resync_rows(std::uint64_t first_row, std::uint64_t end_row);
   io::Task<void> load_for_rebuild(std::uint32_t member, std::uint64_t offset, Buffer out,
                                   Result<void>* result);
   Operation rebuild_step(std::uint32_t member, std::uint64_t begin, std::uint64_t end);
   Operation finish_rebuild(std::uint32_t member);
   io::Task<void> rebuild_all();
+  io::Task<void> retry_rebuild();
+  bool is_to_be_rebuilt(std::uint32_t index) const;
+  bool is_to_be_replaced(std::uint32_t index) const;  // by a spare
   Operation rebuild_member(std::uint32_t member);
   Operation take_spares();
   Operation put_in_place(std::uint32_t index, NamedDisk disk, format::RaidLabel label);
   Operation do_replace(std::uint32_t index, NamedDisk disk);
+  Operation replace_member(std::uint32_t index, NamedDisk disk);
   Operation do_add_spare(NamedDisk disk);
   io::Task<Result<format::RaidLabel>> make_label(NamedDisk disk, std::uint16_t index);
   void start_rebuild();
@@ -169,7 +180,9 @@ class Group final : public RaidGroup {
   std::uint64_t replayed_entries_ = 0;
   std::uint64_t resynced_bytes_ = 0;
   bool rebuilding_ = false;
-  bool rebuild_halted_ = false;
+  bool retrying_ = false;
+  std::vector<MemberSet::Place> halted_;  // members whose rebuild does not go on
+  std::set<std::uint32_t> replacing_;     // members that a command is giving another disk
   bool scrubbing_ = false;
   io::WaitQueue rebuild_ended_;
   io::WaitQueue operation_ended_;

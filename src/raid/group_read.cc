@@ -115,7 +115,7 @@ io::Task<void> Group::read_run(const Run* run, std::uint64_t base, Buffer out, R
 io::Task<Result<void>> Group::rescue(Piece piece, std::int32_t bad_member, Buffer out) {
   if (!geometry_.has_parity()) {
     const auto guard = co_await locks_.lock(piece.group_offset, piece.group_offset + piece.length_bytes);
-    co_return co_await read_any_copy(piece, bad_member, out);
+    co_return co_await read_any_copy(piece, bad_member, out, true);
   }
   const auto guard = co_await locks_.lock(piece.member_offset, piece.member_offset + piece.length_bytes);
   std::vector<std::uint32_t> without;
@@ -126,7 +126,7 @@ io::Task<Result<void>> Group::rescue(Piece piece, std::int32_t bad_member, Buffe
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> Group::read_any_copy(Piece piece, std::int32_t bad_member, Buffer out) {
+io::Task<Result<void>> Group::read_any_copy(Piece piece, std::int32_t bad_member, Buffer out, bool repair) {
   const std::uint32_t first = geometry_.first_member(piece.row, piece.cell);
   std::vector<std::uint32_t> bad;
   std::string why;
@@ -134,31 +134,38 @@ io::Task<Result<void>> Group::read_any_copy(Piece piece, std::int32_t bad_member
   for (std::uint32_t i = first; i < first + geometry_.copies(); ++i) {
     if (std::ranges::find(bad, i) != bad.end()) continue;
     if (!members_.readable(i, piece.member_offset, piece.member_offset + piece.length_bytes)) continue;
-    const auto read = co_await members_.read(i, piece.member_offset, out);
+    // What is written again is in a buffer of our own: the caller may take theirs back.
+    const bool rewrites = repair && !bad.empty();
+    const Buffer copy = rewrites ? Buffer::allocate(out.size()) : out;
+    const auto read = co_await members_.read(i, piece.member_offset, copy);
     if (!read.ok()) {
       bad.push_back(i);
       why = members_.describe(i) + ": " + read.error().message;
       continue;
     }
-    for (const std::uint32_t member : bad) co_await rewrite(member, piece.member_offset, out);
+    if (rewrites) {
+      std::memcpy(out.data(), copy.data(), out.size());
+      for (const std::uint32_t member : bad) co_await rewrite(member, piece.member_offset, copy);
+    }
     co_return Result<void>{};
   }
   // Each copy may be bad somewhere else.
-  if (piece.length_bytes == kBlockSizeBytes) co_return unreadable(piece.group_offset, why);
+  if (piece.length_bytes == kBlockSizeBytes)
+    co_return unreadable(geometry_.offset_of(piece.cell, piece.member_offset), why);
   for (std::uint64_t at = 0; at < piece.length_bytes; at += kBlockSizeBytes) {
     Piece block = piece;
-    block.group_offset += at;
     block.member_offset += at;
     block.length_bytes = kBlockSizeBytes;
-    TM_CO_TRY(co_await read_any_copy(block, kNoMember, out.slice(at, kBlockSizeBytes)));
+    TM_CO_TRY(co_await read_any_copy(block, kNoMember, out.slice(at, kBlockSizeBytes), repair));
   }
   co_return Result<void>{};
 }
 
 io::Task<void> Group::rewrite(std::uint32_t member, std::uint64_t offset, Buffer bytes) {
   if (!members_.readable(member, offset, offset + bytes.size())) co_return;
+  const MemberSet::Place place = members_.place(member);
   std::vector<Buffer> pieces(1, bytes);
-  auto done = co_await members_.write(member, offset, std::move(pieces), io::Durability::kVolatile);
+  auto done = co_await members_.write(member, offset, std::move(pieces), io::Durability::kDurable);
   if (done.ok()) {
     Buffer again = Buffer::allocate(bytes.size());
     done = co_await members_.read(member, offset, again);
@@ -168,17 +175,17 @@ io::Task<void> Group::rewrite(std::uint32_t member, std::uint64_t offset, Buffer
     co_return;
   }
   // Where nothing is left to take its place, a member with a bad block is better than none.
-  if (!members_.may_lose(member)) co_return;
+  if (!members_.is_there(place) || !members_.may_lose(member)) co_return;
   static_cast<void>(co_await members_.lost(
-      member, "a block that could not be read could not be written again: it", done.error()));
+      place, "a block that could not be read could not be written again: it", done.error()));
   start_rebuild();
 }
 
 io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t column,
-                                               std::uint64_t length_bytes,
-                                               std::vector<std::uint32_t> without) {
+                                               std::uint64_t length_bytes, std::vector<std::uint32_t> without,
+                                               bool repair) {
   bool read_failed = false;
-  auto strip = co_await load_row_at_once(row, column, length_bytes, std::move(without), &read_failed);
+  auto strip = co_await load_row_at_once(row, column, length_bytes, std::move(without), repair, &read_failed);
   if (strip.ok() || !read_failed || length_bytes == kBlockSizeBytes) co_return std::move(strip);
   // Members may be bad in different blocks.
   Strip whole;
@@ -188,7 +195,11 @@ io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t 
   for (std::uint64_t at = 0; at < length_bytes; at += kBlockSizeBytes) {
     std::vector<std::uint32_t> nobody;
     TM_CO_TRY_ASSIGN(const Strip block, co_await load_row_at_once(row, column + at, kBlockSizeBytes,
-                                                                  std::move(nobody), &read_failed));
+                                                                  std::move(nobody), repair, &read_failed));
+    whole.read_failed = whole.read_failed || block.read_failed;
+    for (const std::uint32_t role : block.made) {
+      if (std::ranges::find(whole.made, role) == whole.made.end()) whole.made.push_back(role);
+    }
     for (std::uint32_t role = 0; role < geometry_.roles(); ++role) {
       std::memcpy(whole.roles[role].data() + at, block.roles[role].data(), kBlockSizeBytes);
     }
@@ -198,7 +209,7 @@ io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t 
 
 io::Task<Result<Group::Strip>> Group::load_row_at_once(std::uint64_t row, std::uint64_t column,
                                                        std::uint64_t length_bytes,
-                                                       std::vector<std::uint32_t> without,
+                                                       std::vector<std::uint32_t> without, bool repair,
                                                        bool* read_failed) {
   const std::uint64_t begin = row * geometry_.unit() + column;
   const std::uint64_t end = begin + length_bytes;
@@ -235,7 +246,10 @@ io::Task<Result<Group::Strip>> Group::load_row_at_once(std::uint64_t row, std::u
   std::vector<std::byte*> pointers;
   for (const Buffer& buffer : strip.roles) pointers.push_back(buffer.data());
   parity::recover(pointers, geometry_.parities(), missing, length_bytes);
+  strip.made = missing;
+  strip.read_failed = !bad.empty();
   for (const std::uint32_t role : bad) {
+    if (!repair) break;
     co_await rewrite(geometry_.member_of(row, role), begin, strip.roles[role]);
   }
   co_return std::move(strip);

@@ -27,9 +27,15 @@ void IntentMap::flushed(std::uint64_t mark) {
   }
 }
 
+void IntentMap::keep(const std::vector<std::uint64_t>& regions) {
+  for (const std::uint64_t index : regions) regions_[index].is_kept = true;
+  kept_ = regions.size();
+}
+
 void IntentMap::drop_flushed() {
-  std::erase_if(regions_,
-                [](const auto& entry) { return entry.second.holders == 0 && entry.second.is_flushed; });
+  std::erase_if(regions_, [](const auto& entry) {
+    return entry.second.holders == 0 && entry.second.is_flushed && !entry.second.is_kept;
+  });
 }
 
 io::Task<Result<void>> IntentMap::write_map() {
@@ -64,7 +70,7 @@ io::Task<Result<IntentMap::Hold>> IntentMap::hold(std::uint64_t begin, std::uint
   if (!all_durable()) {
     const auto guard = co_await mutex_.lock();
     if (!all_durable()) {
-      if (regions_.size() > kRegionsMax) {
+      if (regions_marked() > kRegionsMax) {
         const std::uint64_t before = mark();
         TM_CO_TRY(co_await members_.flush());
         flushed(before);

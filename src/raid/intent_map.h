@@ -44,7 +44,9 @@ class IntentMap {
   io::Task<Result<void>> write_all();
   // What the members in sync say, of which at least one can be read: regions, ascending.
   io::Task<Result<std::vector<std::uint64_t>>> load();
-  std::size_t regions_marked() const { return regions_.size(); }
+  // These stay marked until the next assembly looks at them again. Before anything is held.
+  void keep(const std::vector<std::uint64_t>& regions);
+  std::size_t regions_marked() const { return regions_.size() - kept_; }
 
   // So many regions at most are to be brought in sync after a crash, besides those being written just then.
   static constexpr std::size_t kRegionsMax = 128;
@@ -55,6 +57,7 @@ class IntentMap {
     std::uint64_t last_end = 0;  // clock_ when the last hold ended
     bool is_flushed = false;
     bool durable = false;
+    bool is_kept = false;
   };
   void release(std::uint64_t first, std::uint64_t last);
   void drop_flushed();
@@ -62,6 +65,7 @@ class IntentMap {
 
   MemberSet& members_;
   std::map<std::uint64_t, Region> regions_;
+  std::size_t kept_ = 0;
   std::uint64_t clock_ = 0;
   io::Mutex mutex_;
 };

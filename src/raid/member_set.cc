@@ -26,13 +26,19 @@ io::Task<void> store_result(io::Task<Result<void>> task, Result<void>* result) {
 class MemberSet::Timer {
  public:
   Timer(MemberSet& set, std::uint32_t index)
-      : set_(set), index_(index), number_(set.next_operation_++), begin_(set.scheduler().now()) {
+      : set_(set),
+        index_(index),
+        place_(set.place(index)),
+        number_(set.next_operation_++),
+        begin_(set.scheduler().now()) {
     set.members_[index].in_flight.emplace(number_, begin_);
   }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
   ~Timer() { set_.members_[index_].in_flight.erase(number_); }
+  bool is_current() const { return set_.is_there(place_); }
   void done() {
+    if (!is_current()) return;
     Member& member = set_.members_[index_];
     const Duration took = set_.scheduler().now() - begin_;
     if (member.latency_max < took) member.latency_max = took;
@@ -44,6 +50,7 @@ class MemberSet::Timer {
  private:
   MemberSet& set_;
   std::uint32_t index_;
+  Place place_;
   std::uint64_t number_;
   MonotonicTime begin_;
 };
@@ -142,7 +149,7 @@ io::Task<Result<void>> MemberSet::read_head(std::uint32_t index, std::uint64_t d
   members_[index].read_bytes += out.size();
   auto done = co_await members_[index].disk.disk->read(DiskOffset{disk_offset}, std::move(out));
   timer.done();
-  if (!done.ok()) ++members_[index].read_errors;
+  if (!done.ok() && timer.is_current()) ++members_[index].read_errors;
   co_return done;
 }
 
@@ -155,7 +162,7 @@ io::Task<Result<void>> MemberSet::write(std::uint32_t index, std::uint64_t offse
   const DiskOffset at{geometry_.shape().data_offset + offset};
   auto done = co_await members_[index].disk.disk->write(at, std::move(pieces), durability);
   timer.done();
-  if (!done.ok()) ++members_[index].write_errors;
+  if (!done.ok() && timer.is_current()) ++members_[index].write_errors;
   co_return done;
 }
 
@@ -168,7 +175,7 @@ io::Task<Result<void>> MemberSet::write_head(std::uint32_t index, std::uint64_t 
   auto done = co_await members_[index].disk.disk->write(DiskOffset{disk_offset}, std::move(pieces),
                                                         io::Durability::kDurable);
   timer.done();
-  if (!done.ok()) ++members_[index].write_errors;
+  if (!done.ok() && timer.is_current()) ++members_[index].write_errors;
   co_return done;
 }
 
@@ -178,7 +185,7 @@ io::Task<Result<void>> MemberSet::discard(std::uint32_t index, std::uint64_t off
   Timer timer(*this, index);
   const DiskOffset at{geometry_.shape().data_offset + offset};
   auto done = co_await members_[index].disk.disk->discard(at, length_bytes);
-  if (!done.ok()) ++members_[index].write_errors;
+  if (!done.ok() && timer.is_current()) ++members_[index].write_errors;
   co_return done;
 }
 
@@ -191,18 +198,18 @@ io::Task<Result<void>> MemberSet::allocate(std::uint32_t index, std::uint64_t of
 }
 
 io::Task<Result<void>> MemberSet::write_heads(std::uint64_t disk_offset, Buffer block) {
-  std::vector<std::uint32_t> indices;
+  std::vector<Place> places;
   for (std::uint32_t i = 0; i < count(); ++i) {
-    if (in_use(i)) indices.push_back(i);
+    if (in_use(i)) places.push_back(place(i));
   }
-  std::vector<Result<void>> results(indices.size());
+  std::vector<Result<void>> results(places.size());
   std::vector<io::Task<void>> tasks;
-  for (std::size_t i = 0; i < indices.size(); ++i) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
     std::vector<Buffer> pieces(1, block);
-    tasks.push_back(store_result(write_head(indices[i], disk_offset, std::move(pieces)), &results[i]));
+    tasks.push_back(store_result(write_head(places[i].index, disk_offset, std::move(pieces)), &results[i]));
   }
   co_await run_all(scheduler(), std::move(tasks));
-  co_return co_await judge(std::move(indices), std::move(results), "a write of the group's own records");
+  co_return co_await judge(std::move(places), std::move(results), "a write of the group's own records");
 }
 
 io::Task<void> MemberSet::flush_one(std::uint32_t index, Result<void>* result) {
@@ -210,19 +217,19 @@ io::Task<void> MemberSet::flush_one(std::uint32_t index, Result<void>* result) {
   ++members_[index].flushes;
   *result = co_await members_[index].disk.disk->flush();
   timer.done();
-  if (!result->ok()) ++members_[index].write_errors;
+  if (!result->ok() && timer.is_current()) ++members_[index].write_errors;
 }
 
 io::Task<Result<void>> MemberSet::flush() {
-  std::vector<std::uint32_t> indices;
+  std::vector<Place> places;
   for (std::uint32_t i = 0; i < count(); ++i) {
-    if (in_use(i)) indices.push_back(i);
+    if (in_use(i)) places.push_back(place(i));
   }
-  std::vector<Result<void>> results(indices.size());
+  std::vector<Result<void>> results(places.size());
   std::vector<io::Task<void>> tasks;
-  for (std::size_t i = 0; i < indices.size(); ++i) tasks.push_back(flush_one(indices[i], &results[i]));
+  for (std::size_t i = 0; i < places.size(); ++i) tasks.push_back(flush_one(places[i].index, &results[i]));
   co_await run_all(scheduler(), std::move(tasks));
-  co_return co_await judge(std::move(indices), std::move(results), "a flush");
+  co_return co_await judge(std::move(places), std::move(results), "a flush");
 }
 
 // ---- What is known of the members ----
@@ -239,8 +246,9 @@ void MemberSet::fail_in_memory(std::uint32_t index, std::string why) {
   changed();
 }
 
-io::Task<Result<void>> MemberSet::lost(std::uint32_t index, std::string doing, Error error) {
-  if (members_[index].failed()) co_return co_await settle();
+io::Task<Result<void>> MemberSet::lost(Place place, std::string doing, Error error) {
+  const std::uint32_t index = place.index;
+  if (members_[index].failed() || !is_there(place)) co_return co_await settle();
   if (!may_lose(index)) {
     std::string text = "RAID group '" + name_ + "': " + doing + " on " + describe(index) + " failed (" +
                        error.message +
@@ -258,12 +266,12 @@ io::Task<Result<void>> MemberSet::lost(std::uint32_t index, std::string doing, E
   co_return co_await settle();
 }
 
-io::Task<Result<void>> MemberSet::judge(std::vector<std::uint32_t> indices, std::vector<Result<void>> results,
+io::Task<Result<void>> MemberSet::judge(std::vector<Place> places, std::vector<Result<void>> results,
                                         std::string doing) {
   Result<void> answer;
-  for (std::size_t i = 0; i < indices.size(); ++i) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
     if (results[i].ok()) continue;
-    auto tolerated = co_await lost(indices[i], doing, results[i].error());
+    auto tolerated = co_await lost(places[i], doing, results[i].error());
     if (!tolerated.ok()) answer = std::move(tolerated);
   }
   if (answer.ok()) answer = co_await settle();
@@ -279,23 +287,24 @@ io::Task<Result<void>> MemberSet::write_state(std::uint32_t copy, std::uint64_t 
   for (const Member& member : members_) state.members.push_back(member.record);
   Buffer block = Buffer::allocate(kBlockSizeBytes);
   format::encode_raid_state(state, copy, block.writable());
-  std::vector<std::uint32_t> indices;
+  std::vector<Place> places;
   for (std::uint32_t i = 0; i < count(); ++i) {
-    if (in_use(i)) indices.push_back(i);
+    if (in_use(i)) places.push_back(place(i));
   }
-  std::vector<Result<void>> results(indices.size());
+  std::vector<Result<void>> results(places.size());
   std::vector<io::Task<void>> tasks;
-  for (std::size_t i = 0; i < indices.size(); ++i) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
     std::vector<Buffer> pieces(1, block);
-    tasks.push_back(
-        store_result(write_head(indices[i], format::kRaidStateOffset[copy], std::move(pieces)), &results[i]));
+    tasks.push_back(store_result(
+        write_head(places[i].index, format::kRaidStateOffset[copy], std::move(pieces)), &results[i]));
   }
   co_await run_all(scheduler(), std::move(tasks));
-  for (std::size_t i = 0; i < indices.size(); ++i) {
-    if (results[i].ok() || members_[indices[i]].failed()) continue;
-    if (!may_lose(indices[i])) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const std::uint32_t index = places[i].index;
+    if (results[i].ok() || members_[index].failed() || !is_there(places[i])) continue;
+    if (!may_lose(index)) {
       Error answer = fail(ErrorCode::kIo, "RAID group '" + name_ + "': its state cannot be written to " +
-                                              describe(indices[i]) + " (" + results[i].error().message +
+                                              describe(index) + " (" + results[i].error().message +
                                               "), which it cannot do without; it takes nothing more until it "
                                               "is assembled again; failed before: " +
                                               describe_failed());
@@ -303,7 +312,7 @@ io::Task<Result<void>> MemberSet::write_state(std::uint32_t copy, std::uint64_t 
       co_return answer;
     }
     std::string why = "a write of the group's state failed: " + results[i].error().message;
-    fail_in_memory(indices[i], std::move(why));
+    fail_in_memory(index, std::move(why));
   }
   co_return Result<void>{};
 }

@@ -59,6 +59,19 @@ class MemberSet {
 
   bool readable(std::uint32_t index, std::uint64_t begin, std::uint64_t end) const;
   bool writable(std::uint32_t index, std::uint64_t begin, std::uint64_t end) const;
+  // A member with the disk that it has now.
+  struct Place {
+    std::uint32_t index = 0;
+    DiskIdentity disk{};
+  };
+  Place place(std::uint32_t index) const {
+    Place place;
+    place.index = index;
+    place.disk = members_[index].record.disk;
+    return place;
+  }
+  // Whether the member's disk is still that one.
+  bool is_there(const Place& place) const { return members_[place.index].record.disk == place.disk; }
   bool in_use(std::uint32_t index) const {
     return members_[index].disk.disk != nullptr && !members_[index].failed();
   }
@@ -89,10 +102,11 @@ class MemberSet {
   io::Task<Result<void>> flush();
 
   // The member did not do what it was asked to. Fails it out and returns when the others know, or says why it
-  // cannot be done without it.
-  io::Task<Result<void>> lost(std::uint32_t index, std::string doing, Error error);
+  // cannot be done without it. `place` is from before the operation: what becomes of those on a disk that has
+  // been replaced meanwhile says nothing of the new one, which takes no part in them.
+  io::Task<Result<void>> lost(Place place, std::string doing, Error error);
   // Takes the results of an operation on several members, lost() for each that failed.
-  io::Task<Result<void>> judge(std::vector<std::uint32_t> indices, std::vector<Result<void>> results,
+  io::Task<Result<void>> judge(std::vector<Place> places, std::vector<Result<void>> results,
                                std::string doing);
   // Marks that the state changed; settle() makes it durable, and returns at once when nothing changed.
   void changed() { ++changes_; }

@@ -42,9 +42,10 @@ io::Task<Result<void>> Group::resync_mirror(std::uint32_t first_member, std::uin
   Piece piece;
   piece.cell = first_member / geometry_.copies();
   piece.member_offset = begin;
+  piece.group_offset = geometry_.offset_of(piece.cell, begin);
   piece.length_bytes = length_bytes;
   Buffer right = Buffer::allocate(length_bytes);
-  TM_CO_TRY(co_await read_any_copy(piece, -1, right));
+  TM_CO_TRY(co_await read_any_copy(piece, -1, right, true));
   std::vector<MemberBytes> writes;
   for (std::uint32_t i = first_member; i < first_member + geometry_.copies(); ++i) {
     if (!members_.writable(i, begin, begin + length_bytes)) continue;

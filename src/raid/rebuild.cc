@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint64_t kStepBytes = 1 << 20;  // of a member, read and written at once
 constexpr std::size_t kResyncRowsAtOnce = 16;
+constexpr Duration kRetryAfter = Duration::seconds(600);  // a rebuild that halted
 
 }  // namespace
 
@@ -34,27 +35,35 @@ io::Task<Result<void>> Group::resync_marked() {
   if (!geometry_.has_parity() && geometry_.copies() == 1) co_return Result<void>{};
   TM_CO_TRY_ASSIGN(const std::vector<std::uint64_t> regions, co_await intents_.load());
   const format::RaidShape& shape = geometry_.shape();
+  std::vector<std::uint64_t> differing;
   for (const std::uint64_t region : regions) {
+    bool all_equal = true;
     const std::uint64_t begin = region * shape.region_bytes;
     const std::uint64_t end = std::min(shape.member_bytes, begin + shape.region_bytes);
     if (geometry_.has_parity()) {
-      co_await resync_rows(begin / geometry_.unit(), (end + geometry_.unit() - 1) / geometry_.unit());
+      all_equal =
+          co_await resync_rows(begin / geometry_.unit(), (end + geometry_.unit() - 1) / geometry_.unit());
     } else {
       for (std::uint32_t first = 0; first < members_.count(); first += geometry_.copies()) {
         for (std::uint64_t at = begin; at < end; at += kStepBytes) {
           const auto done = co_await resync_mirror(first, at, std::min(kStepBytes, end - at));
-          if (!done.ok()) add_notice("not brought in sync after a crash: " + done.error().message);
+          if (done.ok()) continue;
+          all_equal = false;
+          add_notice("not brought in sync after a crash: " + done.error().message);
         }
       }
     }
     if (members_.broken().has_value()) co_return *members_.broken();
     resynced_bytes_ += end - begin;
+    if (!all_equal) differing.push_back(region);
   }
+  intents_.keep(differing);
   TM_CO_TRY(co_await members_.flush());
   co_return co_await intents_.write_all();
 }
 
-io::Task<void> Group::resync_rows(std::uint64_t first_row, std::uint64_t end_row) {
+io::Task<bool> Group::resync_rows(std::uint64_t first_row, std::uint64_t end_row) {
+  bool all_equal = true;
   for (std::uint64_t row = first_row; row < end_row; row += kResyncRowsAtOnce) {
     const std::uint64_t count = std::min<std::uint64_t>(kResyncRowsAtOnce, end_row - row);
     std::vector<Result<void>> results(count);
@@ -63,25 +72,40 @@ io::Task<void> Group::resync_rows(std::uint64_t first_row, std::uint64_t end_row
     co_await run_all(environment_.scheduler, std::move(tasks));
     for (const auto& result : results) {
       // It stays what it is: unreadable, and says so when it is read.
-      if (!result.ok()) add_notice("not brought in sync after a crash: " + result.error().message);
+      if (result.ok()) continue;
+      all_equal = false;
+      add_notice("not brought in sync after a crash: " + result.error().message);
     }
   }
+  co_return all_equal;
 }
 
 // ---- Rebuilding ----
 
 void Group::start_rebuild() {
-  if (rebuilding_ || rebuild_halted_ || members_.broken().has_value()) return;
-  const bool has_work = std::ranges::any_of(members_.all(), [this](const Member& member) {
-    return member.record.state == RaidMemberState::kRebuilding || (member.failed() && !spares_.empty());
-  });
+  if (rebuilding_ || members_.broken().has_value()) return;
+  bool has_work = false;
+  for (std::uint32_t i = 0; i < members_.count(); ++i) {
+    has_work = has_work || is_to_be_rebuilt(i) || (is_to_be_replaced(i) && !spares_.empty());
+  }
   if (!has_work) return;
   rebuilding_ = true;
   tasks_.spawn(rebuild_all());
 }
 
+bool Group::is_to_be_rebuilt(std::uint32_t index) const {
+  if (members_.all()[index].record.state != RaidMemberState::kRebuilding) return false;
+  return std::ranges::none_of(halted_, [this, index](const MemberSet::Place& place) {
+    return place.index == index && members_.is_there(place);
+  });
+}
+
+bool Group::is_to_be_replaced(std::uint32_t index) const {
+  return members_.all()[index].failed() && !replacing_.contains(index);
+}
+
 void Group::resume_rebuild() {
-  rebuild_halted_ = false;
+  halted_.clear();
   rebuild_problem_.clear();
   start_rebuild();
 }
@@ -91,26 +115,44 @@ io::Task<void> Group::wait_for_rebuild() {
 }
 
 io::Task<void> Group::rebuild_all() {
-  for (bool has_work = true; has_work && !rebuild_halted_;) {
-    Result<void> done = co_await take_spares();
+  bool has_halted = false;
+  for (bool has_work = true; has_work && !members_.broken().has_value();) {
+    const Result<void> taken = co_await take_spares();
+    if (!taken.ok()) rebuild_problem_ = taken.error().message;
     has_work = false;
-    for (std::uint32_t i = 0; i < members_.count() && done.ok(); ++i) {
-      if (members_.all()[i].record.state != RaidMemberState::kRebuilding) continue;
+    for (std::uint32_t i = 0; i < members_.count() && taken.ok(); ++i) {
+      if (!is_to_be_rebuilt(i)) continue;
       has_work = true;
-      done = co_await rebuild_member(i);
-    }
-    if (!done.ok()) {
+      const MemberSet::Place place = members_.place(i);
+      const Result<void> done = co_await rebuild_member(i);
+      if (done.ok()) continue;
       rebuild_problem_ = done.error().message;
-      rebuild_halted_ = true;
+      halted_.push_back(place);
+      has_halted = true;
     }
   }
   rebuilding_ = false;
   rebuild_ended_.wake_all();
+  if (has_halted && !retrying_) {
+    retrying_ = true;
+    tasks_.spawn(retry_rebuild());
+  }
+}
+
+// What could not be read may have been written, or repaired, meanwhile.
+io::Task<void> Group::retry_rebuild() {
+  co_await environment_.scheduler.sleep_until(environment_.scheduler.now() + kRetryAfter);
+  retrying_ = false;
+  if (!halted_.empty() && !rebuilding_) resume_rebuild();
 }
 
 io::Task<Result<void>> Group::rebuild_member(std::uint32_t index) {
   Member& member = members_.all()[index];
   const DiskIdentity identity = member.record.disk;
+  // An entry of the journal from before the member failed has bytes for it that are older than what was
+  // written without it since. They would be put on the new disk, over what was rebuilt. And the ring of the
+  // new disk has none of the entries that the old one held.
+  if (geometry_.has_parity() && member.rebuilt_now == 0) TM_CO_TRY(co_await journal_.retire_all());
   const auto goes_on = [&member, identity] {
     return member.record.state == RaidMemberState::kRebuilding && member.record.disk == identity;
   };
@@ -157,12 +199,15 @@ io::Task<Result<void>> Group::rebuild_step(std::uint32_t index, std::uint64_t be
     if (!result.ok()) co_return std::move(result);
   }
   if (!members_.in_use(index) || members_.all()[index].in_sync()) co_return Result<void>{};
+  const MemberSet::Place place = members_.place(index);
   std::vector<Buffer> pieces(1, bytes);
   const auto written = co_await members_.write(index, begin, std::move(pieces), io::Durability::kVolatile);
-  if (!written.ok()) co_return co_await members_.lost(index, "a write of its rebuild", written.error());
+  if (!written.ok()) co_return co_await members_.lost(place, "a write of its rebuild", written.error());
   Member& member = members_.all()[index];
-  if (member.record.state == RaidMemberState::kRebuilding && member.rebuilt_now == begin)
+  if (members_.is_there(place) && member.record.state == RaidMemberState::kRebuilding &&
+      member.rebuilt_now == begin) {
     member.rebuilt_now = end;
+  }
   co_return Result<void>{};
 }
 
@@ -176,7 +221,7 @@ io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offse
     piece.group_offset = row * geometry_.row_bytes() + piece.cell * geometry_.unit();
     piece.member_offset = offset;
     piece.length_bytes = out.size();
-    *result = co_await read_any_copy(piece, -1, out);
+    *result = co_await read_any_copy(piece, -1, out, true);
     co_return;
   }
   const std::uint32_t role = geometry_.role_of(row, member);
@@ -190,6 +235,7 @@ io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offse
 }
 
 io::Task<Result<void>> Group::finish_rebuild(std::uint32_t index) {
+  const MemberSet::Place place = members_.place(index);
   TM_CO_TRY(co_await do_flush());
   // Entries of the journal that lie on too few members for the redundancy that is about to be counted on.
   const auto copies_needed = [this, index] {
@@ -203,7 +249,8 @@ io::Task<Result<void>> Group::finish_rebuild(std::uint32_t index) {
     TM_CO_TRY(co_await journal_.retire_all());
   }
   Member& member = members_.all()[index];
-  if (member.record.state != RaidMemberState::kRebuilding) co_return Result<void>{};
+  if (member.record.state != RaidMemberState::kRebuilding || !members_.is_there(place))
+    co_return Result<void>{};
   member.record.state = RaidMemberState::kInSync;
   member.record.rebuilt_bytes = 0;
   member.failure.clear();
@@ -227,7 +274,7 @@ io::Task<Result<format::RaidLabel>> Group::make_label(NamedDisk disk, std::uint1
 
 io::Task<Result<void>> Group::take_spares() {
   for (std::uint32_t i = 0; i < members_.count() && !spares_.empty(); ++i) {
-    if (!members_.all()[i].failed()) continue;
+    if (!is_to_be_replaced(i)) continue;
     const NamedDisk spare = spares_.front();
     spares_.erase(spares_.begin());
     auto label = co_await RaidGroup::inspect(*spare.disk);
@@ -255,11 +302,11 @@ io::Task<Result<void>> Group::put_in_place(std::uint32_t index, NamedDisk disk, 
   if (!member.failed()) {
     co_return fail(ErrorCode::kBusy, members_.describe(index) + " has been given another disk meanwhile");
   }
-  member.disk = disk;
-  member.record.disk = label.disk;
-  member.record.state = RaidMemberState::kRebuilding;
-  member.record.rebuilt_bytes = member.rebuilt_now = 0;
-  member.failure.clear();
+  Member fresh;  // what was counted was the other disk's
+  fresh.disk = disk;
+  fresh.record.disk = label.disk;
+  fresh.record.state = RaidMemberState::kRebuilding;
+  member = std::move(fresh);
   members_.changed();
   TM_CO_TRY(co_await members_.settle());
   if (geometry_.has_parity()) TM_CO_TRY(co_await journal_.write_begin());
@@ -272,12 +319,25 @@ io::Task<Result<void>> Group::replace(std::uint32_t index, NamedDisk disk) {
     co_return fail(ErrorCode::kInvalid,
                    "RAID group '" + label_.name + "' has no member " + std::to_string(index));
   }
-  TM_CO_TRY(co_await run_to_end(do_replace(index, std::move(disk))));
-  resume_rebuild();
-  co_return Result<void>{};
+  const auto done = co_await run_at_once(do_replace(index, std::move(disk)));
+  if (done.ok()) {
+    resume_rebuild();
+  } else {
+    start_rebuild();  // a spare may take its place
+  }
+  co_return done;
 }
 
 io::Task<Result<void>> Group::do_replace(std::uint32_t index, NamedDisk disk) {
+  if (!replacing_.insert(index).second) {
+    co_return fail(ErrorCode::kBusy, members_.describe(index) + " is being replaced already");
+  }
+  auto done = co_await replace_member(index, std::move(disk));
+  replacing_.erase(index);
+  co_return done;
+}
+
+io::Task<Result<void>> Group::replace_member(std::uint32_t index, NamedDisk disk) {
   TM_CO_TRY_ASSIGN(const format::RaidLabel label,
                    co_await make_label(disk, static_cast<std::uint16_t>(index)));
   if (!members_.all()[index].failed()) {
@@ -294,7 +354,7 @@ io::Task<Result<void>> Group::do_replace(std::uint32_t index, NamedDisk disk) {
 
 io::Task<Result<void>> Group::add_spare(NamedDisk disk) {
   TM_CO_TRY(check_range("a new spare", DiskOffset{0}, 0));
-  TM_CO_TRY(co_await run_to_end(do_add_spare(std::move(disk))));
+  TM_CO_TRY(co_await run_at_once(do_add_spare(std::move(disk))));
   start_rebuild();
   co_return Result<void>{};
 }

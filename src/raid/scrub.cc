@@ -75,6 +75,7 @@ io::Task<Result<ScrubReport>> Group::scrub(ScrubRequest request) {
           began + Duration::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
     }
   }
+  if (request.repair && !halted_.empty() && !rebuilding_) resume_rebuild();
   co_return std::move(report);
 }
 
@@ -99,8 +100,9 @@ io::Task<Result<void>> Group::scrub_cell(const ScrubRequest* request, Piece piec
     Buffer bytes = Buffer::allocate(piece.length_bytes);
     const auto read = co_await members_.read(i, piece.member_offset, bytes);
     if (!read.ok()) {
-      const auto rescued = co_await read_any_copy(piece, static_cast<std::int32_t>(i), bytes);
-      tell(report, piece.group_offset, i, rescued.ok(),
+      const auto rescued =
+          co_await read_any_copy(piece, static_cast<std::int32_t>(i), bytes, request->repair);
+      tell(report, piece.group_offset, i, rescued.ok() && request->repair,
            members_.describe(i) + " could not be read: " + read.error().message);
       if (!rescued.ok()) co_return Result<void>{};
       if (!members_.in_use(i)) continue;
@@ -206,20 +208,22 @@ io::Task<Result<void>> Group::scrub_parity(const ScrubRequest* request, std::uin
   const auto guard = co_await locks_.lock(row * unit, (row + 1) * unit);
   std::uint64_t repaired_before = 0;
   for (const Member& member : members_.all()) repaired_before += member.repaired_blocks;
-  auto whole = co_await load_row(row, 0, unit, {});
+  auto whole = co_await load_row(row, 0, unit, {}, request->repair);
   if (!whole.ok()) {
     tell(report, row * geometry_.row_bytes(), std::nullopt, false, whole.error().message);
     co_return Result<void>{};
   }
   std::uint64_t repaired_after = 0;
   for (const Member& member : members_.all()) repaired_after += member.repaired_blocks;
-  if (repaired_after != repaired_before) {
-    tell(report, row * geometry_.row_bytes(), std::nullopt, true,
-         "blocks that could not be read were written again");
+  if (whole->read_failed) {
+    const bool repaired = repaired_after != repaired_before;
+    tell(report, row * geometry_.row_bytes(), std::nullopt, repaired,
+         repaired ? "blocks that could not be read were written again" : "blocks could not be read");
   }
   for (std::uint64_t column = 0; column < unit; column += kBlockSizeBytes) {
     Strip strip;
     for (const Buffer& role : whole->roles) strip.roles.push_back(role.slice(column, kBlockSizeBytes));
+    strip.made = whole->made;
     const std::vector<std::uint32_t> nothing;
     bool fits = suppose(strip, nothing).has_value();
     for (std::uint32_t cell = 0; cell < geometry_.cells() && fits; ++cell) {
@@ -233,21 +237,25 @@ io::Task<Result<void>> Group::scrub_parity(const ScrubRequest* request, std::uin
 
 // Each set of roles that may be wrong is tried. Those count that leave parities in agreement and no block
 // that is known to be wrong, and of which either the parity (RAID 6) or the owner's word speaks for the
-// others.
+// others. What was made from the others is no witness for them: it is in every set.
 io::Task<Result<void>> Group::scrub_column(const ScrubRequest* request, std::uint64_t row,
                                            std::uint64_t column, Strip strip, ScrubReport* report) {
   const std::uint64_t first_offset = row * geometry_.row_bytes() + column;
   const auto offset_of = [&](std::uint32_t cell) { return first_offset + cell * geometry_.unit(); };
   std::vector<std::vector<std::uint32_t>> sets;
-  for (std::uint32_t a = 0; a < geometry_.roles(); ++a) {
-    sets.emplace_back(1, a);
-  }
-  for (std::uint32_t a = 0; a < geometry_.roles() && geometry_.parities() == 2; ++a) {
-    for (std::uint32_t b = a + 1; b < geometry_.roles(); ++b) {
-      sets.emplace_back(1, a);
-      sets.back().push_back(b);
+  const auto add_set = [&](std::uint32_t a, std::uint32_t b) {
+    std::vector<std::uint32_t> set = strip.made;
+    for (const std::uint32_t role : {a, b}) {
+      if (std::ranges::find(set, role) == set.end()) set.push_back(role);
     }
+    std::ranges::sort(set);
+    if (set.size() > geometry_.parities() || std::ranges::find(sets, set) != sets.end()) return;
+    sets.push_back(std::move(set));
+  };
+  for (std::uint32_t a = 0; a < geometry_.roles(); ++a) {
+    for (std::uint32_t b = a; b < geometry_.roles(); ++b) add_set(a, b);
   }
+  std::ranges::stable_sort(sets, {}, [](const auto& set) { return set.size(); });
   std::optional<Strip> answer;
   std::vector<std::uint32_t> wrong;
   bool ambiguous = false;
@@ -280,6 +288,10 @@ io::Task<Result<void>> Group::scrub_column(const ScrubRequest* request, std::uin
   for (const std::uint32_t role : wrong) {
     const std::uint32_t member = geometry_.member_of(row, role);
     if (equal(strip.roles[role], answer->roles[role])) continue;
+    if (!members_.readable(member, row * geometry_.unit() + column,
+                           row * geometry_.unit() + column + kBlockSizeBytes)) {
+      continue;
+    }
     tell(report, role < geometry_.cells() ? offset_of(role) : first_offset, member, request->repair,
          members_.describe(member) +
              (role < geometry_.cells() ? " had another content" : " had another parity"));

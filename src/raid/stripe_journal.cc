@@ -17,6 +17,7 @@ StripeJournal::StripeJournal(MemberSet& members)
     : members_(members),
       ring_bytes_(members.geometry().shape().journal_bytes),
       room_mutex_(members.scheduler()),
+      begin_mutex_(members.scheduler()),
       progress_(members.scheduler()) {}
 
 void StripeJournal::in_place(std::uint64_t sequence) {
@@ -56,6 +57,7 @@ bool StripeJournal::take_room(std::uint64_t length_bytes, std::uint64_t* positio
 }
 
 io::Task<Result<void>> StripeJournal::write_begin() {
+  const auto guard = co_await begin_mutex_.lock();
   Buffer block = Buffer::allocate(kBlockSizeBytes);
   std::ranges::fill(block.writable(), std::byte{0});
   const std::uint64_t begin = entries_.empty() ? next_sequence_ : entries_.front().sequence;
@@ -77,6 +79,7 @@ io::Task<Result<void>> StripeJournal::make_room() {
   }
   std::size_t dead = 0;
   while (dead < entries_.size() && entries_[dead].is_flushed) ++dead;
+  const auto guard = co_await begin_mutex_.lock();
   Buffer block = Buffer::allocate(kBlockSizeBytes);
   std::ranges::fill(block.writable(), std::byte{0});
   const std::uint64_t begin = entries_[dead - 1].sequence + 1;
@@ -109,26 +112,26 @@ io::Task<Result<void>> StripeJournal::retire_all() {
   co_return Result<void>{};
 }
 
-std::vector<std::uint32_t> StripeJournal::choose_holders(std::uint64_t sequence) const {
+std::vector<MemberSet::Place> StripeJournal::choose_holders(std::uint64_t sequence) const {
   const std::uint32_t wanted = members_.geometry().parities() + 1;
-  std::vector<std::uint32_t> indices;
-  for (std::uint32_t i = 0; i < members_.count() && indices.size() < wanted; ++i) {
+  std::vector<MemberSet::Place> places;
+  for (std::uint32_t i = 0; i < members_.count() && places.size() < wanted; ++i) {
     const auto index = static_cast<std::uint32_t>((sequence + i) % members_.count());
-    if (members_.all()[index].in_sync()) indices.push_back(index);
+    if (members_.all()[index].in_sync()) places.push_back(members_.place(index));
   }
-  return indices;
+  return places;
 }
 
-io::Task<Result<void>> StripeJournal::write_copies(std::vector<std::uint32_t> indices, std::uint64_t position,
-                                                   std::vector<Buffer> pieces) {
-  std::vector<Result<void>> results(indices.size());
+io::Task<Result<void>> StripeJournal::write_copies(std::vector<MemberSet::Place> places,
+                                                   std::uint64_t position, std::vector<Buffer> pieces) {
+  std::vector<Result<void>> results(places.size());
   std::vector<io::Task<void>> tasks;
-  for (std::size_t i = 0; i < indices.size(); ++i) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
     tasks.push_back(store_result(
-        members_.write_head(indices[i], format::kRaidJournalOffset + position, pieces), &results[i]));
+        members_.write_head(places[i].index, format::kRaidJournalOffset + position, pieces), &results[i]));
   }
   co_await run_all(members_.scheduler(), std::move(tasks));
-  co_return co_await members_.judge(std::move(indices), std::move(results), "a write to the stripe journal");
+  co_return co_await members_.judge(std::move(places), std::move(results), "a write to the stripe journal");
 }
 
 io::Task<Result<std::uint64_t>> StripeJournal::append(std::vector<MemberBytes> writes) {
@@ -137,7 +140,17 @@ io::Task<Result<std::uint64_t>> StripeJournal::append(std::vector<MemberBytes> w
   Entry entry;
   entry.begin = UINT64_MAX;
   std::uint32_t crc = 0;
+  for (const MemberBytes& write : writes) entry.length_bytes += write.length_bytes;
+  entry.length_bytes += kBlockSizeBytes;
+  while (!take_room(entry.length_bytes, &entry.position)) {
+    const auto guard = co_await room_mutex_.lock();
+    if (take_room(entry.length_bytes, &entry.position)) break;
+    TM_CO_TRY(co_await make_room());
+  }
+  // From here to the insertion nothing waits.
   for (const MemberBytes& write : writes) {
+    // A member that failed while we waited takes part no more, nor does the disk that is in its place now.
+    if (!members_.writable(write.member, write.offset, write.offset + write.length_bytes)) continue;
     format::JournalExtent extent;
     extent.member = static_cast<std::uint16_t>(write.member);
     extent.offset = write.offset;
@@ -152,19 +165,13 @@ io::Task<Result<std::uint64_t>> StripeJournal::append(std::vector<MemberBytes> w
   }
   TM_ASSERT(header.payload_bytes() <= format::kStripePayloadBytesMax);
   entry.length_bytes = kBlockSizeBytes + header.payload_bytes();
-  while (!take_room(entry.length_bytes, &entry.position)) {
-    const auto guard = co_await room_mutex_.lock();
-    if (take_room(entry.length_bytes, &entry.position)) break;
-    TM_CO_TRY(co_await make_room());
-  }
-  // From here to the insertion nothing waits.
   entry.sequence = next_sequence_++;
   header.sequence = entry.sequence;
   header.position = entry.position;
   header.payload_crc = crc;
   format::encode_stripe_entry(header, members_.raid(), pieces[0].writable());
-  std::vector<std::uint32_t> holders = choose_holders(entry.sequence);
-  for (const std::uint32_t index : holders) entry.holders.push_back(members_.all()[index].record.disk);
+  std::vector<MemberSet::Place> holders = choose_holders(entry.sequence);
+  for (const MemberSet::Place& holder : holders) entry.holders.push_back(holder.disk);
   entries_.push_back(entry);
   auto written = co_await write_copies(std::move(holders), header.position, std::move(pieces));
   if (!written.ok()) {
@@ -246,11 +253,11 @@ io::Task<Result<void>> StripeJournal::replay_entry(Found found, std::uint64_t* r
     std::vector<Buffer> pieces(1, payload.slice(at, extent.length_bytes));
     at += extent.length_bytes;
     if (!members_.in_use(extent.member)) continue;
+    const MemberSet::Place place = members_.place(extent.member);
     auto written =
         co_await members_.write(extent.member, extent.offset, std::move(pieces), io::Durability::kVolatile);
     if (!written.ok()) {
-      TM_CO_TRY(
-          co_await members_.lost(extent.member, "a write of the stripe journal's replay", written.error()));
+      TM_CO_TRY(co_await members_.lost(place, "a write of the stripe journal's replay", written.error()));
     }
   }
   co_return Result<void>{};

@@ -69,8 +69,8 @@ class StripeJournal {
   };
   bool take_room(std::uint64_t length_bytes, std::uint64_t* position) const;
   io::Task<Result<void>> make_room();
-  std::vector<std::uint32_t> choose_holders(std::uint64_t sequence) const;
-  io::Task<Result<void>> write_copies(std::vector<std::uint32_t> indices, std::uint64_t position,
+  std::vector<MemberSet::Place> choose_holders(std::uint64_t sequence) const;
+  io::Task<Result<void>> write_copies(std::vector<MemberSet::Place> places, std::uint64_t position,
                                       std::vector<Buffer> pieces);
   io::Task<Result<std::uint64_t>> load_begin();
   io::Task<Result<void>> scan(std::uint32_t member, std::uint64_t begin,
@@ -83,6 +83,7 @@ class StripeJournal {
   std::uint64_t next_sequence_ = 1;
   std::uint64_t clock_ = 0;
   io::Mutex room_mutex_;
+  io::Mutex begin_mutex_;  // behind room_mutex_; an older begin is never written after a newer one
   io::WaitQueue progress_;
 };
 

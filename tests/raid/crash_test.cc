@@ -91,10 +91,9 @@ TEST_F(RaidCrash, ADurableWriteInARowThatWasNotFlushedIsThereWithoutItsMember) {
         const std::uint64_t row = geometry->row_bytes() / kBlockSizeBytes;
         ASSERT_TRUE(world->run(write_blocks({0, 2 * row}, 1000, false)).ok());
         ASSERT_TRUE(world->run(flush_all()).ok());
-        ASSERT_TRUE(world
-                        ->run(discards ? discard_blocks({0, 2 * row})
-                                       : write_blocks({0, 2 * row}, 1001, false))
-                        .ok());
+        ASSERT_TRUE(
+            world->run(discards ? discard_blocks({0, 2 * row}) : write_blocks({0, 2 * row}, 1001, false))
+                .ok());
         for (const std::uint64_t block : {std::uint64_t{1}, row - 1, row + 3}) {
           ASSERT_TRUE(world->run(write_blocks({block, block + 1}, 1002 + block, true)).ok());
         }

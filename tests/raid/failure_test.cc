@@ -234,5 +234,58 @@ TEST_F(RaidFailure, ASlowMemberIsReportedAndOneThatHangsToo) {
   EXPECT_TRUE(group->status().members[1].slow);
 }
 
+TEST_F(RaidFailure, WhatAnAssemblyCannotMakeEqualIsNamedByItsPlaceAndLookedAtByTheNextOne) {
+  ASSERT_NO_FATAL_FAILURE(start(3, {format::RaidLevel::k10, 4, 16384, 1}));
+  ASSERT_TRUE(world->run(write_blocks({0, 16}, 50, false)).ok());
+  ASSERT_TRUE(world->run(flush_all()).ok());
+  // The second block of the second unit of members 2 and 3: of cell 1 in row 1.
+  const std::uint64_t at = geometry->shape().data_offset + 16384 + 4096;
+  Buffer one = Buffer::allocate(kBlockSizeBytes);
+  for (const std::uint32_t i : {2, 3}) {
+    disks[i]->inject(DiskFault::kBadSector, 1);
+    EXPECT_FALSE(world->run(disks[i]->read(DiskOffset{at}, one)).ok());
+  }
+  crash();
+  for (int times = 0; times < 2; ++times) {
+    ASSERT_NO_FATAL_FAILURE(assemble());
+    EXPECT_GT(group->status().resynced_bytes, 0u);
+    ASSERT_EQ(group->status().notices.size(), 1u);
+    EXPECT_NE(group->status().notices[0].find("byte " + std::to_string(32768 + 16384 + 4096) + ":"),
+              std::string::npos)
+        << group->status().notices[0];
+    ASSERT_TRUE(world->run(flush_all()).ok());
+    ASSERT_TRUE(world->run(group->close()).ok());
+  }
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  ASSERT_TRUE(world->run(write_blocks({13, 14}, 60, false)).ok());
+  ASSERT_TRUE(world->run(group->close()).ok());
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  EXPECT_TRUE(group->status().notices.empty());
+  ASSERT_TRUE(world->run(group->close()).ok());
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  EXPECT_EQ(group->status().resynced_bytes, 0u);
+}
+
+// Whoever gives up a read may use its memory for something else, while the copy is still being repaired.
+TEST_F(RaidFailure, AReadThatIsGivenUpDoesNotSpoilTheRepairOfACopy) {
+  for (std::uint64_t steps = 0; steps < 80; ++steps) {
+    ASSERT_NO_FATAL_FAILURE(start(3, {format::RaidLevel::k1, 2, 65536, 1}));
+    ASSERT_TRUE(world->run(write_blocks({0, 8}, 50, false)).ok());
+    Buffer out = Buffer::allocate(2 * kBlockSizeBytes);
+    disks[0]->inject(DiskFault::kBadSector, 1);
+    EXPECT_FALSE(
+        world->run(disks[0]->read(DiskOffset{geometry->shape().data_offset + kBlockSizeBytes}, out)).ok());
+    scope = std::make_unique<io::TaskScope>(*world);
+    scope->spawn([](RaidGroup* target, Buffer into) -> io::Task<void> {
+      static_cast<void>(co_await target->read(DiskOffset{kBlockSizeBytes}, into));
+    }(group.get(), out));
+    world->run_steps(steps);
+    scope.reset();
+    std::memset(out.data(), 0xee, out.size());
+    world->run_for(Duration::milliseconds(20));
+    ASSERT_NO_FATAL_FAILURE(expect_model()) << steps;
+  }
+}
+
 }  // namespace
 }  // namespace tidemark::raid

@@ -10,6 +10,9 @@ using sim::DiskFault;
 class RaidRebuild : public RaidFixture {
  protected:
   void wait() { world->run(group->wait_for_rebuild()); }
+  io::Task<void> write_and_tell(BlockRange range, std::uint64_t stamp, Result<void>* result) {
+    *result = co_await write_blocks(range, stamp, false);
+  }
 };
 
 TEST_F(RaidRebuild, AReplacedMemberIsRebuiltUnderLoad) {
@@ -184,6 +187,170 @@ TEST_F(RaidRebuild, AMemberThatCannotBeDoneWithoutIsNotReplaced) {
   EXPECT_EQ(world->run(group->replace(0, named(fresh))).error().code, ErrorCode::kRefused);
   EXPECT_EQ(world->run(group->add_spare(named(fresh))).error().code, ErrorCode::kRefused);
   EXPECT_EQ(world->run(group->replace(3, named(fresh))).error().code, ErrorCode::kInvalid);
+}
+
+TEST_F(RaidRebuild, WhatADiskThatWasReplacedStillFailsAtDoesNotFailTheNewOneOut) {
+  for (const Shape& shape :
+       {Shape{format::RaidLevel::k1, 2, 65536, 1}, Shape{format::RaidLevel::k5, 3, 16384, 1}}) {
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    const std::uint64_t row = 16;  // of RAID 5 two, in place at once
+    ASSERT_TRUE(world->run(write_blocks({0, 2 * row}, 50, false)).ok());
+    const std::uint32_t spare = add_disk();
+    ASSERT_TRUE(world->run(group->add_spare(named(spare))).ok());
+    std::vector<Result<void>> results(2);
+    // Two writes on their way to the member; both fail, the second much later.
+    disks[0]->inject(DiskFault::kWriteFails, 1);
+    disks[0]->inject(DiskFault::kWriteFails, 2);
+    io::TaskScope writers(*world);
+    writers.spawn(write_and_tell({0, row}, 51, &results[0]));
+    world->run_for(Duration::microseconds(10));
+    disks[0]->slow_down(Duration::seconds(1));
+    writers.spawn(write_and_tell({row, 2 * row}, 52, &results[1]));
+    world->run_for(Duration::milliseconds(500));
+    ASSERT_EQ(group->status().members[0].name, "d" + std::to_string(spare)) << level_name(shape.level);
+    world->run(writers.join());
+    EXPECT_TRUE(results[0].ok());
+    EXPECT_TRUE(results[1].ok());
+    wait();
+    ASSERT_EQ(disks[0]->fault_hits().size(), 2u);
+    EXPECT_EQ(group->status().members[0].state, RaidMemberState::kInSync) << level_name(shape.level);
+    EXPECT_EQ(group->status().members[0].name, "d" + std::to_string(spare));
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+  }
+}
+
+TEST_F(RaidRebuild, WhatWasWrittenToADiskThatWasReplacedIsNotTakenForRebuiltOnTheNewOne) {
+  for (const Shape& shape :
+       {Shape{format::RaidLevel::k1, 2, 65536, 1}, Shape{format::RaidLevel::k5, 3, 16384, 1}}) {
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 50, false)).ok());
+    const std::uint32_t first = add_disk();
+    const std::uint32_t second = add_disk();
+    ASSERT_TRUE(world->run(group->replace(0, named(first))).ok());
+    const MonotonicTime due = world->now() + Duration::seconds(10);
+    disks[first]->hang_until(due);
+    world->run_for(Duration::milliseconds(5));
+    ASSERT_TRUE(world->run(group->replace(0, named(second))).ok());
+    ASSERT_LT(world->now(), due);
+    wait();
+    EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << group->status().rebuild_problem;
+    EXPECT_EQ(group->status().members[0].name, "d" + std::to_string(second));
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+    ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+  }
+}
+
+TEST_F(RaidRebuild, AMemberThatHangsUnderManyWritesIsFailedOutAndReplaced) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 2, 65536, 1}, 2 * kMiB));
+  ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 50, false)).ok());
+  const MonotonicTime due = world->now() + Duration::seconds(1000);
+  disks[0]->hang_until(due);
+  std::vector<Result<void>> results(300);
+  io::TaskScope writers(*world);
+  for (std::uint64_t i = 0; i < results.size(); ++i) {
+    writers.spawn(write_and_tell({i, i + 1}, 100 + i, &results[i]));
+  }
+  world->run_for(Duration::milliseconds(100));
+  ASSERT_TRUE(world->run(group->fail_out(0)).ok());
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->replace(0, named(fresh))).ok());
+  EXPECT_LT(world->now(), due);
+  world->run(writers.join());
+  for (const Result<void>& result : results) EXPECT_TRUE(result.ok());
+  wait();
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("replaced"));
+}
+
+// What the stripe journal has for a member is older than what was written while it was away.
+TEST_F(RaidRebuild, ACrashAfterARebuildPutsNothingOldOnTheNewDisk) {
+  for (const Shape& shape :
+       {Shape{format::RaidLevel::k5, 3, 16384, 1}, Shape{format::RaidLevel::k6, 5, 16384, 2}}) {
+    for (std::uint32_t lost = 0; lost < shape.members; ++lost) {
+      ASSERT_NO_FATAL_FAILURE(start(1, shape));
+      ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 50, false)).ok());
+      ASSERT_TRUE(world->run(flush_all()).ok());
+      for (std::uint64_t i = 0; i < 6; ++i) {
+        ASSERT_TRUE(world->run(write_blocks({i, i + 1}, 60, false)).ok());
+      }
+      ASSERT_TRUE(world->run(group->fail_out(lost)).ok());
+      for (std::uint64_t i = 0; i < 6; ++i) {
+        ASSERT_TRUE(world->run(write_blocks({i, i + 1}, 70, true)).ok());
+      }
+      const std::uint32_t fresh = add_disk();
+      ASSERT_TRUE(world->run(group->replace(lost, named(fresh))).ok());
+      wait();
+      crash();
+      ASSERT_NO_FATAL_FAILURE(assemble());
+      ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+      ASSERT_NO_FATAL_FAILURE(expect_model());
+    }
+  }
+}
+
+TEST_F(RaidRebuild, ARebuildThatHaltedIsTriedAgainAndDoesNotKeepASpareFromAnotherMember) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k10, 4, 16384, 1}));
+  ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 50, false)).ok());
+  ASSERT_TRUE(world->run(group->fail_out(1)).ok());
+  disks[0]->inject(DiskFault::kBadSector, 1);
+  Buffer one = Buffer::allocate(kBlockSizeBytes);
+  EXPECT_FALSE(world->run(disks[0]->read(DiskOffset{geometry->shape().data_offset}, one)).ok());
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->replace(1, named(fresh))).ok());
+  wait();
+  EXPECT_NE(group->status().rebuild_problem, "");
+  ASSERT_TRUE(world->run(group->fail_out(3)).ok());
+  const std::uint32_t spare = add_disk();
+  ASSERT_TRUE(world->run(group->add_spare(named(spare))).ok());
+  wait();
+  EXPECT_EQ(group->status().members[3].state, RaidMemberState::kInSync);
+  EXPECT_EQ(group->status().members[1].state, RaidMemberState::kRebuilding);
+  // Written, it can be read.
+  ASSERT_TRUE(world->run(write_blocks({0, 1}, 51, false)).ok());
+  world->run_for(Duration::seconds(700));
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << group->status().rebuild_problem;
+  EXPECT_EQ(group->status().rebuild_problem, "");
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("rebuilt"));
+}
+
+TEST_F(RaidRebuild, ASpareDoesNotTakeThePlaceThatACommandGivesAway) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k5, 3, 16384, 1}));
+  const std::uint32_t spare = add_disk();
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->add_spare(named(spare))).ok());
+  disks[1]->inject(DiskFault::kReadFails, 1);
+  Result<void> written, replaced;
+  io::TaskScope tasks(*world);
+  tasks.spawn([](RaidGroup* target, NamedDisk disk, Result<void>* out) -> io::Task<void> {
+    *out = co_await target->replace(1, disk);
+  }(group.get(), named(fresh), &replaced));
+  tasks.spawn(write_and_tell({0, 4}, 50, &written));
+  world->run(tasks.join());
+  wait();
+  EXPECT_TRUE(replaced.ok()) << replaced.error().message;
+  EXPECT_TRUE(written.ok());
+  EXPECT_EQ(group->status().members[1].name, "d" + std::to_string(fresh));
+  EXPECT_EQ(group->status().spares.size(), 1u);
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+}
+
+TEST_F(RaidRebuild, WhatWasCountedOfADiskDoesNotStayWithTheNextOne) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 2, 65536, 1}));
+  disks[0]->inject(DiskFault::kWriteFails, 1);
+  disks[0]->slow_down(Duration::seconds(2));
+  ASSERT_TRUE(world->run(write_blocks({0, 1}, 50, false)).ok());
+  ASSERT_GT(group->status().members[0].write_errors, 0u);
+  ASSERT_TRUE(group->status().members[0].slow);
+  const std::uint32_t fresh = add_disk();
+  ASSERT_TRUE(world->run(group->replace(0, named(fresh))).ok());
+  wait();
+  const MemberStatus status = group->status().members[0];
+  EXPECT_EQ(status.write_errors, 0u);
+  EXPECT_FALSE(status.slow);
+  EXPECT_LT(status.latency_max, Duration::seconds(1));
 }
 
 }  // namespace

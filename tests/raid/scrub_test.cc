@@ -150,6 +150,68 @@ TEST_F(RaidScrub, ALatentSectorErrorIsFoundAndRepaired) {
   }
 }
 
+// What is made from parity because its member is missing is no witness for it.
+TEST_F(RaidScrub, WithAMemberMissingRaid6RepairsOnlyWithTheOwnersWord) {
+  for (std::uint32_t missing = 0; missing < 5; ++missing) {
+    for (std::uint32_t parity = 0; parity <= 2; ++parity) {
+      ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k6, 5, 32768, 2}));
+      ASSERT_NO_FATAL_FAILURE(fill());
+      const RaidAddress address = group->translate(DiskOffset{3 * kBlockSizeBytes});
+      if ((parity == 0 ? address.data[0] : address.parity[parity - 1]).member == missing) continue;
+      ASSERT_TRUE(world->run(group->fail_out(missing)).ok());
+      const std::uint32_t member = damage(3, 0, parity);
+      ScrubReport report = scrub(false);
+      EXPECT_EQ(report.mismatches, 1u);
+      EXPECT_EQ(report.repaired, 0u) << "without " << missing << ", wrong " << member;
+      EXPECT_EQ(report.undecided, 1u);
+      report = scrub(true);
+      EXPECT_EQ(report.repaired, 1u) << "without " << missing << ", wrong " << member;
+      ASSERT_FALSE(report.findings.empty());
+      EXPECT_EQ(report.findings[0].member, member);
+      ASSERT_NO_FATAL_FAILURE(expect_model());
+      ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
+    }
+  }
+}
+
+TEST_F(RaidScrub, NothingIsWrittenUnlessAskedAlsoWhereABlockCannotBeRead) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    std::vector<std::uint64_t> writes;
+    for (const auto& disk : disks) writes.push_back(disk->writes());
+    disks[1]->inject(sim::DiskFault::kBadSector, 2);
+    ScrubRequest request;
+    request.repair = false;
+    for (int times = 0; times < 2; ++times) {
+      const auto report = world->run(group->scrub(request));
+      ASSERT_TRUE(report.ok());
+      EXPECT_EQ(report->mismatches, 1u) << level_name(shape.level);
+      EXPECT_EQ(report->repaired, 0u);
+    }
+    for (std::size_t i = 0; i < disks.size(); ++i) EXPECT_EQ(disks[i]->writes(), writes[i]);
+    EXPECT_EQ(scrub(false).repaired, 1u);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
+TEST_F(RaidScrub, WhatWasRepairedIsDurable) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+      ASSERT_NO_FATAL_FAILURE(start(seed, shape));
+      ASSERT_NO_FATAL_FAILURE(fill());
+      damage(3);
+      ASSERT_EQ(scrub(true).repaired, 1u);
+      crash();
+      ASSERT_NO_FATAL_FAILURE(assemble());
+      ASSERT_NO_FATAL_FAILURE(expect_model());
+      ASSERT_NO_FATAL_FAILURE(expect_consistent(level_name(shape.level)));
+    }
+  }
+}
+
 // ---- read_other_copies ----
 
 TEST_F(RaidScrub, ABlockThatItsOwnerKnowsToBeWrongIsReadFromTheOthersAndRepaired) {
