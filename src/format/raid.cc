@@ -71,6 +71,23 @@ bool has_parity(RaidLevel level) {
   return level == RaidLevel::k5 || level == RaidLevel::k6;
 }
 
+// Units of data in a row.
+std::uint64_t cells_of(const RaidShape& shape) {
+  switch (shape.level) {
+    case RaidLevel::k0:
+      return shape.member_count;
+    case RaidLevel::k1:
+      return 1;
+    case RaidLevel::k5:
+      return shape.member_count - 1u;
+    case RaidLevel::k6:
+      return shape.member_count - 2u;
+    case RaidLevel::k10:
+      return shape.member_count / 2u;
+  }
+  return 1;
+}
+
 bool is_valid(const RaidShape& shape, std::uint64_t size_bytes) {
   if (!level_takes(shape.level, shape.member_count) || shape.member_count > kRaidMembersMax) return false;
   if (shape.unit_bytes == 0 || shape.unit_bytes % kBlockSizeBytes != 0) return false;
@@ -78,6 +95,7 @@ bool is_valid(const RaidShape& shape, std::uint64_t size_bytes) {
   if (shape.member_bytes == 0 || shape.member_bytes % shape.unit_bytes != 0) return false;
   if (shape.member_bytes > size_bytes || shape.data_offset > size_bytes - shape.member_bytes) return false;
   if (shape.data_offset % kBlockSizeBytes != 0 || shape.journal_bytes % kBlockSizeBytes != 0) return false;
+  if (shape.member_bytes > kSizeBytesMax / cells_of(shape)) return false;
   if (shape.journal_bytes > shape.data_offset || shape.data_offset < kRaidJournalOffset) return false;
   if (shape.data_offset - shape.journal_bytes < kRaidJournalOffset) return false;
   if (has_parity(shape.level) && shape.journal_bytes < kJournalBytesMin) return false;
@@ -122,10 +140,29 @@ Result<RaidShape> make_raid_shape(RaidLevel level, std::uint32_t member_count, s
                                          std::to_string(shape.data_offset + unit_bytes) + " bytes");
   }
   shape.member_bytes = rows * unit_bytes;
+  if (shape.member_bytes > kSizeBytesMax / cells_of(shape)) {
+    return fail(ErrorCode::kInvalid, name + " of these disks is larger than 2^63 bytes");
+  }
   shape.region_bytes =
       std::max(kRegionBytesMin, round_up(shape.member_bytes / kIntentRegionsMax + 1, kDataAlignment));
   TM_ASSERT(is_valid(shape, disk_bytes));
   return shape;
+}
+
+bool has_raid_mark(std::uint64_t disk_offset, Bytes block) {
+  const auto is = [block](std::string_view magic) {
+    return std::ranges::equal(block.first(kMagicSizeBytes), as_bytes(magic));
+  };
+  if (disk_offset == kRaidStateOffset[0] || disk_offset == kRaidStateOffset[1]) return is(kStateMagic);
+  if (disk_offset == kRaidIntentOffset) return is(kIntentMagic);
+  return disk_offset == kRaidTrimOffset && is(kTrimMagic);
+}
+
+bool fits(const RaidState& state, const RaidShape& shape) {
+  return state.members.size() == shape.member_count &&
+         std::ranges::all_of(state.members, [&shape](const RaidMemberRecord& member) {
+           return member.rebuilt_bytes <= shape.member_bytes && member.rebuilt_bytes % shape.unit_bytes == 0;
+         });
 }
 
 void encode_raid_label(const RaidLabel& label, std::uint32_t copy, MutableBytes sector) {

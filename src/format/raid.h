@@ -53,6 +53,10 @@ struct RaidLabel {
   bool operator==(const RaidLabel&) const = default;
 };
 
+// Whether a block at this offset of a disk carries the mark of what lies there on a member: its state, intent
+// map or the begin of its stripe journal. Those are written before the labels when a group is made.
+bool has_raid_mark(std::uint64_t disk_offset, Bytes block);
+
 // Fill exactly kRaidSectorBytes. Decoders: kNotFound for zeroes, kUnsupported for a newer version, else
 // kDamaged.
 void encode_raid_label(const RaidLabel& label, std::uint32_t copy, MutableBytes sector);
@@ -84,6 +88,8 @@ struct RaidState {
 
 // One block of 4096 bytes.
 void encode_raid_state(const RaidState& state, std::uint32_t copy, MutableBytes block);
+// Whether a state can be that of a group of this shape.
+bool fits(const RaidState& state, const RaidShape& shape);
 Result<RaidState> decode_raid_state(Bytes block, const RaidIdentity& raid, std::uint32_t copy);
 
 // The intent map: a block of eight sectors, each with its own checksum, of one bit for each region.

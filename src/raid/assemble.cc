@@ -270,7 +270,7 @@ io::Task<Assembly> RaidGroup::assemble(io::Environment& environment, std::vector
     candidate.report = assembly.disks.size() - 1;
     candidate.disk = disk;
     candidate.label = *label;
-    auto state = co_await load_state(disk, raid);
+    auto state = co_await load_state(disk, *label);
     if (state.ok()) candidate.state = std::move(state).value();
   }
   const auto refused = refuse_clones(candidates, &assembly.disks);

@@ -22,11 +22,16 @@ io::Task<Result<void>> check_blank(NamedDisk disk, std::uint64_t least_bytes) {
     co_return fail(ErrorCode::kInvalid, disk.name + " has " + std::to_string(disk.disk->size_bytes()) +
                                             " bytes; it takes at least " + std::to_string(least_bytes));
   }
-  Buffer block = Buffer::allocate(kBlockSizeBytes);
-  for (const std::uint64_t offset : format::kRaidLabelOffset) {
-    const auto read = co_await disk.disk->read(DiskOffset{offset}, block);
-    if (!read.ok()) co_return at_disk(disk, read.error());
-    if (all_zero(block)) continue;
+  // Others have their labels elsewhere in it: at 4 KiB Linux md and bcache, at 64 KiB btrfs.
+  const std::uint64_t length =
+      std::min(format::kRaidJournalOffset, disk.disk->size_bytes() / kBlockSizeBytes * kBlockSizeBytes);
+  if (length == 0) co_return Result<void>{};
+  Buffer bytes = Buffer::allocate(length);
+  const auto read = co_await disk.disk->read(DiskOffset{0}, bytes);
+  if (!read.ok()) co_return at_disk(disk, read.error());
+  for (std::uint64_t offset = 0; offset < length; offset += kBlockSizeBytes) {
+    const Bytes block = Bytes(bytes).subspan(offset, kBlockSizeBytes);
+    if (all_zero(block) || format::has_raid_mark(offset, block)) continue;
     co_return fail(ErrorCode::kExists,
                    disk.name + " is not blank: something lies at its byte " + std::to_string(offset) +
                        "; if it is not needed any more, overwrite its first MiB with zeroes");
@@ -51,19 +56,20 @@ io::Task<Result<void>> wipe(NamedDisk disk, format::RaidShape shape, bool data_t
   const std::uint64_t begin = format::kRaidStateOffset[0];
   const std::uint64_t end = shape.data_offset + (data_too ? shape.member_bytes : 0);
   auto done = co_await disk.disk->discard(DiskOffset{begin}, end - begin);
+  if (done.ok()) done = co_await disk.disk->allocate(DiskOffset{0}, shape.data_offset);
   if (done.ok()) done = co_await disk.disk->flush();
   if (!done.ok()) co_return at_disk(disk, done.error());
   co_return Result<void>{};
 }
 
-io::Task<Result<RaidState>> load_state(NamedDisk disk, RaidIdentity raid) {
+io::Task<Result<RaidState>> load_state(NamedDisk disk, RaidLabel label) {
   Buffer block = Buffer::allocate(kBlockSizeBytes);
   Result<RaidState> best = fail(ErrorCode::kNotFound, disk.name + " carries no state of its RAID group");
   for (std::uint32_t copy = 0; copy < 2; ++copy) {
     const auto read = co_await disk.disk->read(DiskOffset{format::kRaidStateOffset[copy]}, block);
     if (!read.ok()) continue;
-    auto state = format::decode_raid_state(block, raid, copy);
-    if (!state.ok()) continue;
+    auto state = format::decode_raid_state(block, label.raid, copy);
+    if (!state.ok() || !format::fits(*state, label.shape)) continue;
     const auto age = [](const RaidState& s) { return std::pair(s.event, s.settled); };
     if (!best.ok() || age(*best) < age(*state)) best = std::move(state);
   }

@@ -146,8 +146,8 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
     segments.push_back(segment);
   }
   if (payload <= format::kStripePayloadBytesMax) {
-    co_return co_await write_segments(row, std::move(segments), data, row * geometry_.row_bytes(),
-                                      at - begin, durability);
+    co_return co_await write_segments(row, std::move(segments), data, row * geometry_.row_bytes(), at - begin,
+                                      durability);
   }
   // More than one entry of the journal holds: as many columns at a time as fit.
   for (const Segment& whole : segments) {
@@ -167,8 +167,8 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
 
 // `at`, which may be "negative", is where the row's first byte would be in `data`.
 io::Task<Result<void>> Group::write_segments(std::uint64_t row, std::vector<Segment> segments,
-                                             const Gather* data, std::uint64_t group_begin,
-                                             std::uint64_t at, io::Durability durability) {
+                                             const Gather* data, std::uint64_t group_begin, std::uint64_t at,
+                                             io::Durability durability) {
   const std::uint64_t unit = geometry_.unit();
   const std::uint64_t lock_begin = row * unit + segments.front().begin;
   const std::uint64_t lock_end = row * unit + segments.back().end;

@@ -102,6 +102,67 @@ TEST_F(RaidAssembly, TwoDisksWithOneIdentityAreRefusedByName) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
+TEST_F(RaidAssembly, ADiskWithAnythingInItsFirstMiBIsNotTaken) {
+  ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k1, 2, 65536, 1}));
+  RaidSpec spec;
+  spec.name = "another";
+  const std::uint32_t blank = add_disk();
+  // A label of LVM, superblocks of Linux md and bcache, and of btrfs; what is not ours in our own places.
+  for (const std::uint64_t at :
+       {512ull, 4096ull, 65536ull, 131072ull, 262144ull + 512, 327680ull, 1044480ull}) {
+    const std::uint32_t used = add_disk();
+    disks[used]->flip_bit(at, 3);
+    const auto made = world->run(RaidGroup::create(*environment, {named(blank), named(used)}, node, spec));
+    ASSERT_FALSE(made.ok()) << at;
+    EXPECT_EQ(made.error().code, ErrorCode::kExists);
+    EXPECT_NE(made.error().message.find("byte " + std::to_string(at / 4096 * 4096)), std::string::npos)
+        << made.error().message;
+    EXPECT_EQ(world->run(group->add_spare(named(used))).error().code, ErrorCode::kExists);
+  }
+  EXPECT_TRUE(disks[blank]->stored_pages().empty());
+  // A creation that was cut off before its labels is begun again.
+  const std::uint32_t second = add_disk();
+  ASSERT_TRUE(world->run(RaidGroup::create(*environment, {named(blank), named(second)}, node, spec)).ok());
+  const std::vector<std::byte> zeroes(kBlockSizeBytes);
+  for (const std::uint64_t offset : format::kRaidLabelOffset) {
+    disks[blank]->poke(offset, zeroes);
+    disks[second]->poke(offset, zeroes);
+  }
+  EXPECT_TRUE(world->run(RaidGroup::create(*environment, {named(blank), named(second)}, node, spec)).ok());
+}
+
+TEST_F(RaidAssembly, TheSpaceBeforeTheDataIsPromisedWhenADiskIsTaken) {
+  ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k5, 3, 16384, 1}));
+  sim::DiskOptions thin;
+  thin.space_bytes_max = geometry->shape().data_offset - kBlockSizeBytes;
+  disks.push_back(std::make_unique<sim::Disk>(*world, disk_bytes, thin));
+  thin.space_bytes_max += kBlockSizeBytes;
+  disks.push_back(std::make_unique<sim::Disk>(*world, disk_bytes, thin));
+  EXPECT_EQ(world->run(group->replace(1, named(3))).error().code, ErrorCode::kNoSpace);
+  EXPECT_EQ(world->run(group->add_spare(named(3))).error().code, ErrorCode::kNoSpace);
+  EXPECT_TRUE(world->run(group->add_spare(named(4))).ok());
+}
+
+TEST_F(RaidAssembly, AStateWithARebuiltPositionThatCannotBeIsNotUsed) {
+  ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k1, 2, 65536, 1}));
+  ASSERT_TRUE(world->run(group->close()).ok());
+  group.reset();
+  for (const std::uint64_t position : {geometry->shape().member_bytes + 65536, std::uint64_t{4096}}) {
+    for (std::uint32_t i = 0; i < 2; ++i) {
+      for (std::uint32_t copy = 0; copy < 2; ++copy) {
+        Buffer block = Buffer::allocate(kBlockSizeBytes);
+        disks[i]->peek(format::kRaidStateOffset[copy], block.writable());
+        format::RaidState state = format::decode_raid_state(block, raid, copy).value();
+        state.members[1].state = format::RaidMemberState::kRebuilding;
+        state.members[1].rebuilt_bytes = position;
+        format::encode_raid_state(state, copy, block.writable());
+        disks[i]->poke(format::kRaidStateOffset[copy], block);
+      }
+    }
+    EXPECT_EQ(try_assemble().error().code, ErrorCode::kNotFound);
+  }
+}
+
 TEST_F(RaidAssembly, ForeignBlankAndDamagedDisksAreLeftAloneAndNamed) {
   ASSERT_NO_FATAL_FAILURE(start(2, {format::RaidLevel::k1, 2, 65536, 1}));
   ASSERT_TRUE(work(20).ok());

@@ -86,5 +86,15 @@ TEST(Geometry, ShapesThatCannotBeAreRefused) {
   EXPECT_FALSE(refused(RaidLevel::k5, 3, 65536, (2 << 20) + 65536));
 }
 
+TEST(Geometry, AGroupIsNotLargerThanAnAddress) {
+  const auto shape = [](format::RaidLevel level, std::uint32_t members) {
+    return format::make_raid_shape(level, members, 65536, std::uint64_t{1} << 61);
+  };
+  EXPECT_TRUE(shape(format::RaidLevel::k1, 32).ok());
+  EXPECT_TRUE(shape(format::RaidLevel::k5, 4).ok());
+  EXPECT_EQ(shape(format::RaidLevel::k0, 32).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(shape(format::RaidLevel::k6, 32).error().code, ErrorCode::kInvalid);
+}
+
 }  // namespace
 }  // namespace tidemark::raid
