@@ -81,14 +81,13 @@ io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeId
   if (by_default) paths.push_back(machine.folder.file("disk"));
   std::unique_ptr<Storage> storage(new Storage(machine));
   TM_CO_TRY(co_await storage->open_files(std::move(paths), is_new));
-  RaidIdentity raid{};
   const bool several = storage->files_.size() > 1;
-  bool labelled = false;
+  std::optional<RaidIdentity> found;
   if (!by_default) {
-    TM_CO_TRY_ASSIGN(labelled, co_await storage->carry_labels(node, &raid));
+    TM_CO_TRY_ASSIGN(found, co_await storage->find_raid(node));
   }
-  if (several || labelled || !options.raid.empty()) {
-    TM_CO_TRY(co_await storage->open_raid(node, is_new));
+  if (several || found.has_value() || !options.raid.empty()) {
+    TM_CO_TRY(co_await storage->open_raid(node, found, is_new));
   } else {
     storage->name_ = storage->files_.front()->path();
     machine.log("disk", storage->files_.front()->description());
@@ -141,34 +140,34 @@ std::vector<raid::NamedDisk> Storage::named() const {
   return out;
 }
 
-// Whether any disk is of a RAID group of this node, and of which.
-io::Task<Result<bool>> Storage::carry_labels(NodeIdentity node, RaidIdentity* raid) {
+// The RAID group of this node that any of the disks is of.
+io::Task<Result<std::optional<RaidIdentity>>> Storage::find_raid(NodeIdentity node) {
+  std::optional<RaidIdentity> found;
   std::string first;
   for (const raid::NamedDisk& disk : named()) {
     auto label = co_await raid::RaidGroup::inspect(*disk.disk);
     if (!label.ok() || label->node != node) continue;
-    if (!first.empty() && label->raid != *raid) {
+    if (found.has_value() && label->raid != *found) {
       co_return fail(ErrorCode::kRefused, first + " and " + disk.name +
                                               " are of two RAID groups of this node; name the disks of one");
     }
     first = disk.name;
-    *raid = label->raid;
+    found = label->raid;
   }
-  co_return !first.empty();
+  co_return found;
 }
 
-io::Task<Result<void>> Storage::open_raid(NodeIdentity node, bool is_new) {
+io::Task<Result<void>> Storage::open_raid(NodeIdentity node, std::optional<RaidIdentity> found, bool is_new) {
   io::Environment& environment = machine_.environment;
-  RaidIdentity identity{};
-  TM_CO_TRY_ASSIGN(const bool labelled, co_await carry_labels(node, &identity));
-  if (!labelled && !is_new) {
+  RaidIdentity identity = found.value_or(RaidIdentity());
+  if (!found.has_value() && !is_new) {
     co_return fail(
         ErrorCode::kDamaged,
         "none of the disks carries the label of this node's RAID group; see that the right disks are "
         "named and readable: " +
             files_.front()->path() + " and others (a node that began on one disk stays on one)");
   }
-  if (!labelled) {
+  if (!found.has_value()) {
     const std::optional<format::RaidLevel> level = level_named(machine_.options.raid);
     TM_ASSERT(level.has_value());
     raid::RaidSpec spec;

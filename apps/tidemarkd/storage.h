@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,8 @@ class Storage {
 
   io::Task<Result<void>> open_files(std::vector<std::string> paths, bool is_new);
   io::Task<Result<os::FileDisk*>> open_file(std::string path, os::FileDiskOptions::Open how);
-  io::Task<Result<bool>> carry_labels(NodeIdentity node, RaidIdentity* raid);
-  io::Task<Result<void>> open_raid(NodeIdentity node, bool is_new);
+  io::Task<Result<std::optional<RaidIdentity>>> find_raid(NodeIdentity node);
+  io::Task<Result<void>> open_raid(NodeIdentity node, std::optional<RaidIdentity> found, bool is_new);
   io::Task<Result<raid::NamedDisk>> open_another(std::string path);
   io::Task<Result<void>> change_list(std::string path, bool listed);
   io::Task<Result<void>> remember(std::string path);

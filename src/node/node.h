@@ -285,7 +285,13 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::RaidInfo raid_info(const raid::RaidStatus& status) const;
   void add_disk_problems(std::vector<control::Problem>& out) const;
   io::Task<void> run_scrub(std::shared_ptr<Scrub> scrub);
-  std::vector<control::DiskPlace> places_of(DiskOffset offset) const;
+  // How the pool's disk and those that it is made of are called.
+  struct PoolDisks {
+    std::string raid_group{};            // empty: it is one disk
+    std::vector<std::string> members{};  // by index
+  };
+  PoolDisks pool_disks() const;
+  std::vector<control::DiskPlace> places_of(const PoolDisks& disks, DiskOffset offset) const;
   control::VolumeAddress address_info(const control::VolumeAddressRequest& request, LuNumber lu) const;
 
   // projection.cc: the catalogue

@@ -106,13 +106,20 @@ std::uint64_t scrub_part_bytes(const raid::RaidStatus& status, std::uint64_t byt
   return std::max<std::uint64_t>(1, wanted / row_bytes) * row_bytes;
 }
 
-bool is_in_use(const raid::RaidStatus& status, const std::string& path) {
-  // Where a member failed, another disk may be by now.
-  const auto is_it = [&](const raid::MemberStatus& member) {
-    return member.name == path && member.state != format::RaidMemberState::kFailed;
-  };
+// Whether the group holds on to a disk of that path: also one that failed after it had taken the place.
+bool names(const raid::RaidStatus& status, const std::string& path) {
+  const auto is_it = [&](const raid::MemberStatus& member) { return member.name == path; };
   return std::any_of(status.members.begin(), status.members.end(), is_it) ||
          std::find(status.spares.begin(), status.spares.end(), path) != status.spares.end();
+}
+
+// Where a member failed, another disk may be by now.
+bool is_in_use(const raid::RaidStatus& status, const std::string& path) {
+  const bool failed =
+      std::any_of(status.members.begin(), status.members.end(), [&](const raid::MemberStatus& member) {
+        return member.name == path && member.state == format::RaidMemberState::kFailed;
+      });
+  return names(status, path) && !failed;
 }
 
 }  // namespace
@@ -232,7 +239,7 @@ io::Task<Result<control::DiskListReply>> Node::disk_add(control::DiskAddRequest 
   Result<void> added = co_await configuration_.disks.remember(request.disk);
   if (added.ok()) added = co_await raid->add_spare(std::move(disk));
   if (!added.ok()) {
-    co_await configuration_.disks.give_back(request.disk);
+    if (!names(raid->status(), request.disk)) co_await configuration_.disks.give_back(request.disk);
     co_return std::move(added).error();
   }
   log_("disk-add", log_field("disk", request.disk));
@@ -258,7 +265,7 @@ io::Task<Result<control::DiskListReply>> Node::disk_replace(control::DiskReplace
   Result<void> replaced = co_await configuration_.disks.remember(request.by);
   if (replaced.ok()) replaced = co_await raid->replace(index, std::move(disk));
   if (!replaced.ok()) {
-    co_await configuration_.disks.give_back(request.by);
+    if (!names(raid->status(), request.by)) co_await configuration_.disks.give_back(request.by);
     co_return std::move(replaced).error();
   }
   log_("disk-replace", log_field("member", index) + " " + log_field("by", request.by));
@@ -357,23 +364,34 @@ io::Task<void> Node::run_scrub(std::shared_ptr<Scrub> scrub) {
                         (info.reason.empty() ? "" : " " + log_field("reason", info.reason)));
 }
 
-// Of the address of the pool's disk.
-std::vector<control::DiskPlace> Node::places_of(DiskOffset offset) const {
+Node::PoolDisks Node::pool_disks() const {
+  PoolDisks disks;
+  const raid::RaidGroup* raid = configuration_.disks.raid;
+  if (raid == nullptr) {
+    disks.members.push_back(configuration_.disks.name);
+    return disks;
+  }
+  const raid::RaidStatus status = raid->status();
+  disks.raid_group = status.name;
+  disks.members.resize(status.members.size());
+  for (const raid::MemberStatus& member : status.members) {
+    std::string& name = disks.members.at(member.index);
+    name = member.name.empty() ? "member " + std::to_string(member.index) : member.name;
+  }
+  return disks;
+}
+
+// Of an address of the pool's disk.
+std::vector<control::DiskPlace> Node::places_of(const PoolDisks& disks, DiskOffset offset) const {
   std::vector<control::DiskPlace> places;
   const raid::RaidGroup* raid = configuration_.disks.raid;
   if (raid == nullptr) {
-    places.push_back({control::PlaceKind::kData, configuration_.disks.name, offset.value});
+    places.push_back({control::PlaceKind::kData, disks.members.front(), offset.value});
     return places;
   }
-  const raid::RaidStatus status = raid->status();
   const raid::RaidAddress address = raid->translate(offset);
   const auto add = [&](const raid::RaidAddress::Place& place, control::PlaceKind kind) {
-    std::string name;
-    for (const raid::MemberStatus& member : status.members) {
-      if (member.index == place.member) name = member.name;
-    }
-    if (name.empty()) name = "member " + std::to_string(place.member);
-    places.push_back({kind, std::move(name), place.offset.value});
+    places.push_back({kind, disks.members.at(place.member), place.offset.value});
   };
   for (const raid::RaidAddress::Place& place : address.data) add(place, control::PlaceKind::kData);
   for (std::size_t i = 0; i < address.parity.size(); ++i) {
@@ -394,10 +412,10 @@ control::VolumeAddress Node::address_info(const control::VolumeAddressRequest& r
       base == nullptr ? pool::AddressTranslation() : base->translate(request.offset_bytes);
   reply.allocated = place.allocated;
   if (!place.allocated) return reply;
-  const raid::RaidGroup* raid = configuration_.disks.raid;
-  if (raid != nullptr) reply.raid_group = raid->status().name;
+  const PoolDisks disks = pool_disks();
+  reply.raid_group = disks.raid_group;
   reply.raid_address_bytes = place.disk_offset.value;
-  reply.places = places_of(place.disk_offset);
+  reply.places = places_of(disks, place.disk_offset);
   return reply;
 }
 

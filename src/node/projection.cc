@@ -64,8 +64,7 @@ catalog::Changes Node::collect_rows() {
   }
   rows.push_back(
       catalog::NodeRow{configuration_.identity, configuration_.name, configuration_.version, started_});
-  const raid::RaidGroup* raid = configuration_.disks.raid;
-  const std::string raid_group = raid == nullptr ? std::string() : raid->status().name;
+  const PoolDisks pool_disks = this->pool_disks();
   for (const auto& [name, group] : groups_) {
     const control::GroupInfo info = group_info(*group);
     const journal::JournalStatus journal = group->journal().status();
@@ -86,9 +85,9 @@ catalog::Changes Node::collect_rows() {
           const pool::AddressTranslation place = base->translate(at * kBlockSizeBytes);
           if (!place.allocated) continue;
           const std::uint64_t end = std::min(run->end, (at / kExtentBlocks + 1) * kExtentBlocks);
-          const control::DiskPlace disk = places_of(place.disk_offset).front();
+          const control::DiskPlace disk = places_of(pool_disks, place.disk_offset).front();
           rows.push_back(catalog::RaidAddressRow{lu, at * kBlockSizeBytes, (end - at) * kBlockSizeBytes,
-                                                 raid_group, place.disk_offset.value, disk.disk,
+                                                 pool_disks.raid_group, place.disk_offset.value, disk.disk,
                                                  disk.address_bytes});
         }
         block = run->end;
@@ -118,8 +117,8 @@ catalog::Changes Node::collect_rows() {
                                       journal.size_bytes,
                                       "open"});
     const DiskOffset log_volume_offset = pool_->log_volume_offset(log_volume);
-    const control::DiskPlace log_disk = places_of(log_volume_offset).front();
-    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, raid_group,
+    const control::DiskPlace log_disk = places_of(pool_disks, log_volume_offset).front();
+    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, pool_disks.raid_group,
                                            log_volume_offset.value, log_disk.disk, log_disk.address_bytes});
     rows.push_back(catalog::LogVolumeGroupRow{name, log_volume, journal.size_bytes, journal.used_bytes,
                                               group->local().floor, group->head(), "open"});
