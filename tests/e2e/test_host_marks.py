@@ -14,6 +14,18 @@ import unittest
 from tidemark_testing import BLOCK, MIB, PROGRAMS, TidemarkTest, main, run, wait_until
 
 
+def read_request(client):
+    """A whole HTTP request: who closes before its end breaks the client's writing of it."""
+    request = client.recv(65536)
+    while b"\r\n\r\n" not in request:
+        request += client.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
+    while len(body) < length:
+        body += client.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
 class Proxy:
     """Passes one request on to a node's control socket, and keeps the answer to itself."""
 
@@ -29,12 +41,7 @@ class Proxy:
         client, _ = self.listener.accept()
         with client, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
             server.connect(os.path.join(self.node.folder, "control.sock"))
-            request = client.recv(65536)
-            head, _, body = request.partition(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])
-            while len(body) < length:
-                body += client.recv(65536)
-            server.sendall(head + b"\r\n\r\n" + body)
+            server.sendall(read_request(client))
             while server.recv(65536):
                 pass  # the node has done it; nobody will hear
         self.listener.close()
@@ -54,7 +61,7 @@ class Refuser:
     def refuse_once(self):
         client, _ = self.listener.accept()
         with client:
-            client.recv(65536)
+            read_request(client)
             client.sendall(b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nConnection: close\r\n"
                            b"Content-Length: %d\r\n\r\n%s" % (len(self.answer), self.answer))
         self.listener.close()

@@ -262,7 +262,9 @@ class PowerCuts(TidemarkTest):
         load, writer = self.load(node), Writer(node, last, salt)
         marker = Marker(node, writer, f"r{turn}")
         wanted = last + dice.choice(WRITES_BEFORE_CUT)
-        wait_until(lambda: writer.acknowledged >= wanted or writer.failed, "the writer has written")
+        # The first turn has marks, however fast the writer is.
+        wait_until(lambda: (writer.acknowledged >= wanted and (turn > 0 or marker.made)) or writer.failed,
+                   "the writer has written")
         errors = dice.random() < 0.3
         if errors:  # the disk fails before it goes
             self.disk.tell("fail")
