@@ -257,6 +257,10 @@ void show_verification(const control::Verification& info) {
     return;
   }
   for (const control::DamageInfo& damage : info.damage) {
+    if (damage.repaired) {
+      std::printf("repaired: %s\n", printable(damage.text, 600).c_str());
+      continue;
+    }
     std::printf("damaged: %s\n         %s\n", printable(damage.text, 600).c_str(),
                 printable(affected_text(damage), 3000).c_str());
   }
@@ -266,6 +270,8 @@ void show_verification(const control::Verification& info) {
   if (!info.reason.empty()) text += " (" + info.reason + ")";
   if (info.damages > 0)
     text += ", " + std::to_string(info.damages) + (info.damages == 1 ? " damage" : " damages");
+  if (info.repairs > 0 && info.repairs < info.damages)
+    text += ", " + std::to_string(info.repairs) + " of them repaired";
   text += "; looked at " + std::to_string(info.entries) + " entries in " + std::to_string(info.batches) +
           " batches";
   if (info.first && info.last)
@@ -317,12 +323,16 @@ void add_verify(CLI::App& family, Cli& cli) {
       "log ids that follow one another, timer values that do not go back, marks against the table. (The "
       "checksums of the base are those in memory where they are there.) The group serves meanwhile; "
       "--rate leaves more of the disk to it. Damage is told with its place and the points and marks that it "
-      "affects: reads of those fail, and are never answered with other data. Exit code 1 when there is any. "
+      "affects: reads of those fail, and are never answered with other data. With --repair, of a group that "
+      "has a "
+      "pair, a damaged block of either is asked of the peer at the same entry, and written again when it "
+      "matches the checksum that is here. Exit code 1 when any damage is left. "
       "`journal status` shows when it was done last.",
-      "tidemark journal verify app --rate 100M");
+      "tidemark journal verify app --repair");
   add_group(command, options->request.group);
   add_flag(command, "--no-base", options->no_base, "The journal alone");
   add_size(command, "--rate", options->rate, "Read at most so much in a second");
+  add_flag(command, "--repair", options->request.repair, "Write damaged blocks again as the peer has them");
   add_flag(command, "--no-wait", options->no_wait, "Begin it, and leave it to the node");
   add_flag(command, "--status", options->status,
            "Show the one that runs, or the last since the node started");
@@ -341,10 +351,10 @@ void add_verify(CLI::App& family, Cli& cli) {
         TM_TRY_ASSIGN(info, wait_for_verification(cli, info));
       }
     }
-    const bool good = info.state == control::VerifyState::kGood ||
-                      info.state == control::VerifyState::kRunning ||
-                      info.state == control::VerifyState::kNever;
-    if (!good || info.damages > 0) cli.exit_code = kExitFailed;
+    const bool good =
+        info.state == control::VerifyState::kGood || info.state == control::VerifyState::kRepaired ||
+        info.state == control::VerifyState::kRunning || info.state == control::VerifyState::kNever;
+    if (!good || info.damages > info.repairs) cli.exit_code = kExitFailed;
     if (cli.json()) {
       cli.print_json(info);
     } else {

@@ -62,6 +62,7 @@ enum class VerifyState {
   kNever,  // since the node started
   kRunning,
   kGood,
+  kRepaired,  // all that was found is as it was written again
   kDamaged,
   kStopped,  // before its end; what was found until then counts
   kFailed,   // something else was in the way
@@ -625,6 +626,7 @@ struct JournalVerifyRequest {
   std::string group;
   bool base = true;              // the allocated blocks of the base too
   std::uint64_t rate_bytes = 0;  // read in a second at most; 0: no limit
+  bool repair = false;           // damaged blocks are written again as the peer has them
 };
 struct JournalVerifyStatusRequest {
   std::string group;
@@ -646,6 +648,7 @@ struct DamageInfo {
   bool live = false;               // the live volume too
   std::vector<std::string> marks;  // that name such points, the first ones
   bool traced = true;              // false: there may be more such points than these
+  bool repaired = false;           // it is as it was written again
 };
 struct Verification {
   std::string group;
@@ -663,6 +666,7 @@ struct Verification {
   std::uint64_t done_bytes = 0;
   std::uint64_t total_bytes = 0;  // an estimate; what is written meanwhile is proved too
   std::uint64_t damages = 0;
+  std::uint64_t repairs = 0;       // of these
   std::vector<DamageInfo> damage;  // the first 1000
 };
 

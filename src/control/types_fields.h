@@ -133,10 +133,11 @@ TM_WORDS(ExportedData, 3) {
   return {
       {{ExportedData::kBefore, "before"}, {ExportedData::kAfter, "after"}, {ExportedData::kBoth, "both"}}};
 }
-TM_WORDS(VerifyState, 6) {
+TM_WORDS(VerifyState, 7) {
   return {{{VerifyState::kNever, "never"},
            {VerifyState::kRunning, "running"},
            {VerifyState::kGood, "good"},
+           {VerifyState::kRepaired, "repaired"},
            {VerifyState::kDamaged, "damaged"},
            {VerifyState::kStopped, "stopped"},
            {VerifyState::kFailed, "failed"}}};
@@ -651,6 +652,7 @@ TM_FIELDS(JournalVerifyRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("base", r.base);
   v.field("rate_bytes", r.rate_bytes);
+  v.field("repair", r.repair);
 }
 TM_FIELDS(JournalVerifyStatusRequest) {
   v.required("group", r.group, kGroupRule);
@@ -670,6 +672,7 @@ TM_FIELDS(DamageInfo) {
   v.field("live", r.live);
   v.field("marks", r.marks);
   v.field("traced", r.traced);
+  v.field("repaired", r.repaired);
 }
 TM_FIELDS(Verification) {
   v.field("group", r.group);
@@ -687,6 +690,7 @@ TM_FIELDS(Verification) {
   v.field("done_bytes", r.done_bytes);
   v.field("total_bytes", r.total_bytes);
   v.field("damages", r.damages);
+  v.field("repairs", r.repairs);
   v.field("damage", r.damage);
 }
 

@@ -58,6 +58,7 @@ void Group::start() {
 
 io::Task<Result<void>> Group::close() {
   core_.closing = true;
+  verifier_.stop();
   core_.peer_gate.end(core_.check_accepting().error());
   core_.floor_wanted.wake_all();
   core_.space_freed.wake_all();

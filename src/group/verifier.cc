@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/crc32c.h"
 #include "base/names.h"
 
 namespace tidemark::group {
@@ -45,6 +46,11 @@ Result<void> Verifier::begin(VerifyOptions options) {
   return {};
 }
 
+void Verifier::stop() {
+  stop_wanted_ = true;
+  if (progress_.options.repair != nullptr) progress_.options.repair->end();
+}
+
 Result<void> Verifier::check_going_on() const {
   if (core_.closing) return fail(ErrorCode::kShutdown, "the group was closed");
   if (stop_wanted_) return fail(ErrorCode::kClosed, "it was stopped by request");
@@ -54,6 +60,7 @@ Result<void> Verifier::check_going_on() const {
 
 io::Task<void> Verifier::run() {
   auto worked = co_await work();
+  progress_.options.repair = nullptr;
   progress_.ended = core_.context.environment.clock.now();
   chains_.clear();
   marks_seen_ = {};
@@ -65,13 +72,15 @@ io::Task<void> Verifier::run() {
     progress_.reason = worked.error().message;
     co_return;
   }
-  progress_.state = progress_.damages == 0 ? VerifyState::kGood : VerifyState::kDamaged;
+  const std::uint64_t left = progress_.damages - progress_.repairs;
+  progress_.state = progress_.damages == 0 ? VerifyState::kGood
+                    : left == 0            ? VerifyState::kRepaired
+                                           : VerifyState::kDamaged;
   core_.local.verified_at = progress_.ended;
   core_.local.verified_first = progress_.first;
   core_.local.verified_last = progress_.last;
   core_.local.verified_base = progress_.options.base;
-  core_.local.verified_damages =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(progress_.damages, UINT32_MAX));
+  core_.local.verified_damages = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, UINT32_MAX));
   (void)co_await core_.save_local();
   core_.changed.wake_all();
 }
@@ -92,6 +101,7 @@ io::Task<Result<void>> Verifier::work() {
 
 void Verifier::add(Damage damage) {
   ++progress_.damages;
+  if (damage.repaired) ++progress_.repairs;
   if (progress_.damage.size() < kDamagesKeptMax) progress_.damage.push_back(std::move(damage));
 }
 
@@ -399,14 +409,23 @@ io::Task<Result<void>> Verifier::check_marks() {
   }
 }
 
-// The damaged blocks of a batch, those of one entry that touch each other together.
+// The damaged blocks of a batch, those of one entry that touch each other and have the same fate together.
 io::Task<Result<void>> Verifier::report_payload(const journal::CheckedFrame* frame) {
+  std::vector<bool> repaired;
+  std::vector<std::string> why;
+  for (const journal::CheckedFrame::Block& block : frame->damaged) {
+    TM_CO_TRY_ASSIGN(const bool is_right_now, co_await repair_payload(frame, block));
+    repaired.push_back(is_right_now);
+    why.push_back(not_repaired_);
+  }
   std::size_t i = 0;
   while (i < frame->damaged.size()) {
     const journal::CheckedFrame::Block first = frame->damaged[i];
+    const bool is_right_now = repaired[i];
+    const std::string because = why[i];
     std::uint32_t count = 1;
     while (i + count < frame->damaged.size() && frame->damaged[i + count].entry == first.entry &&
-           frame->damaged[i + count].block == first.block + count) {
+           frame->damaged[i + count].block == first.block + count && repaired[i + count] == is_right_now) {
       ++count;
     }
     i += count;
@@ -421,11 +440,72 @@ io::Task<Result<void>> Verifier::report_payload(const journal::CheckedFrame* fra
                   ": what log:" + id.to_string() + " wrote does not match its checksum (segment " +
                   std::to_string(frame->place.generation()) + " block " +
                   std::to_string(frame->place.block() + 1 + entry.payload_block + first.block) +
-                  " of the journal)";
-    TM_CO_TRY(co_await find_affected(entry.volume, damage.blocks, id, &damage));
+                  " of the journal)" + because;
+    damage.repaired = is_right_now;
+    if (!is_right_now) TM_CO_TRY(co_await find_affected(entry.volume, damage.blocks, id, &damage));
     add(std::move(damage));
   }
   co_return Result<void>{};
+}
+
+io::Task<Result<bool>> Verifier::repair_payload(const journal::CheckedFrame* frame,
+                                                journal::CheckedFrame::Block at) {
+  not_repaired_.clear();
+  if (progress_.options.repair == nullptr) co_return false;
+  const format::Entry& entry = frame->meta.entries[at.entry];
+  const LogId id = LogId::from_raw(frame->meta.first.raw() + at.entry);
+  const std::uint64_t block = entry.blocks.begin + at.block;
+  TM_CO_TRY_ASSIGN(const std::vector<LogId> points, co_await points_with(entry.volume, block, id));
+  for (const LogId point : points) {
+    TM_CO_TRY(check_going_on());
+    std::optional<Buffer> copy = co_await other_copy(entry.volume, point, block);
+    if (!copy.has_value()) continue;
+    if (crc32c(*copy) != entry.checksums[at.block]) {
+      not_repaired_ = "; what " + progress_.options.repair->owner() + " has does not match it either";
+      continue;
+    }
+    const Place place = frame->place.plus(1 + entry.payload_block + at.block);
+    const Result<void> written = co_await core_.journal->repair(place, *std::move(copy));
+    if (!written.ok() && written.error().code == ErrorCode::kExpired) co_return false;
+    if (!written.ok()) {
+      core_.stop(written.error());
+      co_return written.error();
+    }
+    not_repaired_.clear();
+    co_return true;
+  }
+  co_return false;
+}
+
+// ---- Other copies
+
+// The points at which another node may have what `source` is for the block, the likeliest first.
+io::Task<Result<std::vector<LogId>>> Verifier::points_with(VolumeId id, std::uint64_t block,
+                                                           std::optional<LogId> source) {
+  const BlockRange one{block, block + 1};
+  TM_CO_TRY_ASSIGN(const std::optional<Shown> shown, co_await find_shown(id, one, source));
+  const index::EpochTree& epochs = core_.state.epochs();
+  std::vector<LogId> points;
+  if (shown.has_value()) {
+    const LogId newest = progress_.options.repair->newest();
+    const bool lies_between =
+        !newest.is_none() && epochs.is_ancestor(shown->from, newest) && epochs.is_ancestor(newest, shown->to);
+    if (lies_between) points.push_back(newest);
+    points.push_back(shown->to);
+    points.push_back(shown->from);
+  }
+  if (source.has_value()) points.push_back(*source);
+  co_return points;
+}
+
+io::Task<std::optional<Buffer>> Verifier::other_copy(VolumeId id, LogId at, std::uint64_t block) {
+  // It may outlive its place in the options.
+  const std::shared_ptr<OtherCopies> copies = progress_.options.repair;
+  auto copy = co_await copies->block(id, at, block);
+  if (copy.ok()) co_return std::move(copy).value();
+  not_repaired_ =
+      "; " + copies->owner() + " cannot give it at log:" + at.to_string() + ": " + copy.error().message;
+  co_return std::nullopt;
 }
 
 // ---- The base
@@ -456,7 +536,12 @@ io::Task<Result<void>> Verifier::walk_base() {
 // Only what a reader may be given: blocks that entries between *destaged* and the floor cover are being
 // moved, or will be again after a crash.
 io::Task<Result<void>> Verifier::check_base(VolumeId id, BlockRange blocks) {
-  std::vector<std::pair<BlockRange, std::string>> damaged;
+  struct Found {
+    BlockRange blocks{};
+    std::string why{};
+    bool repaired = false;
+  };
+  std::vector<std::pair<std::uint64_t, std::string>> damaged;
   {
     auto guard = co_await core_.base_mutex.lock();
     const Core::ReadGuard reading(&core_);
@@ -475,26 +560,65 @@ io::Task<Result<void>> Verifier::check_base(VolumeId id, BlockRange blocks) {
       for (std::uint64_t block = run.begin; block < run.end; ++block) {
         const BlockRange one{block, block + 1};
         read = co_await volume->base->read(one, bytes.slice(0, kBlockSizeBytes));
-        if (read.ok()) continue;
-        if (!damaged.empty() && damaged.back().first.end == block) {
-          damaged.back().first.end = block + 1;
-        } else {
-          damaged.emplace_back(one, read.error().message);
-        }
+        if (!read.ok()) damaged.emplace_back(block, read.error().message);
       }
     }
   }
-  for (const auto& [range, why] : damaged) TM_CO_TRY(co_await report_base(id, range, why));
+  std::vector<Found> found;
+  for (const auto& [block, why] : damaged) {
+    TM_CO_TRY_ASSIGN(const bool repaired, co_await repair_base(id, block));
+    if (!found.empty() && found.back().blocks.end == block && found.back().repaired == repaired) {
+      found.back().blocks.end = block + 1;
+    } else {
+      found.push_back({{block, block + 1}, why + not_repaired_, repaired});
+    }
+  }
+  for (const Found& run : found) TM_CO_TRY(co_await report_base(id, run.blocks, run.repaired, run.why));
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> Verifier::report_base(VolumeId id, BlockRange blocks, std::string why) {
+io::Task<Result<bool>> Verifier::repair_base(VolumeId id, std::uint64_t block) {
+  not_repaired_.clear();
+  if (progress_.options.repair == nullptr) co_return false;
+  const LogId floor = core_.local.floor;
+  TM_CO_TRY_ASSIGN(const std::vector<LogId> points, co_await points_with(id, block, std::nullopt));
+  for (const LogId point : points) {
+    TM_CO_TRY(check_going_on());
+    std::optional<Buffer> copy = co_await other_copy(id, point, block);
+    if (!copy.has_value()) continue;
+    auto guard = co_await core_.base_mutex.lock();
+    // The base is the same as when the points were looked for: the destager moves nothing to this block
+    // before the floor is another one.
+    TM_CO_TRY(check_going_on());
+    Volume* const volume = core_.find_volume(id);
+    if (volume == nullptr || core_.local.floor != floor) {
+      not_repaired_ = "; the floor was raised meanwhile: say it again";
+      co_return false;
+    }
+    TM_CO_TRY_ASSIGN(const bool is_base, co_await shows(id, block, floor, std::nullopt));
+    if (!is_base) co_return false;
+    const Result<void> written = co_await volume->base->repair(block, *std::move(copy));
+    if (written.ok()) {
+      not_repaired_.clear();
+      co_return true;
+    }
+    if (written.error().code != ErrorCode::kDamaged) {
+      core_.stop(written.error());
+      co_return written.error();
+    }
+    not_repaired_ = "; what " + progress_.options.repair->owner() + " has does not match it either";
+  }
+  co_return false;
+}
+
+io::Task<Result<void>> Verifier::report_base(VolumeId id, BlockRange blocks, bool repaired, std::string why) {
   Damage damage;
   damage.volume = id;
   damage.volume_name = name_of(id, core_.head());
   damage.blocks = blocks;
   damage.text = core_.name() + "/" + damage.volume_name + " " + range_text(blocks) + " in the base: " + why;
-  TM_CO_TRY(co_await find_affected(id, blocks, std::nullopt, &damage));
+  damage.repaired = repaired;
+  if (!repaired) TM_CO_TRY(co_await find_affected(id, blocks, std::nullopt, &damage));
   add(std::move(damage));
   co_return Result<void>{};
 }
@@ -514,17 +638,15 @@ io::Task<Result<bool>> Verifier::shows(VolumeId id, std::uint64_t block, LogId p
   co_return pieces.front().kind == Piece::Kind::kData&& pieces.front().id == *source;
 }
 
-io::Task<Result<void>> Verifier::find_affected(VolumeId id, BlockRange blocks, std::optional<LogId> source,
-                                               Damage* damage) {
-  damage->traced = progress_.damages < kDamagesTracedMax && blocks.count() <= kBlocksTracedMax;
-  if (progress_.damages >= kDamagesTracedMax) co_return Result<void>{};
+io::Task<Result<std::optional<Verifier::Shown>>> Verifier::find_shown(VolumeId id, BlockRange blocks,
+                                                                      std::optional<LogId> source) {
   const index::EpochTree& epochs = core_.state.epochs();
   const LogId head = core_.head();
   LogId begin = source.value_or(core_.local.floor);
   LogId end = head;
   if (!epochs.is_ancestor(begin, head)) end = epochs.find(begin.epoch())->last;
   if (epochs.is_ancestor(begin, core_.local.floor)) begin = core_.local.floor;
-  if (!core_.check_readable(begin).ok()) co_return Result<void>{};
+  if (!core_.check_readable(begin).ok()) co_return std::nullopt;
   // The points after `begin` on the way to `end`, by number.
   std::vector<index::PathStep> steps = epochs.path(end, begin).steps;
   std::reverse(steps.begin(), steps.end());
@@ -540,8 +662,7 @@ io::Task<Result<void>> Verifier::find_affected(VolumeId id, BlockRange blocks, s
     return end;
   };
   std::optional<std::uint64_t> last;
-  const std::uint64_t traced = std::min(blocks.end, blocks.begin + kBlocksTracedMax);
-  for (std::uint64_t block = blocks.begin; block < traced; ++block) {
+  for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
     TM_CO_TRY(check_going_on());
     TM_CO_TRY_ASSIGN(const bool at_begin, co_await shows(id, block, begin, source));
     if (!at_begin) continue;
@@ -559,10 +680,26 @@ io::Task<Result<void>> Verifier::find_affected(VolumeId id, BlockRange blocks, s
     }
     last = low;
   }
-  if (!last.has_value()) co_return Result<void>{};
-  damage->affected_from = begin;
-  damage->affected_to = point(*last);
-  damage->live = *last == points && end == head;
+  if (!last.has_value()) co_return std::nullopt;
+  Shown shown;
+  shown.from = begin;
+  shown.to = point(*last);
+  shown.live = *last == points && end == head;
+  co_return shown;
+}
+
+io::Task<Result<void>> Verifier::find_affected(VolumeId id, BlockRange blocks, std::optional<LogId> source,
+                                               Damage* damage) {
+  damage->traced = progress_.damages < kDamagesTracedMax && blocks.count() <= kBlocksTracedMax;
+  if (progress_.damages >= kDamagesTracedMax) co_return Result<void>{};
+  const BlockRange traced{blocks.begin, std::min(blocks.end, blocks.begin + kBlocksTracedMax)};
+  TM_CO_TRY_ASSIGN(const std::optional<Shown> shown, co_await find_shown(id, traced, source));
+  if (!shown.has_value()) co_return Result<void>{};
+  const index::EpochTree& epochs = core_.state.epochs();
+  const LogId begin = shown->from;
+  damage->affected_from = shown->from;
+  damage->affected_to = shown->to;
+  damage->live = shown->live;
   std::string after;
   while (damage->marks.size() < kMarksTold) {
     auto at = core_.state.marks().upper_bound(after);

@@ -179,6 +179,18 @@ io::Task<Result<std::optional<CheckedFrame>>> Journal::check(Place from, CheckWi
   co_return co_await state_->check(from, window);
 }
 
+io::Task<Result<void>> Journal::repair(Place block, Buffer right) {
+  State& state = *state_;
+  if (state.failed.has_value()) co_return *state.failed;
+  if (state.find_segment(block.generation()) == nullptr) {
+    co_return tidemark::fail(ErrorCode::kExpired, "the journal no longer holds what lies there");
+  }
+  const Pin kept = pin(block);
+  const DiskOffset offset = state.disk_offset(block);
+  std::vector<Buffer> pieces{std::move(right)};
+  co_return co_await state.disk.write(offset, std::move(pieces), io::Durability::kDurable);
+}
+
 io::Task<std::string> Journal::check_superblock() {
   State& state = *state_;
   // Neither slot is written meanwhile.

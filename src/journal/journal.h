@@ -248,6 +248,9 @@ class Journal {
   // The frame at or after `from` (none: the oldest), of whatever kind; nothing at the durable end. Only a
   // disk read is waited for, of a megabyte at most. kExpired when `from` has been freed.
   io::Task<Result<std::optional<CheckedFrame>>> check(Place from, CheckWindow* window);
+  // Writes a block of payload again that does not match its checksum, as a copy elsewhere has it: `right`
+  // matches. Durable on return. kExpired when it has been freed.
+  io::Task<Result<void>> repair(Place block, Buffer right);
   // What is wrong with the superblock in force; "" for nothing.
   io::Task<std::string> check_superblock();
   // Of the journal, before `place`.

@@ -18,6 +18,8 @@ control::VerifyState to_api(group::VerifyState state) {
       return control::VerifyState::kRunning;
     case group::VerifyState::kGood:
       return control::VerifyState::kGood;
+    case group::VerifyState::kRepaired:
+      return control::VerifyState::kRepaired;
     case group::VerifyState::kDamaged:
       return control::VerifyState::kDamaged;
     case group::VerifyState::kStopped:
@@ -81,6 +83,7 @@ control::DamageInfo to_api(const group::Damage& damage) {
   info.live = damage.live;
   info.marks = damage.marks;
   info.traced = damage.traced;
+  info.repaired = damage.repaired;
   return info;
 }
 
@@ -104,6 +107,7 @@ control::Verification Node::verification_info(const group::Group& group) const {
   info.done_bytes = progress.bytes_done;
   info.total_bytes = progress.bytes_total;
   info.damages = progress.damages;
+  info.repairs = progress.repairs;
   for (const group::Damage& damage : progress.damage) info.damage.push_back(to_api(damage));
   return info;
 }
@@ -114,14 +118,19 @@ io::Task<Result<control::Verification>> Node::journal_verify(control::JournalVer
   group::VerifyOptions options;
   options.base = request.base;
   options.bytes_per_second_max = request.rate_bytes;
+  if (request.repair) {
+    TM_CO_TRY_ASSIGN(options.repair, pairs_->other_copies(request.group));
+  }
   const group::VerifyOptions& under_way = group->verification().options;
   if (group->verifying() &&
-      (under_way.base != options.base || under_way.bytes_per_second_max != options.bytes_per_second_max)) {
+      (under_way.base != options.base || under_way.bytes_per_second_max != options.bytes_per_second_max ||
+       (under_way.repair != nullptr) != request.repair)) {
     co_return fail(ErrorCode::kBusy,
                    std::string("a verification ") + (under_way.base ? "with" : "without") + " the base" +
                        (under_way.bytes_per_second_max == 0
                             ? std::string()
                             : ", at " + format_size(under_way.bytes_per_second_max) + " a second at most,") +
+                       (under_way.repair == nullptr ? "" : " that repairs") +
                        " runs already; follow it with `tidemark journal verify " + request.group +
                        " --status`, or end it with --stop");
   }
@@ -143,10 +152,11 @@ io::Task<void> Node::log_verification(std::string name) {
       const control::Verification info = verification_info(*group);
       log_("verify-end", log_field("group", name) + " " +
                              log_field("state", std::string(control::word(info.state))) + " " +
-                             log_field("damages", info.damages) +
+                             log_field("damages", info.damages) + " " + log_field("repairs", info.repairs) +
                              (info.reason.empty() ? "" : " " + log_field("reason", info.reason)));
       for (const control::DamageInfo& damage : info.damage) {
-        log_("damage", log_field("group", name) + " " + log_field("text", damage.text));
+        log_(damage.repaired ? "repaired" : "damage",
+             log_field("group", name) + " " + log_field("text", damage.text));
       }
       co_return;
     }

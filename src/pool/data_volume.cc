@@ -385,6 +385,27 @@ io::Task<Result<void>> DataVolumeImpl::relieve_cache() {
   }(core_));
 }
 
+io::Task<Result<void>> DataVolumeImpl::repair(std::uint64_t block, Buffer right) {
+  const BlockRange range{block, block + 1};
+  TM_CO_TRY(check_bounds(range, "a repair"));
+  const Part part = split(range).front();
+  const Extent extent = extents_.get(part.index);
+  if (extent.state < ExtentState::kNew) co_return Result<void>{};  // it reads as zeroes
+  const format::ExtentHeader header = header_of(part.index, extent);
+  TM_CO_TRY_ASSIGN(const ChecksumPagePtr page, co_await core_.cache.get(header, part.begin / kBlocksPerPage));
+  const std::uint32_t in_page = part.begin % kBlocksPerPage;
+  const std::uint32_t checksum = crc32c(right);
+  const BlockState state = page->state(in_page);
+  if (state == BlockState::kUnwritten) co_return Result<void>{};
+  if (state == BlockState::kWritten && page->checksum(in_page) != checksum) {
+    co_return fail(ErrorCode::kDamaged, "what is offered for " + describe(part.index, extent, part.begin) +
+                                            " is not what it held");
+  }
+  std::vector<std::uint32_t> checksums{checksum};
+  TM_CO_TRY(co_await write(range, std::move(right), std::move(checksums)));
+  co_return co_await flush();
+}
+
 // ---- Durability ----
 
 io::Task<Result<void>> DataVolumeImpl::flush() {

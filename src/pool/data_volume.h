@@ -38,6 +38,7 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   io::Task<Result<void>> discard(BlockRange blocks) override;
   io::Task<Result<void>> zero(BlockRange blocks) override;
   io::Task<Result<void>> flush() override;
+  io::Task<Result<void>> repair(std::uint64_t block, Buffer right) override;
   io::Task<Result<void>> resize(std::uint64_t size_bytes) override;
   std::optional<BlockRange> next_allocated(std::uint64_t from) const override;
   std::uint64_t allocated_bytes() const override {

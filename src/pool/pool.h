@@ -73,6 +73,9 @@ class DataVolume {
   virtual io::Task<Result<void>> zero(BlockRange blocks) = 0;
   // Everything written or discarded before the call is durable, extent headers and table included.
   virtual io::Task<Result<void>> flush() = 0;
+  // Writes a block again that does not match its checksum, as a copy elsewhere has it. Durable on return.
+  // kDamaged when `right` does not match either; a block that has lost its checksum takes what it is given.
+  virtual io::Task<Result<void>> repair(std::uint64_t block, Buffer right) = 0;
   // Grows or shrinks the address space; shrinking gives extents beyond the end back. Durable on return.
   virtual io::Task<Result<void>> resize(std::uint64_t size_bytes) = 0;
   // The first run at or after `from` of blocks that may hold data ([begin, end) cut to extents); nothing when

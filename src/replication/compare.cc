@@ -341,11 +341,7 @@ io::Task<Result<void>> Pairs::compare(std::string name, CompareOptions options) 
                    co_await introduce(entry, format::HelloIntent::kQuery, LogId()));
   std::shared_ptr<group::Group> group = host_.hold_group(name);
   if (group == nullptr || stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
-  std::function<LogId()> common = [this, name] {
-    Entry* known = find(name);
-    if (known == nullptr || known->record.state == PairState::kSsws) return LogId();
-    return known->record.side == Side::kPrimary ? known->peer_has() : known->held();
-  };
+  std::function<LogId()> common = [this, name] { return newest_common(name); };
   entry->comparison = std::make_shared<Comparison>(environment_, std::move(group), std::move(link),
                                                    entry->record.peer_name, options, std::move(common));
   comparisons_.spawn(run_comparison(name, entry->comparison));

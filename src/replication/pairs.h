@@ -107,6 +107,8 @@ struct Refill {
 // Commands on one group wait for each other; commands on different groups do not. Owned by the node; reactor
 // thread only. Every command answers when its effect is durable here.
 class Pairs {
+  friend class PeerCopies;
+
  public:
   Pairs(io::Environment environment, NodeName self, PairHost& host);
   ~Pairs();
@@ -160,6 +162,8 @@ class Pairs {
   // Begins to compare this node with the other one, in the background. kBusy while it is done already;
   // kRefused for a repair that is not asked of the primary in PAIR.
   io::Task<Result<void>> compare(std::string group, CompareOptions options);
+  // What a verification on this node may take from the other one. kRefused as a comparison is.
+  Result<std::shared_ptr<group::OtherCopies>> other_copies(const std::string& group);
   // kRefused when none runs.
   Result<void> stop_comparing(const std::string& group);
   // Of the one that runs, else the last one since the node started; nothing without a pair.
@@ -259,6 +263,10 @@ class Pairs {
   io::Task<void> catch_up(std::string name, std::uint64_t sender);
   io::Task<Result<void>> compare_to_catch_up(std::string name, std::uint64_t sender);
   io::Task<void> suspend_resync(Entry* entry, std::string reason);
+  // The newest entry that both nodes have; none when they have gone their own ways.
+  LogId newest_common(const std::string& group) const;
+  // A connection to the peer for questions, in this time. No lock is held.
+  io::Task<Result<std::shared_ptr<Link>>> connect_to_ask(std::string group, Duration limit);
   io::Task<void> run_comparison(std::string group, std::shared_ptr<Comparison> comparison);
   io::Task<Result<void>> drain(Entry* entry);
   io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);

@@ -217,12 +217,7 @@ io::Task<Result<format::GroupWindow>> Pairs::peer_window(std::string name) {
   if (entry == nullptr) co_return no_pair(name);
   const bool link_up = entry->sender != nullptr ? entry->sender->link_up() : entry->link != nullptr;
   if (!link_up) co_return fail(ErrorCode::kClosed, "the link is down");
-  // The pair may go while its peer is asked, and nobody need wait for a command on it that runs.
-  PairRecord record = entry->record;
-  const GroupIdentity group = entry->group->identity();
-  TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link,
-                   co_await introduce(std::move(record), group, std::move(name), format::HelloIntent::kQuery,
-                                      LogId(), kWindowTimeout));
+  TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link, co_await connect_to_ask(std::move(name), kWindowTimeout));
   PeerQuery query(std::move(link));
   co_return co_await query.window();
 }

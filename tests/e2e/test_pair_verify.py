@@ -55,9 +55,18 @@ class PairVerify(TidemarkTest):
         tokyo.mark("app", "after", "--wait", "peer")
         self.assertEqual(osaka.read("app/db", 8 * BLOCK, 20), b"here lies the damage")
         self.assertEqual(tokyo.cli("pair", "verify", "app")["state"], "same")
-        # What the damage concerns before the repair stays refused there; the primary has it.
+        # What the damage concerns before that repair stays refused there, until it is taken from the primary.
         self.assertEqual(tokyo.read("app/db@before", 8 * BLOCK, 20), b"here lies the damage")
         self.assertEqual(osaka.cli("journal", "verify", "app", "--no-base")["damages"], 0)
+        status, out, _ = osaka.say("journal", "verify", "app")
+        self.assertEqual(status, 1)
+        self.assertIn("damaged: app/db", out)
+        status, out, _ = osaka.say("journal", "verify", "app", "--repair")
+        self.assertEqual(status, 0, out)
+        self.assertIn("repaired: app/db", out)
+        self.assertIn("app: repaired, 1 damage; looked", out)
+        self.assertEqual(osaka.read("app/db@before", 8 * BLOCK, 20), b"here lies the damage")
+        self.assertEqual(osaka.cli("journal", "verify", "app")["state"], "good")
 
 
 if __name__ == "__main__":

@@ -187,7 +187,10 @@ class Node:
             connection.close()
 
     def create(self, group, *volumes, size="64M", options=()):
-        """A group with volumes."""
+        """A group with volumes. Its journal is small unless `options` say otherwise: a new one of the usual size
+        writes hundreds of megabytes of zeroes ahead."""
+        if "--journal-size" not in options:
+            options = (*options, "--journal-size", "256M")
         self.cli("group", "create", group, *options)
         for volume in volumes:
             self.cli("volume", "create", f"{group}/{volume}", "--size", size)

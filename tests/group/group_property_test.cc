@@ -821,9 +821,9 @@ void tell_story(std::uint64_t seed, StoryOptions story_options, Lives lives) {
   bench.close();
 }
 
-constexpr std::uint64_t kShortStories = rounds(1500, 25);
-constexpr std::uint64_t kDamagedStories = rounds(200, 4);
-constexpr std::uint64_t kLongStories = rounds(100, 3);
+constexpr std::uint64_t kShortStories = rounds(600, 25);
+constexpr std::uint64_t kDamagedStories = rounds(100, 4);
+constexpr std::uint64_t kLongStories = rounds(60, 3);
 
 TEST(GroupProperty, ManyShortStories) {
   const std::uint64_t first = first_seed();
