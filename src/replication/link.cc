@@ -8,6 +8,7 @@ namespace tidemark::replication {
 namespace {
 
 constexpr std::size_t kBodyStepBytes = 1 << 20;
+constexpr std::size_t kPayloadStepBytes = 64 << 10;  // however slow the link, the peer is heard meanwhile
 constexpr Duration kLastMessageTime = Duration::seconds(1);
 
 }  // namespace
@@ -51,7 +52,11 @@ io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
   }
   if (header.payload_bytes > 0) {
     message.payload = Buffer::allocate(header.payload_bytes);
-    TM_CO_TRY(co_await io::read_exactly(*stream_, message.payload));
+    for (std::size_t at = 0; at < message.payload.size(); at += kPayloadStepBytes) {
+      Buffer part = message.payload.slice(at, std::min(kPayloadStepBytes, message.payload.size() - at));
+      TM_CO_TRY(co_await io::read_exactly(*stream_, std::move(part)));
+      heard_ = scheduler_.now();
+    }
   }
   listening_ = false;
   co_return message;
@@ -66,6 +71,13 @@ io::Task<Result<Message>> Link::receive_within(Duration limit, std::size_t body_
   io::TaskScope timer(scheduler_);
   timer.spawn(close_after(limit));
   auto message = co_await receive(body_bytes_max);
+  co_return message;
+}
+
+io::Task<Result<Message>> Link::receive_while_heard(Duration limit, std::size_t body_bytes_max) {
+  io::TaskScope watch(scheduler_);
+  watch.spawn(watch_silence());
+  auto message = co_await receive_within(limit, body_bytes_max);
   co_return message;
 }
 

@@ -33,6 +33,8 @@ class Link {
   io::Task<Result<Message>> receive(std::size_t body_bytes_max = format::kLinkBodyBytesMax);
   // The same; the link is closed when it has not come within `limit`.
   io::Task<Result<Message>> receive_within(Duration limit, std::size_t body_bytes_max);
+  // The same; and closed, too, when the peer falls silent.
+  io::Task<Result<Message>> receive_while_heard(Duration limit, std::size_t body_bytes_max);
   // Sends a last message, if that can be done without waiting long for the peer, and closes the link.
   io::Task<void> send_last(format::LinkMessage type, std::vector<std::byte> body);
   // Closes the link when the peer falls silent. Runs as long as its user lets it.

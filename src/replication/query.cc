@@ -128,6 +128,44 @@ io::Task<Result<Reply>> answer_query(group::Group& group, format::Query query) {
   co_return fail(ErrorCode::kInvalid, "a question that is none");
 }
 
+// Whoever asked hears that the question is being worked on.
+class Pings {
+ public:
+  Pings(io::Scheduler& scheduler, std::shared_ptr<Link> link)
+      : scheduler_(scheduler), link_(std::move(link)), ended_(scheduler), tasks_(scheduler) {
+    tasks_.spawn(send());
+  }
+  // A message that was begun is sent to its end.
+  io::Task<void> end() {
+    wanted_ = false;
+    ended_.wake_all();
+    co_await tasks_.join();
+  }
+
+ private:
+  io::Task<void> send() {
+    while (wanted_) {
+      const bool is_over = co_await ended_.wait_until(scheduler_.now() + kHeartbeatInterval);
+      if (is_over) co_return;
+      if (!(co_await link_->send(format::LinkMessage::kPing, {})).ok()) co_return;
+    }
+  }
+
+  io::Scheduler& scheduler_;
+  const std::shared_ptr<Link> link_;
+  bool wanted_ = true;
+  io::WaitQueue ended_;
+  io::TaskScope tasks_;
+};
+
+io::Task<Result<Reply>> answer_and_ping(io::Scheduler& scheduler, std::shared_ptr<Link> link,
+                                        group::Group* group, format::Query query) {
+  Pings pings(scheduler, std::move(link));
+  auto found = co_await answer_query(*group, std::move(query));
+  co_await pings.end();
+  co_return found;
+}
+
 Result<format::Answer> answer_of(const Message& message) {
   TM_TRY_ASSIGN(format::Answer answer, format::decode_answer(message.body));
   if (!answer.done) return fail(static_cast<ErrorCode>(answer.error_code), answer.error_message);
@@ -225,11 +263,14 @@ io::Task<Result<format::GroupWindow>> Pairs::peer_window(std::string name) {
 io::Task<Result<Message>> PeerQuery::ask(format::Query query) {
   std::vector<std::byte> body = format::encode_query(query);
   TM_CO_TRY(co_await link_->send(format::LinkMessage::kQuery, std::move(body)));
-  auto message = co_await link_->receive_within(kAnswerTimeout, 1 << 20);
-  if (message.ok() && message->type != format::LinkMessage::kAnswer) {
-    co_return fail(ErrorCode::kInvalid, "the peer answers with another message");
+  while (true) {
+    auto message = co_await link_->receive_while_heard(kAnswerTimeout, 1 << 20);
+    if (message.ok() && message->type == format::LinkMessage::kPing) continue;  // it is at it
+    if (message.ok() && message->type != format::LinkMessage::kAnswer) {
+      co_return fail(ErrorCode::kInvalid, "the peer answers with another message");
+    }
+    co_return message;
   }
-  co_return message;
 }
 
 io::Task<Result<format::Answer>> PeerQuery::resolve(std::string point, bool before, bool gives_way) {
@@ -329,7 +370,8 @@ io::Task<void> Pairs::serve_queries(std::shared_ptr<Link> link, format::Hello he
     if (known == nullptr || known->group != group.get() || known->record.peer_node != hello.node) co_return;
     const bool resolves = query->kind == format::QueryKind::kResolve;
     const bool gives_way = query->gives_way;
-    auto found = co_await answer_query(*group, std::move(query).value());
+    auto found =
+        co_await answer_and_ping(environment_.scheduler, link, group.get(), std::move(query).value());
     Reply reply;
     if (found.ok()) {
       reply = std::move(found).value();

@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from tidemark_testing import MIB, Connection, Model, TidemarkTest, main, run, wait_until
+from tidemark_testing import MIB, PROGRAMS, Connection, Model, TidemarkTest, main, run, wait_until
 from tls_testing import Authority
 
 SIZE = 64 * MIB
@@ -25,7 +25,7 @@ class Network:
     def __init__(self):
         self.names = [f"tm{os.getpid()}a", f"tm{os.getpid()}b"]
         self.ends = ["veth-tokyo", "veth-osaka"]
-        self.slow = False
+        self.slow = None  # the node whose end is
         for name in self.names:
             run("ip", "netns", "add", name)
         a, b = self.names
@@ -46,15 +46,16 @@ class Network:
         """What this node sends is lost in silence; what is sent to it arrives."""
         run("ip", "-n", self.names[node], "route", "add", "blackhole", (OSAKA, TOKYO)[node] + "/32")
 
-    def slow_down(self, rate):
-        run("tc", "-n", self.names[0], "qdisc", "add", "dev", self.ends[0], "root", "tbf", "rate", rate, "burst", "16kb",
-            "latency", "200ms")
-        self.slow = True
+    def slow_down(self, node, rate):
+        """What this node sends."""
+        run("tc", "-n", self.names[node], "qdisc", "add", "dev", self.ends[node], "root", "tbf", "rate", rate,
+            "burst", "16kb", "latency", "200ms")
+        self.slow = node
 
     def heal(self):
-        if self.slow:
-            run("tc", "-n", self.names[0], "qdisc", "del", "dev", self.ends[0], "root")
-            self.slow = False
+        if self.slow is not None:
+            run("tc", "-n", self.names[self.slow], "qdisc", "del", "dev", self.ends[self.slow], "root")
+            self.slow = None
         for name, other in zip(self.names, (OSAKA, TOKYO)):
             subprocess.run(["ip", "-n", name, "route", "del", "blackhole", f"{other}/32"], stderr=subprocess.DEVNULL,
                            check=False)
@@ -105,7 +106,7 @@ class TwoNetworks(TidemarkTest):
         troubles = (("cut", self.network.cut, True),
                     ("tokyo-unheard", lambda: self.network.swallow_from(0), True),
                     ("osaka-unheard", lambda: self.network.swallow_from(1), True),
-                    ("slow", lambda: self.network.slow_down("4mbit"), False))
+                    ("slow", lambda: self.network.slow_down(0, "4mbit"), False))
         for name, begin, is_noticed in troubles:
             begin()
             points[name] = self.work(name)
@@ -140,6 +141,59 @@ class TwoNetworks(TidemarkTest):
         self.osaka.mark("app", "after", "--wait", "peer")
         self.assertHolds(self.tokyo, "app/db@after", b"osaka goes on" + before[13:])
         self.assertHolds(self.tokyo, "app/db@only-tokyo", tail)
+
+    def test_a_synchronous_pair_goes_on_without_an_unheard_peer_and_comes_back_in_sync(self):
+        self.tokyo.cli("pair", "set", "app", "--mode", "sync", "--peer-loss-after", "2s")
+
+        def in_sync():
+            return all(node.cli("pair", "status", "app").get("in_sync") for node in (self.tokyo, self.osaka))
+
+        wait_until(in_sync, "the pair is in sync")
+        self.network.swallow_from(1)  # osaka hears everything, and nobody hears osaka
+        with Connection(self.tokyo, "app/db") as handle:
+            self.model.scribble(handle, 10)
+            began = time.monotonic()
+            handle.flush()
+            waited = time.monotonic() - began
+            self.assertGreater(waited, 0.5, "a flush waits for the peer")
+            self.assertLess(waited, NOTICED_SECONDS_MAX)
+            self.model.scribble(handle, 10)
+            began = time.monotonic()
+            handle.flush()
+            self.assertLess(time.monotonic() - began, 1.5, "and then goes on without it")
+        problems = " ".join(problem["text"] for problem in self.tokyo.cli("status")["problems"])
+        self.assertIn("goes on as asynchronous", problems)
+        self.network.heal()
+        wait_until(in_sync, "the pair is in sync again, by itself", 60)
+        self.assertHolds(self.osaka, "app/db", self.model.snapshot())
+
+    def test_a_restore_from_the_peer_that_is_cut_off_leaves_what_was_there(self):
+        good = self.work("good", writes=200)
+        with Connection(self.tokyo, "app/db") as handle:
+            for place in range(0, 16 * MIB, 4 * MIB):
+                self.model.bytes[place:place + 4 * MIB] = os.urandom(4 * MIB)
+                handle.pwrite(bytes(self.model.bytes[place:place + 4 * MIB]), place)
+            handle.flush()
+        bad = self.model.snapshot()
+        self.caught_up()
+        self.network.slow_down(1, "16mbit")
+        restoring = subprocess.Popen(
+            [f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, "restore", "app", "--to", "good", "--from", "peer"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(2)
+        self.assertIsNone(restoring.poll(), "16 MiB take eight seconds")
+        self.network.cut()
+        began = time.monotonic()
+        said, _ = restoring.communicate(timeout=120)
+        self.assertLess(time.monotonic() - began, NOTICED_SECONDS_MAX)
+        self.assertNotEqual(restoring.returncode, 0, said)
+        self.assertHolds(self.tokyo, "app/db", bad)
+        self.network.heal()
+        self.caught_up()
+        self.assertTrue(self.tokyo.cli("restore", "app", "--to", "good", "--from", "peer")["from_peer"])
+        self.assertHolds(self.tokyo, "app/db", good)
+        self.caught_up()
+        self.assertHolds(self.osaka, "app/db", good)
 
 
 if __name__ == "__main__":

@@ -216,6 +216,24 @@ TEST_F(PairVerify, ItGoesOnAtANewerPointWhenANodeNeedsTheSpace) {
   EXPECT_NE(info.first_point, info.last_point);
 }
 
+TEST_F(PairVerify, AnAnswerThatTakesLongIsWaitedForAndALinkThatIsSilentIsNot) {
+  ASSERT_NO_FATAL_FAILURE(begin(9));
+  ASSERT_NO_FATAL_FAILURE(restart(bench->b));
+  bench->b.disk.hang_until(bench->world.now() + Duration::seconds(25));
+  const MonotonicTime before = bench->world.now();
+  EXPECT_EQ(verify(bench->a).state, CompareState::kSame) << now(bench->a).reason;
+  EXPECT_GT((bench->world.now() - before).to_seconds(), 24.0) << "it was the disk that was waited for";
+  ASSERT_NO_FATAL_FAILURE(restart(bench->b));
+  bench->b.disk.hang_until(bench->world.now() + Duration::seconds(25));
+  ASSERT_TRUE(ask(bench->a).ok());
+  bench->world.run_for(Duration::seconds(5));
+  EXPECT_EQ(now(bench->a).state, CompareState::kRunning);
+  bench->world.network().cut();
+  const MonotonicTime cut = bench->world.now();
+  ASSERT_TRUE(bench->wait_for([&] { return now(bench->a).state == CompareState::kFailed; }));
+  EXPECT_LT((bench->world.now() - cut).to_seconds(), 12.0);
+}
+
 TEST_F(PairVerify, ItEndsWithWhatItDependsOn) {
   enum class End { kStopped, kLinkCut, kPeerStops, kNodeStops, kGroupDeleted, kPairDeleted, kPowerCut };
   for (const End end : {End::kStopped, End::kLinkCut, End::kPeerStops, End::kNodeStops, End::kGroupDeleted,
