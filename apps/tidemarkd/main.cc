@@ -39,9 +39,11 @@ void log_line(const std::string& event, const std::string& text) {
                text.empty() ? "" : " ", text.c_str());
 }
 
+constexpr const char* kIdentityName = "identity";
+
 // The node's identity lies beside its disk: a folder is one node, for ever.
 Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Random& random) {
-  const std::string path = folder.file("identity");
+  const std::string path = folder.file(kIdentityName);
   std::ifstream in(path);
   if (in) {
     std::string text;
@@ -60,12 +62,30 @@ Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Ran
     return identity;
   }
   if (std::filesystem::exists(folder.file("disk"))) {
-    return fail(ErrorCode::kDamaged, path + " is missing, but there is a disk; the folder is not whole");
+    return fail(ErrorCode::kDamaged,
+                path + " is missing, but there is a disk; --recover takes it from there");
   }
   const auto identity = random.identity<NodeIdentity>();
   const std::string text = identity.to_string() + "\n";
   TM_TRY(os::replace_file(path, text));
   return identity;
+}
+
+// What a folder has that is not on the disks is the identity alone: the disks know it too. All else is
+// derived.
+io::Task<Result<void>> recover_folder(Storage::Machine disks) {
+  TM_CO_TRY_ASSIGN(const NodeIdentity owner, co_await Storage::find_owner(disks));
+  const std::string text = owner.to_string() + "\n";
+  TM_CO_TRY(os::replace_file(disks.folder.file(kIdentityName), text));
+  disks.log("recovered", log_field("identity", owner.to_string()));
+  co_return Result<void>{};
+}
+
+// For a first start that failed: the disks may be of a node whose folder was lost.
+io::Task<std::string> hint_about_owner(Storage::Machine disks, NodeIdentity identity) {
+  const auto owner = co_await Storage::find_owner(disks);
+  if (!owner.ok() || *owner == identity) co_return std::string();
+  co_return "; if the data folder of that node was lost, --recover makes this one its folder";
 }
 
 Result<std::unique_ptr<catalog::Catalog>> open_catalog(const std::string& path) {
@@ -143,14 +163,25 @@ io::Task<Result<void>> serve(Machine* machine) {
       co_await listen_all(replication_network, replication_addresses, "the replication service");
   if (!replication.ok()) co_return std::move(replication).error();
 
-  TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
   // The index is made after the first disk was formatted; from then on a disk that is missing or empty is a
   // loss to be told, not a new one to be made.
   const std::string index_folder = folder.file("index");
-  const bool had_disk = std::filesystem::exists(index_folder);
+  bool had_disk = std::filesystem::exists(index_folder);
   const Storage::Machine disks{machine->reactor, machine->environment, options, folder, log_line};
-  TM_CO_TRY_ASSIGN(const std::unique_ptr<Storage> storage,
-                   co_await Storage::open(disks, identity, !had_disk));
+  if (options.recover && had_disk && std::filesystem::exists(folder.file(kIdentityName))) {
+    log_line("recover-not-needed", log_field("folder", folder.path()));
+  } else if (options.recover) {
+    TM_CO_TRY(co_await recover_folder(disks));
+    had_disk = true;
+  }
+  TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
+  auto opened = co_await Storage::open(disks, identity, !had_disk);
+  if (!opened.ok()) {
+    std::string hint;
+    if (!had_disk) hint = co_await hint_about_owner(disks, identity);
+    co_return fail(opened.error().code, opened.error().message + hint);
+  }
+  std::unique_ptr<Storage> storage = std::move(opened).value();
 
   const std::uint64_t cache = options.cache_size_bytes;
   const index::RocksIndexOptions index_options{
@@ -187,7 +218,11 @@ io::Task<Result<void>> serve(Machine* machine) {
                                             make_index, std::move(make_catalogue), std::move(log));
   if (!started.ok()) {
     if (started.error().code == ErrorCode::kInvalid) co_return std::move(started).error();
-    co_return fail(started.error().code, storage->name() + ": " + started.error().message);
+    const std::string name = storage->name();
+    storage = nullptr;
+    std::string hint;
+    if (!had_disk) hint = co_await hint_about_owner(disks, identity);
+    co_return fail(started.error().code, name + ": " + started.error().message + hint);
   }
   const std::unique_ptr<node::Node> node = std::move(started).value();
   std::error_code made;

@@ -334,6 +334,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_option("--rebuild-rate", rebuild_rate,
                  "bytes a second that a rebuild reads of each disk at most (default 0: as fast as they go)");
   app.add_option("--disk-size", disk_size, "size of a thin disk file when it is made (default 1T)");
+  app.add_flag("--recover", given.recover,
+               "the node's data folder was lost: make it again from what lies on its disks");
   app.add_option("--spin", spin,
                  "longest busy wait before sleeping, for latency (default 0: none; for example 0.05ms)");
   try {
@@ -360,6 +362,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   if (!given.nbd_tls.empty()) options.nbd_tls = given.nbd_tls;
   if (!given.nbd_tls_authorities.empty()) options.nbd_tls_authorities = given.nbd_tls_authorities;
   options.replication_plaintext |= given.replication_plaintext;
+  options.recover = given.recover;
   if (!cache_size.empty()) {
     TM_TRY_ASSIGN(options.cache_size_bytes, parse_size(cache_size));
   }

@@ -6,6 +6,7 @@
 
 #include "base/log_field.h"
 #include "os/small_file.h"
+#include "pool/label.h"
 
 namespace tidemark {
 namespace {
@@ -68,11 +69,51 @@ raid::NamedDisk name_disk(std::string name, io::Disk* disk) {
 
 }  // namespace
 
+// Those of the options, and those that were added since; none: the disk is the folder's own.
+Result<std::vector<std::string>> Storage::disk_paths(const Machine& machine) {
+  std::vector<std::string> paths = machine.options.disks;
+  TM_TRY_ASSIGN(const std::vector<std::string> added, read_list(machine.folder.file(kListName)));
+  add_new(paths, added);
+  return paths;
+}
+
+io::Task<Result<NodeIdentity>> Storage::find_owner(Machine machine) {
+  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine));
+  if (paths.empty()) paths.push_back(machine.folder.file("disk"));
+  Storage storage(machine);
+  TM_CO_TRY(co_await storage.open_files(std::move(paths), false));
+  NodeIdentity owner;
+  std::string first;
+  std::string unlabelled;
+  for (const raid::NamedDisk& disk : storage.named()) {
+    NodeIdentity found;
+    const auto member = co_await raid::RaidGroup::inspect(*disk.disk);
+    if (member.ok()) {
+      found = member->node;
+    } else {
+      const auto loaded = co_await pool::load_label(*disk.disk);
+      if (!loaded.ok()) {
+        unlabelled += (unlabelled.empty() ? "" : "; ") + disk.name + ": " + loaded.error().message;
+        continue;
+      }
+      found = loaded->label.node;
+    }
+    if (!owner.is_zero() && found != owner) {
+      co_return fail(ErrorCode::kRefused, first + " is of node " + owner.to_string() + " and " + disk.name +
+                                              " of node " + found.to_string() + "; name the disks of one");
+    }
+    owner = found;
+    first = disk.name;
+  }
+  if (owner.is_zero()) {
+    co_return fail(ErrorCode::kNotFound, "none of the disks carries a node's label (" + unlabelled + ")");
+  }
+  co_return owner;
+}
+
 io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeIdentity node, bool is_new) {
   const DaemonOptions& options = machine.options;
-  std::vector<std::string> paths = options.disks;
-  TM_CO_TRY_ASSIGN(const std::vector<std::string> added, read_list(machine.folder.file(kListName)));
-  add_new(paths, added);
+  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine));
   if (is_new && paths.size() > 1 && options.raid.empty()) {
     co_return fail(ErrorCode::kInvalid,
                    "several disks become a RAID group: say --raid 0, 1, 5, 6 or 10 at the first start");

@@ -33,6 +33,10 @@ class Storage {
   // tolerate it.
   static io::Task<Result<std::unique_ptr<Storage>>> open(Machine machine, NodeIdentity node, bool is_new);
 
+  // The node that the disks belong to, as their labels say. Writes nothing. kNotFound when none carries a
+  // label, kRefused when they are of several nodes.
+  static io::Task<Result<NodeIdentity>> find_owner(Machine machine);
+
   io::Disk& disk() { return raid_ != nullptr ? static_cast<io::Disk&>(*raid_) : *files_.front(); }
   // How messages name it.
   const std::string& name() const { return name_; }
@@ -43,6 +47,7 @@ class Storage {
  private:
   explicit Storage(Machine machine) : machine_(std::move(machine)) {}
 
+  static Result<std::vector<std::string>> disk_paths(const Machine& machine);
   io::Task<Result<void>> open_files(std::vector<std::string> paths, bool is_new);
   io::Task<Result<os::FileDisk*>> open_file(std::string path, os::FileDiskOptions::Open how);
   io::Task<Result<std::optional<RaidIdentity>>> find_raid(NodeIdentity node);
