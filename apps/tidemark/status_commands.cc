@@ -63,9 +63,10 @@ void show_group_status(const control::GroupInfo& group) {
 void show_status(const control::NodeStatus& status) {
   std::printf("node %s, tidemarkd %s", printable(status.node).c_str(), printable(status.version).c_str());
   if (status.started) std::printf(", up %s", duration_since(*status.started, status.now).c_str());
-  std::printf(", pool %s of %s used (%s)\n", format_size(status.pool_used_bytes).c_str(),
+  std::printf(", pool %s of %s used (%s), journals %s of it\n", format_size(status.pool_used_bytes).c_str(),
               format_size(status.pool_capacity_bytes).c_str(),
-              percent(status.pool_used_bytes, status.pool_capacity_bytes).c_str());
+              percent(status.pool_used_bytes, status.pool_capacity_bytes).c_str(),
+              format_size(status.pool_journals_bytes).c_str());
   show_problems(status);
   if (status.groups.empty()) std::printf("\nno groups yet; type: tidemark group create NAME\n");
   for (const control::GroupInfo& group : status.groups) show_group_status(group);

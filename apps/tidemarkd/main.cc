@@ -202,6 +202,7 @@ io::Task<Result<void>> serve(Machine* machine) {
   configuration.version = kVersion;
   configuration.cache_size_bytes = cache;
   configuration.may_format_disk = !had_disk;
+  configuration.pool_alarm_percent = options.pool_alarm_percent;
   configuration.disks = storage->disks_of_node();
   configuration.nbd_tls = machine->nbd_tls;
   configuration.machine_alarm = [path = folder.path()] { return space_alarm(path); };

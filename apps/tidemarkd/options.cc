@@ -16,6 +16,7 @@ struct TomlAssertion {};
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -119,6 +120,17 @@ Result<toml::table> parse_toml(const std::string& path, std::string_view content
   }
 }
 
+// "80" or "80%".
+Result<std::uint32_t> parse_percent(const std::string& text) {
+  const std::string digits = text.ends_with('%') ? text.substr(0, text.size() - 1) : text;
+  std::uint32_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size() || value > 100) {
+    return fail(ErrorCode::kInvalid, "'" + printable(text) + "' is not a percentage from 0 to 100");
+  }
+  return value;
+}
+
 // A configuration file: the long options as keys, and nothing else.
 Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
   TM_TRY_ASSIGN(const std::string content, read_file(path));
@@ -150,6 +162,11 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       TM_TRY(read_size(path, key, node, options.stripe_unit_bytes));
     } else if (key == "rebuild-rate") {
       TM_TRY(read_size(path, key, node, options.rebuild_rate_bytes));
+    } else if (key == "pool-alarm") {
+      TM_TRY(read_text(path, key, node, text));
+      auto percent = parse_percent(text);
+      if (!percent.ok()) return bad_key(path, node, "'" + key + "': " + percent.error().message);
+      options.pool_alarm_percent = *percent;
     } else if (key == "spin") {
       TM_TRY(read_text(path, key, node, text));
       auto spin = parse_duration(text);
@@ -172,7 +189,8 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
           path, node,
           "unknown key '" + printable(key) +
               "'; known are data, name, nbd, control, control-tokens, replication, cache-size, disk, raid, "
-              "stripe-unit, rebuild-rate, disk-size, spin, tls-cert, tls-key, tls-ca, replication-plaintext, "
+              "stripe-unit, rebuild-rate, disk-size, pool-alarm, spin, tls-cert, tls-key, tls-ca, "
+              "replication-plaintext, "
               "nbd-tls, nbd-tls-ca");
     }
   }
@@ -299,6 +317,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   std::string stripe_unit;
   std::string rebuild_rate;
   std::string spin;
+  std::string pool_alarm;
   app.add_option("--data", given.data_folder, "folder that holds all of the node; made when it is not there");
   app.add_option("--config", configuration, "TOML file with these options as keys");
   app.add_option("--name", given.name, "name of the node (default: the machine's)");
@@ -334,6 +353,9 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_option("--rebuild-rate", rebuild_rate,
                  "bytes a second that a rebuild reads of each disk at most (default 0: as fast as they go)");
   app.add_option("--disk-size", disk_size, "size of a thin disk file when it is made (default 1T)");
+  app.add_option(
+      "--pool-alarm", pool_alarm,
+      "how full the pool is, in percent, when `status` and the log begin to tell (default 80; 0: never)");
   app.add_flag("--recover", given.recover,
                "the node's data folder was lost: make it again from what lies on its disks");
   app.add_option("--spin", spin,
@@ -376,6 +398,11 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   }
   if (!rebuild_rate.empty()) {
     TM_TRY_ASSIGN(options.rebuild_rate_bytes, parse_size(rebuild_rate));
+  }
+  if (!pool_alarm.empty()) {
+    auto percent = parse_percent(pool_alarm);
+    if (!percent.ok()) return fail(percent.error().code, "--pool-alarm: " + percent.error().message);
+    options.pool_alarm_percent = *percent;
   }
   if (!spin.empty()) {
     TM_TRY_ASSIGN(const Duration duration, parse_duration(spin));

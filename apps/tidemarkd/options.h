@@ -22,6 +22,7 @@ struct DaemonOptions {
   std::uint64_t stripe_unit_bytes = 64 << 10;
   std::uint64_t rebuild_rate_bytes = 0;        // in a second, from each member; 0: no limit
   std::uint64_t disk_size_bytes = 1ull << 40;  // of a thin disk file, when it is made
+  std::uint32_t pool_alarm_percent = 80;       // 0: none
   bool recover = false;                        // the folder is new, the disks are a node's
   std::int64_t spin_max_us = 0;
   std::string tls_certificate;  // all three, or none: then nothing is encrypted

@@ -136,6 +136,8 @@ std::string metrics_text(const NodeStatus& status, const ApiCounters& api) {
             static_cast<double>(status.pool_capacity_bytes));
   out.gauge("tidemark_pool_used_bytes", "Space allocated on the node's disks.", {},
             static_cast<double>(status.pool_used_bytes));
+  out.gauge("tidemark_pool_journals_bytes", "Of the allocated space, what journals take.", {},
+            static_cast<double>(status.pool_journals_bytes));
   for (const GroupInfo& group : status.groups) {
     const Labels labels{{"group", group.group}};
     out.gauge("tidemark_group_state", "1 with the group's role and state as labels.",

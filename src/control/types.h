@@ -286,6 +286,7 @@ struct NodeStatus {
   std::vector<std::string> replication_addresses;
   std::uint64_t pool_capacity_bytes = 0;
   std::uint64_t pool_used_bytes = 0;
+  std::uint64_t pool_journals_bytes = 0;  // of that, what journals take
   std::uint64_t cache_capacity_bytes = 0;
   std::vector<Problem> problems;
   std::vector<GroupInfo> groups;

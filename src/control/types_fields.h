@@ -356,6 +356,7 @@ TM_FIELDS(NodeStatus) {
   v.field("replication_addresses", r.replication_addresses);
   v.field("pool_capacity_bytes", r.pool_capacity_bytes);
   v.field("pool_used_bytes", r.pool_used_bytes);
+  v.field("pool_journals_bytes", r.pool_journals_bytes);
   v.field("cache_capacity_bytes", r.cache_capacity_bytes);
   v.field("problems", r.problems);
   v.field("groups", r.groups);

@@ -49,6 +49,8 @@ struct NodeConfiguration {
   // content.
   bool may_format_disk = true;
   NodeDisks disks{};
+  // From how full on, in percent, `status` and the log tell that the pool fills up; 0: never.
+  std::uint32_t pool_alarm_percent = 80;
   // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
   std::function<std::string()> machine_alarm{};
   // Of the command exports.
@@ -294,6 +296,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::vector<control::DiskPlace> places_of(const PoolDisks& disks, DiskOffset offset) const;
   control::VolumeAddress address_info(const control::VolumeAddressRequest& request, LuNumber lu) const;
 
+  std::uint64_t journals_bytes() const;
+  std::optional<std::string> pool_alarm() const;
+  void watch_pool();
   // projection.cc: the catalogue
   io::Task<void> project();
   catalog::Changes collect_rows();
@@ -315,6 +320,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::map<std::string, std::shared_ptr<JournalExport>> journal_exports_;  // by id
   bool journal_exports_watched_ = false;
   std::map<std::string, std::shared_ptr<Rehearsal>> rehearsals_;  // by group
+  std::optional<WallTime> pool_alarm_since_;
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;

@@ -33,6 +33,7 @@ control::NodeStatus Node::node_info() const {
                              .replication_addresses = configuration_.replication_addresses,
                              .pool_capacity_bytes = pool.size_bytes,
                              .pool_used_bytes = pool.allocated_bytes,
+                             .pool_journals_bytes = journals_bytes(),
                              .cache_capacity_bytes = configuration_.cache_size_bytes,
                              .problems = problems(),
                              .groups = {}};

@@ -51,6 +51,7 @@ io::Task<void> Node::project() {
     const std::string trouble = written.ok() ? std::string() : written.error().message;
     if (!trouble.empty() && trouble != told) log_("catalogue-behind", log_field("reason", trouble));
     told = trouble;
+    watch_pool();
     (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kProjectInterval);
   }
 }

@@ -7,7 +7,7 @@ import unittest
 
 import nbd
 
-from tidemark_testing import BLOCK, MIB, Connection, TidemarkTest, main, run
+from tidemark_testing import BLOCK, MIB, Connection, TidemarkTest, main, run, wait_until
 
 
 def mounts_are_possible():
@@ -149,6 +149,29 @@ class Disks(TidemarkTest):
         self.assertRefused(refusal, "invalid", "--peer-group")
         self.assertEqual(tokyo.cli("pair", "status", "app")["state"], "SMPL")
         self.assertEqual(tokyo.read("app/db", 0, 1), b"x")
+
+
+
+class FullPool(TidemarkTest):
+    def test_a_pool_that_fills_up_says_so_before_it_is_full(self):
+        tokyo = self.node("tokyo", "--disk-size", "256M")
+        tokyo.create("app", "db", size="256M", options=("--journal-size", "64M", "--retain", "0"))
+        said = tokyo.cli("status")
+        self.assertEqual((said["pool_journals_bytes"], said["problems"]), (64 * MIB, []))
+        with Connection(tokyo, "app/db") as handle:
+            for number in range(150):
+                handle.pwrite(b"x" * MIB, number * MIB)
+            handle.flush()
+        problem = tokyo.cli("status")["problems"][0]["text"]
+        self.assertRegex(problem, r"the pool is [89][0-9]% full: .* in use, 64 MiB of that by journals")
+        wait_until(lambda: "pool-fills-up" in tokyo.log(), "the log tells it")
+        tokyo.cli("group", "delete", "app", "--force")
+        self.assertEqual(tokyo.cli("status")["problems"], [])
+        wait_until(lambda: "pool-has-room" in tokyo.log(), "the log tells that it is over")
+        tokyo.stop()
+        tokyo.start("--pool-alarm", "150%", wait=False)
+        self.assertEqual(tokyo.process.wait(10), 2)
+        self.assertIn("'150%' is not a percentage from 0 to 100", tokyo.log())
 
 
 if __name__ == "__main__":
