@@ -138,6 +138,21 @@ TEST_F(PairRoles, AnOldPrimaryThatComesBackTakesNoWritesAndFollowsByASwap) {
     EXPECT_EQ(block(b(), 5), 55u);
     bench->expect_same({"data"});
     EXPECT_EQ(block(a(), 2, "tail"), 22u);
+    // It goes when somebody says so, and not for want of space.
+    control::GroupSetRequest retain;
+    retain.group = kGroup;
+    retain.retain = Duration{};
+    ASSERT_TRUE(bench->run(a().node->group_set(retain)).ok());
+    for (int i = 0; i < 5; ++i) (void)bench->run(a().group().destage_now(true));
+    EXPECT_EQ(block(a(), 2, "tail"), 22u);
+    control::BranchReleaseRequest release;
+    release.group = kGroup;
+    release.epoch = tail.epoch().value;
+    ASSERT_TRUE(bench->run(a().node->branch_release(release)).ok());
+    EXPECT_TRUE(bench->wait_for([&] {
+      (void)bench->run(a().group().destage_now(true));
+      return !bench->read(a(), "data", "tail").ok();
+    }));
   }
 }
 
