@@ -61,9 +61,9 @@ bool Destager::gives_up_history(Need need) const {
   return need != Need::kNone && core_.local.settings.on_full == OnFull::kDropHistory;
 }
 
+// Of one that is no unreplicated tail: those are pins.
 bool Destager::branch_may_go(const index::EpochInfo& info, Need need) const {
   if (info.released) return true;
-  if (info.unreplicated) return false;
   if (gives_up_history(need)) return true;
   return info.last_timer + core_.local.settings.retain < core_.age_now();
 }
