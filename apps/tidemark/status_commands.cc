@@ -125,6 +125,33 @@ void show_table(const control::TableReply& reply) {
     std::fprintf(stderr, "there is more: --after %llu\n", static_cast<unsigned long long>(*reply.next));
 }
 
+void show_check(const control::TableCheckReply& reply) {
+  Table table({"TABLE", ">ROWS", ">MISSING", ">FOREIGN"});
+  for (const control::TableCheckInfo& check : reply.tables) {
+    table.row({check.name, std::to_string(check.rows), std::to_string(check.missing),
+               std::to_string(check.foreign)});
+  }
+  table.print();
+  for (const control::TableCheckInfo& check : reply.tables) {
+    for (const std::string& example : check.examples) {
+      std::printf("%s: %s\n", check.name.c_str(), printable(example, 400).c_str());
+    }
+  }
+  std::printf(reply.good ? "every table is as the journal and the disks say\n"
+                         : "what differed was written again\n");
+}
+
+Result<void> check_tables(Cli& cli) {
+  TM_TRY_ASSIGN(const control::TableCheckReply reply, cli.call(control::TableCheckRequest{}));
+  if (!reply.good) cli.exit_code = kExitFailed;
+  if (cli.json()) {
+    cli.print_json(reply);
+  } else {
+    show_check(reply);
+  }
+  return {};
+}
+
 void add_table(CLI::App& app, Cli& cli) {
   auto request = std::make_shared<control::TableRequest>();
   CLI::App* command = add_command(
@@ -132,15 +159,19 @@ void add_table(CLI::App& app, Cli& cli) {
       "Prints one of the node's management tables, row by row: device_address, raid_address, volume, pair, "
       "log_volume_group, log_id, mark_id. --id and --time look up one log id, mark id or moment in log_id "
       "and "
-      "mark_id.",
+      "mark_id. `tidemark table check` compares all of them with the journal and the disks, which are the "
+      "truth, "
+      "and writes again what differs; exit code 1 when something did.",
       "tidemark table mark_id --group app");
-  add_text(command, "NAME", request->name, "The table").required().shown_as("");
+  add_text(command, "NAME", request->name, "The table, or check").required().shown_as("");
   add_text(command, "--group", request->group, "Only the rows of this group");
   add_text(command, "--id", request->id, "Only the row of this log id (EPOCH.SEQ) or mark id");
   add_text(command, "--time", request->time, "Only the row of this moment, as RFC 3339");
   add_number(command, "--after", request->after, "Skip this many rows");
   add_limit(command, request->limit, "rows");
-  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_table); });
+  on_chosen(cli, command, [&cli, request] {
+    return request->name == "check" ? check_tables(cli) : cli.ask(*request, show_table);
+  });
 }
 
 }  // namespace

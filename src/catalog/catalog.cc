@@ -1,6 +1,7 @@
 #include "catalog/catalog.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -264,6 +265,25 @@ class SqliteCatalog final : public Catalog {
     return transaction.commit();
   }
 
+  Result<std::vector<TableCheck>> check(const Changes& rows, const std::vector<TableName>& tables,
+                                        WallTime log_ids_since) override {
+    TM_TRY_ASSIGN(const std::string verdict, database_.query_text("PRAGMA integrity_check(1)"));
+    if (verdict != "ok") {
+      return fail(ErrorCode::kDamaged, "the catalogue's file is damaged (" + printable(verdict, 300) +
+                                           "); delete it while the node is stopped, and it is made again");
+    }
+    TM_TRY_ASSIGN(Database fresh, Database::open(":memory:"));
+    TM_TRY(migrate(fresh, kApplicationId, schema_versions()));
+    SqliteCatalog expected(std::move(fresh));
+    TM_TRY(expected.apply(rows));
+    std::vector<TableCheck> checks;
+    for (const TableName table : tables) {
+      TM_TRY_ASSIGN(TableCheck check, compare(table_of(table), expected, log_ids_since));
+      checks.push_back(std::move(check));
+    }
+    return checks;
+  }
+
   Result<Table> query(const Query& query) override {
     const TableShape* shape = find_table(query.table);
     if (shape == nullptr) {
@@ -285,6 +305,51 @@ class SqliteCatalog final : public Catalog {
   }
 
  private:
+  // All rows of a table as texts, sorted.
+  Result<std::vector<std::string>> texts_of(const TableShape& shape, WallTime log_ids_since) {
+    const bool has_times = shape.id == TableName::kLogId;
+    TM_TRY_ASSIGN(Statement statement,
+                  database_.prepare(std::string("SELECT ") + shape.columns + " FROM " + shape.name +
+                                    (has_times ? " WHERE first_timer_ns >= ?" : "")));
+    if (has_times) statement.bind(log_ids_since.ns);
+    std::vector<std::string> texts;
+    for (;;) {
+      TM_TRY_ASSIGN(const bool row, statement.step());
+      if (!row) break;
+      std::string text;
+      for (int column = 0; column < statement.column_count(); ++column) {
+        if (column > 0) text += " | ";
+        text += statement.column_is_null(column) ? "-" : statement.column_text(column);
+      }
+      texts.push_back(std::move(text));
+    }
+    std::sort(texts.begin(), texts.end());
+    return texts;
+  }
+
+  Result<TableCheck> compare(const TableShape& shape, SqliteCatalog& expected, WallTime log_ids_since) {
+    TM_TRY_ASSIGN(const std::vector<std::string> wanted, expected.texts_of(shape, log_ids_since));
+    TM_TRY_ASSIGN(const std::vector<std::string> found, texts_of(shape, log_ids_since));
+    std::vector<std::string> missing;
+    std::vector<std::string> foreign;
+    std::set_difference(wanted.begin(), wanted.end(), found.begin(), found.end(),
+                        std::back_inserter(missing));
+    std::set_difference(found.begin(), found.end(), wanted.begin(), wanted.end(),
+                        std::back_inserter(foreign));
+    TableCheck check;
+    check.name = shape.name;
+    check.rows = wanted.size();
+    check.missing = missing.size();
+    check.foreign = foreign.size();
+    for (const auto& [what, rows] : {std::pair("missing: ", &missing), std::pair("foreign: ", &foreign)}) {
+      for (const std::string& row : *rows) {
+        if (check.examples.size() == kCheckExamplesMax) break;
+        check.examples.push_back(what + printable(row, 300));
+      }
+    }
+    return check;
+  }
+
   static Result<Table> collect(Statement& statement, const TableShape& shape, std::uint64_t after,
                                std::uint64_t rows_max, bool newest_only) {
     Table table;

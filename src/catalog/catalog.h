@@ -36,6 +36,16 @@ struct Table {
   std::optional<std::uint64_t> next;  // `after` for the next page
 };
 
+// How one table compares with what should be in it.
+struct TableCheck {
+  std::string name;
+  std::uint64_t rows = 0;             // that should be there
+  std::uint64_t missing = 0;          // of these
+  std::uint64_t foreign = 0;          // rows that should not be there; a row that was changed is both
+  std::vector<std::string> examples;  // of either, at most kCheckExamplesMax
+};
+inline constexpr std::size_t kCheckExamplesMax = 20;
+
 // The node's management tables in a SQLite file, for people and programs to read. They are a projection:
 // the journal, the extents and the node's configuration are the truth, and a file that is lost or damaged is
 // made again from them.
@@ -60,6 +70,10 @@ class Catalog {
   virtual Result<void> apply(const Changes& changes) = 0;
   // kNotFound names the tables there are; kInvalid for a question that the table cannot answer.
   virtual Result<Table> query(const Query& query) = 0;
+  // Compares these tables with what `rows` make of empty ones; of log_id the rows from `log_ids_since` on.
+  // Holds both in memory. kDamaged when the file itself is not whole.
+  virtual Result<std::vector<TableCheck>> check(const Changes& rows, const std::vector<TableName>& tables,
+                                                WallTime log_ids_since) = 0;
 };
 
 }  // namespace tidemark::catalog

@@ -31,7 +31,7 @@ struct DeviceAddressRow {
   std::uint64_t lu_address_bytes = 0;
 };
 
-// A range of an LU that lies in one piece on a disk. A mirrored range has a row for each disk.
+// A range of an LU that lies in one piece in the pool, and the disk that holds its first byte.
 struct RaidAddressRow {
   LuNumber lu_number{};
   std::uint64_t lu_address_bytes = 0;

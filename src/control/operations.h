@@ -20,6 +20,7 @@ class NodeOperations {
   virtual io::Task<Result<NodeStatus>> node_status(NodeStatusRequest request) = 0;
   virtual io::Task<Result<SessionsReply>> sessions(SessionsRequest request) = 0;
   virtual io::Task<Result<TableReply>> table(TableRequest request) = 0;
+  virtual io::Task<Result<TableCheckReply>> table_check(TableCheckRequest request) = 0;
 
   virtual io::Task<Result<DiskListReply>> disk_list(DiskListRequest request) = 0;
   virtual io::Task<Result<DiskListReply>> disk_add(DiskAddRequest request) = 0;

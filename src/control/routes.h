@@ -19,6 +19,8 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "What the node is, what it serves, and what is wrong")                                                  \
   X(sessions, SessionsRequest, SessionsReply, kViewer, "GET", "/v1/sessions", "Who is connected")           \
   X(table, TableRequest, TableReply, kViewer, "GET", "/v1/tables/{name}", "A page of a management table")   \
+  X(table_check, TableCheckRequest, TableCheckReply, kOperator, "POST", "/v1/tables/check",                 \
+    "Compare the tables with the journal and the disks, and write them again")                              \
   X(disk_list, DiskListRequest, DiskListReply, kViewer, "GET", "/v1/disks", "The node's disks")             \
   X(disk_add, DiskAddRequest, DiskListReply, kAdministrator, "POST", "/v1/disks",                           \
     "Make a blank disk a spare of the RAID group")                                                          \

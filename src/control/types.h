@@ -314,6 +314,20 @@ struct TableReply {
   std::optional<std::uint64_t> next;  // `after` for the next page
 };
 
+struct TableCheckRequest {};
+// How one table compared with the journal and the disks.
+struct TableCheckInfo {
+  std::string name;
+  std::uint64_t rows = 0;             // that should be there
+  std::uint64_t missing = 0;          // of these
+  std::uint64_t foreign = 0;          // rows that should not be there; a row that was changed is both
+  std::vector<std::string> examples;  // of either, the first 20
+};
+struct TableCheckReply {
+  bool good = true;
+  std::vector<TableCheckInfo> tables;
+};
+
 // ---- groups
 
 struct GroupCreateRequest {

@@ -380,6 +380,19 @@ TM_FIELDS(TableReply) {
   v.field("next", r.next);
 }
 
+TM_FIELDS(TableCheckRequest) {}
+TM_FIELDS(TableCheckInfo) {
+  v.field("name", r.name);
+  v.field("rows", r.rows);
+  v.field("missing", r.missing);
+  v.field("foreign", r.foreign);
+  v.field("examples", r.examples);
+}
+TM_FIELDS(TableCheckReply) {
+  v.field("good", r.good);
+  v.field("tables", r.tables);
+}
+
 TM_FIELDS(GroupCreateRequest) {
   v.required("group", r.group, kGroupRule);
   v.field("retain_ns", r.retain);

@@ -284,6 +284,8 @@ GroupHandle Node::unregister_group(const std::string& name) {
   GroupHandle group = std::move(at->second);
   groups_.erase(at);
   projected_.erase(name);
+  projected_epochs_.erase(name);
+  unprojected_.insert(name);
   out_of_space_.erase(name);
   stopped_.erase(name);
   std::erase_if(journal_exports_, [&](const auto& entry) { return entry.second->group == group; });

@@ -136,6 +136,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::NodeStatus>> node_status(control::NodeStatusRequest request) override;
   io::Task<Result<control::SessionsReply>> sessions(control::SessionsRequest request) override;
   io::Task<Result<control::TableReply>> table(control::TableRequest request) override;
+  io::Task<Result<control::TableCheckReply>> table_check(control::TableCheckRequest request) override;
   io::Task<Result<control::DiskListReply>> disk_list(control::DiskListRequest request) override;
   io::Task<Result<control::DiskListReply>> disk_add(control::DiskAddRequest request) override;
   io::Task<Result<control::DiskListReply>> disk_replace(control::DiskReplaceRequest request) override;
@@ -303,6 +304,13 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<void> project();
   catalog::Changes collect_rows();
   io::Task<Result<void>> write_rows();
+  io::Task<Result<void>> write_rows_locked();
+  io::Task<Result<void>> apply_rows(std::shared_ptr<catalog::Changes> rows);
+  void drop_what_expired(const std::string& name, std::set<Epoch>& epochs, catalog::Changes& rows);
+  io::Task<Result<WallTime>> collect_log_ids(std::shared_ptr<catalog::Changes> rows);
+  io::Task<Result<std::vector<catalog::TableCheck>>> compare_tables(std::shared_ptr<catalog::Changes> rows,
+                                                                    std::vector<catalog::TableName> tables,
+                                                                    WallTime log_ids_since);
 
   io::Environment environment_;
   NodeConfiguration configuration_;
@@ -330,7 +338,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Mutex disks_mutex_;  // changes of the RAID group, one at a time
   io::Mutex registry_mutex_;
   std::map<std::string, Place> projected_;  // by group: entries before this place have their log_id rows
-  bool rows_left_ = false;                  // the last round did not write all rows of log_id
+  std::map<std::string, std::set<Epoch>> projected_epochs_;  // by group: those that have log_id rows
+  std::set<std::string> unprojected_;  // groups that are gone, and whose rows may be there
+  bool rows_left_ = false;             // the last round did not write all rows of log_id
   bool stopping_ = false;
   io::WaitQueue stop_wanted_;
   io::TaskScope tasks_;

@@ -2,6 +2,8 @@
 // lag by up to a second; a catalogue that is lost is written anew.
 
 #include <algorithm>
+#include <deque>
+#include <iterator>
 
 #include "base/log_field.h"
 #include "node/node.h"
@@ -36,6 +38,19 @@ catalog::Query plain_query(const control::TableRequest& request) {
           .time = {},
           .after = request.after,
           .limit = request.limit};
+}
+
+bool is_expired(const Result<void>& readable) {
+  return !readable.ok() && readable.error().code == ErrorCode::kExpired;
+}
+
+control::TableCheckReply check_reply(const std::vector<catalog::TableCheck>& checks) {
+  control::TableCheckReply reply;
+  for (const catalog::TableCheck& check : checks) {
+    reply.good = reply.good && check.missing + check.foreign == 0;
+    reply.tables.push_back({check.name, check.rows, check.missing, check.foreign, check.examples});
+  }
+  return reply;
 }
 
 control::TableReply table_reply(catalog::Table table) {
@@ -134,7 +149,29 @@ catalog::Changes Node::collect_rows() {
 
 io::Task<Result<void>> Node::write_rows() {
   auto guard = co_await catalog_mutex_.lock();
+  co_return co_await write_rows_locked();
+}
+
+// The rows of entries that fell below the floor. `epochs` have rows; those that are over leave it.
+void Node::drop_what_expired(const std::string& name, std::set<Epoch>& epochs, catalog::Changes& rows) {
+  const group::Group* group = find_group(name);
+  if (group == nullptr) return;
+  const LogId floor = group->local().floor;
+  if (floor.sequence() > 0) rows.push_back(trim_log_ids(name, floor));
+  std::erase_if(epochs, [&](Epoch epoch) {
+    const index::EpochInfo* info = group->state().epochs().find(epoch);
+    const bool is_over = info == nullptr || (epoch != floor.epoch() && epoch != group->head().epoch() &&
+                                             is_expired(group->check_readable(info->last)));
+    if (is_over) rows.push_back(catalog::RemoveLogIds{name, epoch});
+    return is_over;
+  });
+}
+
+io::Task<Result<void>> Node::write_rows_locked() {
   auto rows = std::make_shared<catalog::Changes>(collect_rows());
+  // What a group of the same name has now comes after that.
+  const std::set<std::string> gone = unprojected_;
+  for (const std::string& name : gone) rows->insert(rows->begin(), catalog::RemoveGroup{name});
   // A row for each batch that has become durable since the last round; all of them in the first, so that
   // nothing stays of what damage may have made of the rows that are there.
   const std::map<std::string, Place> before = projected_;
@@ -154,24 +191,109 @@ io::Task<Result<void>> Node::write_rows() {
       if (!batch.ok() || !batch->has_value()) break;
       const format::BatchMeta& meta = (*batch)->meta;
       rows->push_back(log_id_row(name, meta));
+      projected_epochs_[name].insert(meta.first.epoch());
       projected_[name] = (*batch)->next;
       ++batches;
     }
     if (batches == kBatchesPerRoundMax) rows_left_ = true;
-    if (group::Group* group = find_group(name)) {
-      const LogId floor = group->local().floor;
-      if (floor.sequence() > 0) rows->push_back(trim_log_ids(name, floor));
-    }
+    drop_what_expired(name, projected_epochs_[name], *rows);
   }
+  const Result<void> outcome = co_await apply_rows(rows);
+  if (!outcome.ok()) {  // nothing of it is there
+    std::erase_if(projected_, [&before](const auto& entry) { return !before.contains(entry.first); });
+    for (auto& [name, place] : projected_) place = before.at(name);
+  } else {
+    for (const std::string& name : gone) unprojected_.erase(name);
+  }
+  co_return outcome;
+}
+
+io::Task<Result<void>> Node::apply_rows(std::shared_ptr<catalog::Changes> rows) {
   auto outcome = std::make_shared<Result<void>>();
   const std::shared_ptr<catalog::Catalog> catalog = catalog_;
   std::function<void()> work = [catalog, rows, outcome] { *outcome = catalog->apply(*rows); };
   co_await environment_.offload.run(std::move(work));
-  if (!outcome->ok()) {  // nothing of it is there
-    std::erase_if(projected_, [&before](const auto& entry) { return !before.contains(entry.first); });
-    for (auto& [name, place] : projected_) place = before.at(name);
-  }
   co_return *outcome;
+}
+
+// Of all groups, as far as they have been written; and what expired meanwhile goes from the table too. The
+// oldest rows of a group that has more than the table keeps are not to be compared: the answer is since when
+// they are.
+io::Task<Result<WallTime>> Node::collect_log_ids(std::shared_ptr<catalog::Changes> rows) {
+  WallTime since;
+  auto late = std::make_shared<catalog::Changes>();
+  const std::map<std::string, Place> written = projected_;
+  for (const auto& [name, end] : written) {
+    Place at;
+    std::set<Epoch> epochs;
+    std::deque<WallTime> timers;
+    while (const GroupHandle group = hold_group(name)) {
+      at = std::max(at, group->journal().oldest());
+      auto batch = co_await group->journal().scan(at);
+      if (!batch.ok() || !batch->has_value() || (*batch)->place >= end) break;
+      const format::BatchMeta& meta = (*batch)->meta;
+      rows->push_back(log_id_row(name, meta));
+      epochs.insert(meta.first.epoch());
+      timers.push_back(meta.entries.front().timer);
+      if (timers.size() > catalog::kLogIdRowsMax / 2) {
+        timers.pop_front();
+        since = std::max(since, timers.front());
+      }
+      at = (*batch)->next;
+    }
+    drop_what_expired(name, epochs, *rows);
+    drop_what_expired(name, projected_epochs_[name], *late);
+  }
+  TM_CO_TRY(co_await apply_rows(late));
+  co_return since;
+}
+
+io::Task<Result<std::vector<catalog::TableCheck>>> Node::compare_tables(
+    std::shared_ptr<catalog::Changes> rows, std::vector<catalog::TableName> tables, WallTime log_ids_since) {
+  using Outcome = Result<std::vector<catalog::TableCheck>>;
+  auto outcome = std::make_shared<Outcome>(fail(ErrorCode::kIo, "not compared"));
+  const std::shared_ptr<catalog::Catalog> catalog = catalog_;
+  std::function<void()> work = [catalog, rows, tables = std::move(tables), log_ids_since, outcome] {
+    *outcome = catalog->check(*rows, tables, log_ids_since);
+  };
+  co_await environment_.offload.run(std::move(work));
+  co_return std::move(*outcome);
+}
+
+// The table of log ids grows row by row, so what damage makes of it would stay: it is compared with all of
+// the journal, and made again when it differs. The others are written whole each second, and compared with
+// what was written just now.
+io::Task<Result<control::TableCheckReply>> Node::table_check(control::TableCheckRequest) {
+  using catalog::TableName;
+  if (catalog_ == nullptr) {
+    co_return fail(ErrorCode::kUnsupported, "this node has no catalogue; see its log for the reason");
+  }
+  do {
+    TM_CO_TRY(co_await write_rows());
+  } while (rows_left_);
+  control::TableCheckReply reply;
+  {
+    auto guard = co_await catalog_mutex_.lock();
+    auto log_ids = std::make_shared<catalog::Changes>();
+    TM_CO_TRY_ASSIGN(const WallTime since, co_await collect_log_ids(log_ids));
+    std::vector<TableName> tables{TableName::kLogId};
+    TM_CO_TRY_ASSIGN(std::vector<catalog::TableCheck> checks,
+                     co_await compare_tables(log_ids, std::move(tables), since));
+    if (checks.front().missing + checks.front().foreign > 0) projected_.clear();
+    auto rows = std::make_shared<catalog::Changes>(collect_rows());
+    TM_CO_TRY(co_await apply_rows(rows));
+    std::vector<TableName> others{TableName::kNode,        TableName::kVolume, TableName::kDeviceAddress,
+                                  TableName::kRaidAddress, TableName::kPair,   TableName::kLogVolumeGroup,
+                                  TableName::kMarkId};
+    TM_CO_TRY_ASSIGN(std::vector<catalog::TableCheck> rest,
+                     co_await compare_tables(rows, std::move(others), since));
+    std::move(checks.begin(), checks.end(), std::back_inserter(rest));
+    reply = check_reply(rest);
+  }
+  do {
+    TM_CO_TRY(co_await write_rows());
+  } while (rows_left_);
+  co_return reply;
 }
 
 io::Task<Result<control::TableReply>> Node::table(control::TableRequest request) {

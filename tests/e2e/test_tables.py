@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The management tables, through the command line and with plain sqlite3 while the node runs."""
 
+import json
 import os
 import sqlite3
 
@@ -47,6 +48,47 @@ class Tables(TidemarkTest):
             found = self.rows(tokyo, "log_id", "--group", "app", "--time", mark["timer"]["time"])
             self.assertEqual(len(found), 1, mark)
         self.assertTrue(self.rows(tokyo, "log_volume_group"))
+
+    def test_what_is_gone_leaves_no_rows(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", size="16M", options=("--journal-size", "32M", "--retain", "0"))
+        tokyo.write("app/db", 0, b"1" * BLOCK)
+        tokyo.mark("app", "m")
+        tokyo.write("app/db", 0, b"2" * BLOCK)
+        tokyo.cli("restore", "app", "--to", "m")
+        self.when(tokyo, "log_id", lambda rows: {row["first_log_id"].split(".")[0] for row in rows} > {"1"})
+        for _ in range(8):
+            tokyo.write("app/db", 0, b"x" * (8 * MIB))
+        # The first epoch has passed out of the window, and its rows with it.
+        self.when(tokyo, "log_id", lambda rows: rows and all(row["first_log_id"].split(".")[0] != "1" for row in rows))
+        self.assertTrue(tokyo.cli("table", "check")["good"])
+        tokyo.cli("group", "delete", "app", "--force")
+        for table in ("log_id", "mark_id", "volume", "log_volume_group", "raid_address", "device_address"):
+            wait_until(lambda: not self.rows(tokyo, table), f"{table} is empty")
+
+    def test_rows_that_somebody_changed_are_found_and_written_again(self):
+        tokyo = self.node()
+        tokyo.create("app", "db", size="16M")
+        for number in range(5):
+            tokyo.write("app/db", number * BLOCK, b"x" * BLOCK)
+            tokyo.mark("app", f"m{number}")
+        status, out, _ = tokyo.say("table", "check")
+        self.assertEqual(status, 0, out)
+        self.assertIn("every table is as the journal and the disks say", out)
+        good = self.rows(tokyo, "log_id")
+        with sqlite3.connect(os.path.join(tokyo.folder, "catalogue.sqlite")) as table:
+            table.execute("UPDATE log_id SET first_timer_ns = first_timer_ns + 1 WHERE last_sequence = ?",
+                          (int(good[2]["last_log_id"].split(".")[1]),))
+            table.execute("DELETE FROM log_id WHERE last_sequence = ?", (int(good[3]["last_log_id"].split(".")[1]),))
+            table.execute("INSERT INTO log_id (group_name, epoch, first_sequence, last_sequence, first_timer_ns, "
+                          "last_timer_ns) VALUES ('app', 99, 1, 2, 3, 4)")
+        status, out, _ = tokyo.try_cli("table", "check")
+        self.assertEqual(status, 1, out)
+        found = {check["name"]: (check["missing"], check["foreign"]) for check in json.loads(out)["tables"]}
+        self.assertEqual(found.pop("log_id"), (2, 2))
+        self.assertEqual(set(found.values()), {(0, 0)})
+        self.assertEqual(self.rows(tokyo, "log_id"), good)
+        self.assertTrue(tokyo.cli("table", "check")["good"])
 
     def test_both_sides_of_a_pair_agree_on_the_pair_table(self):
         tokyo, osaka = self.pair("db", size="16M")
