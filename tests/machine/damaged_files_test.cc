@@ -299,6 +299,11 @@ class RefusingCatalogue final : public catalog::Catalog {
     return inner_->apply(changes);
   }
   Result<catalog::Table> query(const catalog::Query& query) override { return inner_->query(query); }
+  Result<std::vector<catalog::TableCheck>> check(const catalog::Changes& rows,
+                                                 const std::vector<catalog::TableName>& tables,
+                                                 WallTime log_ids_since) override {
+    return inner_->check(rows, tables, log_ids_since);
+  }
 
  private:
   std::unique_ptr<catalog::Catalog> inner_;
