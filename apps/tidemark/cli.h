@@ -201,6 +201,7 @@ void add_journal_commands(CLI::App& app, Cli& cli);
 void add_mark_commands(CLI::App& app, Cli& cli);
 void add_mark_create(CLI::App& family, Cli& cli);
 void add_reconcile(CLI::App& family, Cli& cli);
+void add_prune(CLI::App& family, Cli& cli);
 void add_restore_commands(CLI::App& app, Cli& cli);
 void add_branch_commands(CLI::App& app, Cli& cli);
 void add_export_commands(CLI::App& app, Cli& cli);

@@ -5,6 +5,7 @@
 
 #include "base/names.h"
 #include "cli.h"
+#include "host/local.h"
 #include "host/mark_table.h"
 #include "host/reconcile.h"
 #include "table.h"
@@ -34,9 +35,10 @@ void show_reconciliation(const control::Reconciliation& outcome) {
     if (!node.failure.empty()) {
       facts.add("node", node.address + " could not be asked: " + node.failure);
     } else {
-      facts.add("node", node.node + " (" + node.address + "): " + std::to_string(node.agreeing) +
-                            " marks on both sides, " + std::to_string(node.of_other_hosts) +
-                            " of other hosts");
+      facts.add("node",
+                node.node + " (" + node.address + "): " + std::to_string(node.agreeing) +
+                    " marks on both sides, " + std::to_string(node.of_other_hosts) + " of other hosts" +
+                    (node.pruned == 0 ? "" : ", " + std::to_string(node.pruned) + " older than the rows"));
     }
   }
   facts.print();
@@ -49,6 +51,51 @@ void show_reconciliation(const control::Reconciliation& outcome) {
   if (table.empty()) return;
   std::printf("\n");
   table.print();
+}
+
+void show_pruning(const control::HostPruning& pruning) {
+  const std::string which =
+      std::to_string(pruning.removed) + " rows from before " + short_time(pruning.before);
+  Facts facts;
+  facts.add("table", pruning.table);
+  facts.add(pruning.dry_run ? "would remove" : "removed", which);
+  if (pruning.kept_open > 0) {
+    facts.add("kept",
+              std::to_string(pruning.kept_open) +
+                  " rows as old, whose marks had no answer: `tidemark mark reconcile` completes them, "
+                  "--open removes them");
+  }
+  facts.print();
+}
+
+struct PruneOptions {
+  std::string group;
+  std::optional<Duration> older_than;
+  bool open = false;
+  bool dry_run = false;
+};
+
+Result<void> prune_marks(Cli& cli, const PruneOptions& options) {
+  control::HostPruning pruning;
+  TM_TRY_ASSIGN(pruning.table, cli.host_table_path());
+  pruning.group = options.group;
+  pruning.before = WallTime{host::wall_now().ns - options.older_than->ns};
+  pruning.dry_run = options.dry_run;
+  TM_TRY_ASSIGN(std::optional<host::MarkTable> table, host::MarkTable::open_existing(pruning.table));
+  if (table) {
+    TM_TRY_ASSIGN(const host::MarkTable::OldRows old, table->count_before(options.group, pruning.before));
+    pruning.kept_open = options.open ? 0 : old.open;
+    pruning.removed = old.answered + (options.open ? old.open : 0);
+    if (!options.dry_run) {
+      TM_TRY_ASSIGN(pruning.removed, table->prune(options.group, pruning.before, options.open));
+    }
+  }
+  if (cli.json()) {
+    cli.print_json(pruning);
+  } else {
+    show_pruning(pruning);
+  }
+  return {};
 }
 
 struct ReconcileOptions {
@@ -95,6 +142,26 @@ Result<void> list_host_marks(Cli& cli, const std::string& group, std::optional<s
     show_host_marks(list);
   }
   return {};
+}
+
+void add_prune(CLI::App& family, Cli& cli) {
+  auto options = std::make_shared<PruneOptions>();
+  CLI::App* command = add_command(
+      family, "prune", "Remove old rows from this host's own table of marks",
+      "Removes the rows of marks that were asked for longer ago than --older-than, by this host's clock, of "
+      "GROUP "
+      "or of all groups. No node is asked, and no mark is deleted there. Rows without an answer (unknown, "
+      "pending) stay, as their marks may have been made: --open removes them too. `mark reconcile` counts "
+      "the "
+      "marks from before that time apart and does not miss their rows. The file keeps its size, and new rows "
+      "use the room.",
+      "tidemark mark prune --older-than 90d --dry-run");
+  const auto valid = [](const std::string& text) { return validate_name("group name", text); };
+  add_checked_text(command, "GROUP", options->group, valid, "The group (all in the table)").shown_as("");
+  add_duration(command, "--older-than", options->older_than, "Keep what is younger").required();
+  add_flag(command, "--open", options->open, "Rows without an answer as well");
+  add_flag(command, "--dry-run", options->dry_run, "Only say how many rows it would be");
+  on_chosen(cli, command, [&cli, options] { return prune_marks(cli, *options); });
 }
 
 void add_reconcile(CLI::App& family, Cli& cli) {

@@ -135,6 +135,7 @@ void add_mark_commands(CLI::App& app, Cli& cli) {
       "tidemark mark release app before-upgrade");
   add_delete(*family, cli);
   add_reconcile(*family, cli);
+  add_prune(*family, cli);
 }
 
 }  // namespace tidemark::cli

@@ -70,6 +70,24 @@ TM_FIELDS(HostMarkList) {
   v.field("marks", r.marks);
 }
 
+// What was removed from it.
+struct HostPruning {
+  std::string table;
+  std::string group;            // empty: all
+  WallTime before;              // rows of marks that were asked for earlier
+  bool dry_run = false;         // nothing was removed
+  std::uint64_t removed = 0;    // or would be
+  std::uint64_t kept_open = 0;  // as old, and without an answer: left alone
+};
+TM_FIELDS(HostPruning) {
+  v.field("table", r.table);
+  v.field("group", r.group);
+  v.field("before", r.before);
+  v.field("dry_run", r.dry_run);
+  v.field("removed", r.removed);
+  v.field("kept_open", r.kept_open);
+}
+
 // Where a mark is, of the host's table and one node's.
 enum class Finding {
   kBoth,            // on both sides, and the node can restore it
@@ -125,6 +143,7 @@ struct ReconciledNode {
   std::string failure;               // why it could not be
   std::uint64_t agreeing = 0;        // marks on both sides, and as they should be
   std::uint64_t of_other_hosts = 0;  // marks that are no concern of this host's
+  std::uint64_t pruned = 0;          // marks of this host from a time whose rows were removed
 };
 TM_FIELDS(ReconciledNode) {
   v.field("address", r.address);
@@ -132,6 +151,7 @@ TM_FIELDS(ReconciledNode) {
   v.field("failure", r.failure);
   v.field("agreeing", r.agreeing);
   v.field("of_other_hosts", r.of_other_hosts);
+  v.field("pruned", r.pruned);
 }
 
 struct Reconciliation {

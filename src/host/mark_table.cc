@@ -38,6 +38,17 @@ CREATE TABLE host_mark(
 );
 CREATE INDEX host_mark_by_id ON host_mark(group_name, mark_id, number);
 )";
+// Made when the first rows are removed: until when they were, of which group ('': of all).
+constexpr char kPrunedSchema[] = R"(
+CREATE TABLE IF NOT EXISTS host_mark_pruned(
+  group_name TEXT PRIMARY KEY,
+  before TEXT NOT NULL,
+  before_ns INTEGER NOT NULL
+);
+)";
+// Of the group ?1 (empty: of any), asked for before ?2.
+constexpr char kIsOld[] = "(?1 = '' OR group_name = ?1) AND host_time_ns < ?2";
+constexpr char kIsAnswered[] = "state IN ('made', 'failed')";
 constexpr char kColumns[] =
     "number, group_name, mark_id, node, state, host_time_ns, host, program, path, note, log_id, timer_ns, "
     "outcome";
@@ -219,6 +230,57 @@ Result<std::vector<std::string>> MarkTable::groups() {
     names.push_back(statement.column_text(0));
   }
   return names;
+}
+
+Result<MarkTable::OldRows> MarkTable::count_before(const std::string& group, WallTime time) {
+  TM_TRY_ASSIGN(catalog::Statement statement,
+                database_.prepare(std::string("SELECT count(*), count(*) FILTER (WHERE ") + kIsAnswered +
+                                  ") FROM host_mark WHERE " + kIsOld));
+  statement.bind(group).bind(time.ns);
+  OldRows rows;
+  TM_TRY_ASSIGN(const bool row, statement.step());
+  if (!row) return rows;
+  rows.answered = static_cast<std::uint64_t>(statement.column_integer(1));
+  rows.open = static_cast<std::uint64_t>(statement.column_integer(0)) - rows.answered;
+  return rows;
+}
+
+Result<std::uint64_t> MarkTable::prune(const std::string& group, WallTime time, bool with_open) {
+  TM_TRY(database_.execute(kPrunedSchema));
+  {
+    TM_TRY_ASSIGN(catalog::Statement noted,
+                  database_.prepare("INSERT INTO host_mark_pruned VALUES(?, ?, ?) ON CONFLICT(group_name) DO "
+                                    "UPDATE SET before = excluded.before, before_ns = excluded.before_ns "
+                                    "WHERE before_ns < excluded.before_ns"));
+    noted.bind(group).bind(format_time(time)).bind(time.ns);
+    TM_TRY(noted.run());
+  }
+  TM_TRY_ASSIGN(
+      catalog::Statement statement,
+      database_.prepare(std::string("DELETE FROM host_mark WHERE number IN (SELECT number FROM "
+                                    "host_mark WHERE ") +
+                        kIsOld + (with_open ? "" : std::string(" AND ") + kIsAnswered) + " LIMIT ?3)"));
+  std::uint64_t removed = 0;
+  while (true) {
+    statement.bind(group).bind(time.ns).bind(kPruneStep);
+    TM_TRY(statement.run());
+    TM_TRY_ASSIGN(const std::int64_t count, database_.query_integer("SELECT changes()"));
+    removed += static_cast<std::uint64_t>(count);
+    if (count < kPruneStep) return removed;
+  }
+}
+
+Result<std::optional<WallTime>> MarkTable::pruned_before(const std::string& group) {
+  TM_TRY_ASSIGN(
+      const std::int64_t there,
+      database_.query_integer("SELECT count(*) FROM sqlite_schema WHERE name = 'host_mark_pruned'"));
+  if (there == 0) return std::optional<WallTime>();
+  TM_TRY_ASSIGN(catalog::Statement statement,
+                database_.prepare("SELECT max(before_ns) FROM host_mark_pruned WHERE group_name IN ('', ?)"));
+  statement.bind(group);
+  TM_TRY_ASSIGN(const bool row, statement.step());
+  if (!row || statement.column_is_null(0)) return std::optional<WallTime>();
+  return std::optional<WallTime>(WallTime{statement.column_integer(0)});
 }
 
 }  // namespace tidemark::host

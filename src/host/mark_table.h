@@ -40,6 +40,21 @@ class MarkTable {
   Result<std::vector<control::HostMark>> list(const std::string& group, std::uint64_t count_max);
   Result<std::vector<std::string>> groups();
 
+  struct OldRows {
+    std::uint64_t answered = 0;
+    std::uint64_t open = 0;  // pending and unknown: what became of these marks is not known
+  };
+  // The rows of `group` (empty: of all) of marks that were asked for before `time`.
+  Result<OldRows> count_before(const std::string& group, WallTime time);
+  // Removes those that have an answer, the open ones too if wanted; how many. Not one transaction but one for
+  // each kPruneStep rows, so that nobody who notes a mark meanwhile waits for long: what was removed when it
+  // fails stays removed. pruned_before() is `time` or later before the first row goes.
+  Result<std::uint64_t> prune(const std::string& group, WallTime time, bool with_open);
+  // Rows of marks of `group` that were asked for before may be gone. nullopt: none was ever removed.
+  Result<std::optional<WallTime>> pruned_before(const std::string& group);
+
+  static constexpr std::int64_t kPruneStep = 5'000;  // rows
+
  private:
   explicit MarkTable(catalog::Database database) : database_(std::move(database)) {}
   static Result<MarkTable> prepare(const std::string& path);

@@ -150,6 +150,10 @@ class Comparison {
     if (table_ != nullptr) {
       TM_TRY_ASSIGN(rows, table_->list(group, std::numeric_limits<std::uint64_t>::max()));
     }
+    std::optional<WallTime> pruned;  // until when rows are missing for that reason
+    if (table_ != nullptr) {
+      TM_TRY_ASSIGN(pruned, table_->pruned_before(group));
+    }
     NodeMarks marks(client, group, time_limit_);
     const Result<void> fetched = marks.fetch();
     if (!fetched.ok() && fetched.error().code == ErrorCode::kNotFound) {
@@ -173,7 +177,9 @@ class Comparison {
     }
     for (const auto& [id, mark] : marks.marks()) {
       if (known.contains(id)) continue;
-      if (mark.host == out_.host) {
+      if (mark.host == out_.host && pruned && mark.host_time && *mark.host_time < *pruned) {
+        ++node.pruned;
+      } else if (mark.host == out_.host) {
         add_only_on_node(group, mark, node);
       } else {
         ++node.of_other_hosts;

@@ -330,8 +330,8 @@ names and notes are shown escaped in tables.
 Each mark that is asked for on a host goes into a table of this host's own, before the node is asked and with its
 outcome afterwards: a SQLite file that `--host-table` or `$TIDEMARK_HOST_TABLE` names, else
 `/var/lib/tidemark-host/marks.db` for root, `$XDG_STATE_HOME/tidemark/marks.db` or `~/.local/state/tidemark/marks.db`
-for others. Its one table is `host_mark`. When it cannot be written, the mark is made all the same, with a warning. It grows by
-a row a mark, and nothing takes rows away; it may be deleted, then only it is forgotten.
+for others. The rows are in `host_mark`. When it cannot be written, the mark is made all the same, with a warning. It grows by
+a row a mark; `mark prune` removes old rows, but for those without an answer. It may be deleted, then only it is forgotten.
 
 | state | what became of the mark |
 |---|---|

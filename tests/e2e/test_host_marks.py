@@ -298,6 +298,32 @@ class HostMarks(TidemarkTest):
             table.execute("DELETE FROM host_mark WHERE mark_id = 'forgotten'")
         self.assertEqual(self.reconcile(tokyo)[0], 0)
 
+    def test_old_rows_are_removed_but_for_those_without_an_answer(self):
+        tokyo = self.node()
+        tokyo.create("app", "db")
+        tokyo.mark("app", "old")
+        tokyo.refused("mark", "create", "nowhere", "refused")
+        tokyo.stop()
+        tokyo.say("mark", "create", "app", "open")
+        tokyo.start()
+        self.assertEqual(tokyo.refused("mark", "prune").status, 2)
+        self.assertEqual(tokyo.cli("mark", "prune", "--older-than", "1h")["removed"], 0)
+        would = tokyo.cli("mark", "prune", "--older-than", "1ms", "--dry-run")
+        self.assertEqual((would["removed"], would["kept_open"], would["dry_run"]), (2, 1, True))
+        self.assertEqual(len(self.here(tokyo)), 3)
+        self.assertEqual(tokyo.cli("mark", "prune", "app", "--older-than", "1ms")["removed"], 1)
+        self.assertEqual([row["id"] for row in self.here(tokyo)], ["refused", "open"])
+        # The mark is there as before, and that it has no row any more is no news.
+        tokyo.mark("app", "new")
+        status, answer = self.reconcile(tokyo, "app")
+        self.assertEqual(self.findings(answer), {("open", "tokyo"): "never-arrived", ("new", "tokyo"): "both"})
+        self.assertEqual(answer["nodes"][0]["pruned"], 1)
+        status, out, _ = tokyo.say("mark", "prune", "--older-than", "1ms", "--open")
+        self.assertEqual(status, 0)
+        self.assertIn("3 rows", out)
+        self.assertEqual(self.here(tokyo), [])
+        self.assertEqual(self.reconcile(tokyo, "app")[0], 0)
+
     def test_reconcile_completes_a_row_whose_answer_was_lost(self):
         tokyo = self.node()
         tokyo.create("app", "db")

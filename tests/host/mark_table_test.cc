@@ -92,6 +92,65 @@ TEST(MarkTable, OutlivesItsProcessAndIsReadableByItsOwnerOnly) {
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
+// Rows of app with the host times 1 to 4, of which 2 has no answer and 3 was refused, and one of web.
+MarkTable table_with_rows(const std::string& path) {
+  MarkTable table = MarkTable::open(path).value();
+  for (const std::int64_t time : {1, 2, 3, 4, 1}) {
+    control::HostMark mark =
+        sample("m" + std::to_string(time), table.list("app", kAll)->size() == 4 ? "web" : "app");
+    mark.host_time = WallTime{time};
+    mark.number = table.add(mark).value();
+    mark.state = time == 2 ? control::HostMarkState::kUnknown
+                           : (time == 3 ? control::HostMarkState::kFailed : control::HostMarkState::kMade);
+    EXPECT_TRUE(table.settle(mark).ok());
+  }
+  return table;
+}
+
+std::string ids(MarkTable& table) {
+  std::string all;
+  const std::vector<control::HostMark> marks = table.list("", kAll).value();
+  for (const control::HostMark& mark : marks) all += mark.group + "/" + mark.id + " ";
+  return all;
+}
+
+TEST(MarkTable, PruningLeavesWhatIsYoungerAndWhatHasNoAnswer) {
+  const TemporaryFolder folder;
+  MarkTable table = table_with_rows(folder.path() + "/marks.db");
+  EXPECT_EQ(table.pruned_before("app").value(), std::nullopt);
+  EXPECT_EQ(table.count_before("app", WallTime{4})->answered, 2u);
+  EXPECT_EQ(table.count_before("app", WallTime{4})->open, 1u);
+  EXPECT_EQ(table.count_before("", WallTime{2})->answered, 2u);
+  EXPECT_EQ(table.prune("app", WallTime{4}, false).value(), 2u);
+  EXPECT_EQ(ids(table), "app/m2 app/m4 web/m1 ");
+  EXPECT_EQ(table.pruned_before("app").value(), WallTime{4});
+  EXPECT_EQ(table.pruned_before("web").value(), std::nullopt);
+  EXPECT_EQ(table.prune("app", WallTime{3}, true).value(), 1u);
+  EXPECT_EQ(ids(table), "app/m4 web/m1 ");
+  EXPECT_EQ(table.pruned_before("app").value(), WallTime{4}) << "it was further once";
+  EXPECT_EQ(table.prune("", WallTime{5}, false).value(), 2u);
+  EXPECT_EQ(ids(table), "");
+  EXPECT_EQ(table.pruned_before("app").value(), WallTime{5});
+  EXPECT_EQ(table.pruned_before("web").value(), WallTime{5});
+}
+
+TEST(MarkTable, PruningGoesOnToTheEndInSteps) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/marks.db";
+  MarkTable table = MarkTable::open(path).value();
+  const std::uint64_t count = 2 * MarkTable::kPruneStep + 7;
+  ASSERT_TRUE(
+      catalog::Database::open(path)
+          ->execute("INSERT INTO host_mark(group_name, mark_id, node, state, host_time, host_time_ns, host, "
+                    "program, path, note) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                    "WHERE i < " +
+                    std::to_string(count) +
+                    ") SELECT 'app', 'm' || i, '', 'made', '', i, '', '', '', '' FROM n")
+          .ok());
+  EXPECT_EQ(table.prune("", WallTime{static_cast<std::int64_t>(count)}, false).value(), count - 1);
+  EXPECT_EQ(table.list("", kAll)->size(), 1u);
+}
+
 TEST(MarkTable, LookingMakesNoFile) {
   const TemporaryFolder folder;
   const std::string path = folder.path() + "/marks.db";
