@@ -150,7 +150,8 @@ Result<std::string> Cli::host_table_path() {
 namespace {
 
 // CLI11 takes "[a,b]" for two arguments where several may stand, and a second "--" for none. A mark in front
-// of such a word, which add_texts() takes away again, lets it be the one that it is.
+// of such a word lets it be the one that it is. Whether it is an argument, or the value of an option, is not
+// known before the line is read: so whatever takes a text takes the mark away again.
 constexpr char kWordMark = '\x01';
 
 std::vector<std::string> marked_words(int argc, char** argv) {
@@ -158,9 +159,8 @@ std::vector<std::string> marked_words(int argc, char** argv) {
   bool is_behind = false;  // "--"
   for (std::size_t i = 1; i < words.size(); ++i) {
     std::string& word = words[i];
-    const bool is_value = !is_behind && words[i - 1].starts_with("-");
     const bool is_list = word.size() >= 2 && word.starts_with("[") && word.ends_with("]");
-    if ((is_list && !is_value) || (is_behind && word == "--")) {
+    if (is_list || (is_behind && word == "--")) {
       word.insert(word.begin(), kWordMark);
     } else if (word == "--") {
       is_behind = true;
@@ -172,6 +172,13 @@ std::vector<std::string> marked_words(int argc, char** argv) {
 std::string unmark(std::string& word) {
   if (word.starts_with(kWordMark)) word.erase(0, 1);
   return "";
+}
+
+void take_marked_words(CLI::App& app) {
+  for (CLI::Option* const option : app.get_options()) {
+    if (option->get_items_expected_max() > 0) option->transform(CLI::Validator(&unmark, ""));
+  }
+  for (CLI::App* const command : app.get_subcommands({})) take_marked_words(*command);
 }
 
 }  // namespace
@@ -200,6 +207,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   add_watch_commands(app, cli);
   add_run_command(app, cli);
   add_token_commands(app, cli);
+  take_marked_words(app);
   try {
     std::vector<std::string> words = marked_words(argc, argv);
     std::vector<char*> pointers;
@@ -215,6 +223,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
     if (ended_early && app.get_subcommands().empty()) {
       std::fprintf(stderr, "tidemark: '--' stands behind the command, before its arguments\n");
     } else if (!unknown.empty()) {
+      unmark(unknown.front());
       std::fprintf(stderr, "tidemark: there is no '%s' here\n", printable(unknown.front()).c_str());
     } else {
       std::fprintf(stderr, "tidemark: %s\n", printable(error.what(), kMessageLengthMax).c_str());
@@ -326,11 +335,7 @@ Argument add_texts(CLI::App* command, const std::string& name, std::vector<std::
                    const std::string& help) {
   CLI::Option* const option = command->add_option(name, values, help);
   // What follows the value of an option is not its second one.
-  if (name.starts_with("-")) {
-    option->allow_extra_args(false);
-  } else {
-    option->transform(CLI::Validator(&unmark, ""));
-  }
+  if (name.starts_with("-")) option->allow_extra_args(false);
   return Argument(option);
 }
 

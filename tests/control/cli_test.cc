@@ -141,6 +141,27 @@ TEST_F(CliTest, MistakesOfUsageAreNamedAndExitWithTwo) {
   }
 }
 
+TEST_F(CliTest, AWordInBracketsIsOneWordWhereverItStands) {
+  const std::pair<const char*, const char*> kTable[] = {
+      {"watch '[a,b]' --group app --anywhere", "'[a,b]': No such file"},
+      {"watch --group app --anywhere --dry-run '[a,b]'", "'[a,b]': No such file"},
+      {"watch --group app --anywhere -- '[a,b]'", "'[a,b]': No such file"},
+      {"watch --group app --anywhere --match '[ab]' '[c,d]'", "'[c,d]': No such file"},
+      {"group create '[a,b]'", "group name '[a,b]' is not allowed"},
+      {"group create app --retain '[a,b]'", "'[a,b]' is not a duration"},
+      {"group create app --retain='[a,b]'", "'[a,b]' is not a duration"},
+      {"volume create app/db --from '[a,b]'", "Path does not exist: [a,b]"},
+      {"pair create app --peer '[a,b]'", "unix:PATH or tcp:HOST:PORT"},
+      {"group show app '[a,b]'", "there is no '[a,b]' here"},
+      {"'[a,b]'", "there is no '[a,b]' here"},
+  };
+  for (const auto& [arguments, message] : kTable) {
+    const ProgramResult result = tidemark(arguments);
+    EXPECT_NE(result.exit_code, 0) << arguments;
+    EXPECT_NE(result.err.find(message), std::string::npos) << arguments << ": " << result.err;
+  }
+}
+
 TEST_F(CliTest, ARefusalExitsWithOneAndSaysWhy) {
   node_.refuse<RestoreRequest>(ErrorCode::kExpired,
                                "the mark 'old' has expired\x1b[2J; the oldest point is 1.5");

@@ -165,6 +165,7 @@ class FileWatch(TidemarkTest):
         watching.process.send_signal(signal.SIGCONT)
         wait_until(lambda: "overflowed" in watching.said(), "events were lost")
         before = len(self.wait_for_any_mark())
+        self.assertIn("events were lost", self.marks()[0]["note"])
         self.file("new/deeper/orders")
         wait_until(lambda: len(self.marks()) > before, "its mark")
         self.assertIn("new/deeper/orders", self.marks()[-1]["note"])
@@ -237,11 +238,13 @@ class FileWatch(TidemarkTest):
     def test_a_path_in_brackets_and_one_that_is_named_twice(self):
         os.mkdir(f"{self.work}/[a,b]")
         watching = subprocess.Popen([f"{PROGRAMS}/tidemark", "--node", self.tokyo.folder, "watch", "--group", "app",
-                                     "--anywhere", "--quiet", "100ms", "[a,b]", "./[a,b]"], cwd=self.work,
+                                     "--quiet", "100ms", "--match", "[n-p]*", "--anywhere", "[a,b]", "./[a,b]"],
+                                    cwd=self.work,
                                     stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         self.assertIn("watching with", watching.stderr.readline())
+        self.file("[a,b]/invoices")
         self.file("[a,b]/orders")
-        self.wait_for_marks(1)
+        self.assertEqual(self.wait_for_marks(1)[0]["note"].split(" (")[0], "orders")
         watching.terminate()
         watching.communicate(timeout=COMMAND_SECONDS_MAX)
         self.assertEqual(watching.returncode, 0)
