@@ -211,6 +211,7 @@ std::optional<int> read_command_line(int argc, char** argv, Cli& cli) {
   try {
     std::vector<std::string> words = marked_words(argc, argv);
     std::vector<char*> pointers;
+    pointers.reserve(words.size());
     for (std::string& word : words) pointers.push_back(word.data());
     app.parse(static_cast<int>(pointers.size()), pointers.data());
   } catch (const CLI::Success& asked_for_help) {
