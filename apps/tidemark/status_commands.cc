@@ -117,6 +117,7 @@ void show_table(const control::TableReply& reply) {
   Table table(reply.columns);
   for (const auto& row : reply.rows) {
     std::vector<std::string> cells;
+    cells.reserve(row.size());
     for (const control::TableCell& cell : row) cells.push_back(cell_text(cell));
     table.row(std::move(cells));
   }
