@@ -238,7 +238,7 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
 }
 
 io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
-                                       journal::Purpose purpose) {
+                                       journal::Purpose purpose, bool waits) {
   while (true) {
     if (failure.has_value()) co_return *failure;
     if (journal->has_room(payload_blocks, body_bytes, purpose)) co_return Result<void>{};
@@ -248,6 +248,7 @@ io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32
       stop(room.error());
       co_return room;
     }
+    if (!waits) co_return room;
     TM_CO_TRY(co_await wait_for_space());
   }
 }
@@ -331,7 +332,7 @@ io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   co_return batch->checksum;
 }
 
-io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::EpochReason reason) {
+io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::EpochReason reason, bool waits) {
   const std::optional<Epoch> number = state.epochs().next_number(local.parity);
   if (!number.has_value()) {
     co_return fail(ErrorCode::kRefused, "group '" + local.name + "' has used all 2^24 epoch numbers");
@@ -343,7 +344,7 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   std::vector<std::byte> body = format::encode_control(record);
   const auto body_bytes = static_cast<std::uint32_t>(body.size());
   do {
-    TM_CO_TRY(co_await make_room(0, body_bytes, journal::Purpose::kControl));
+    TM_CO_TRY(co_await make_room(0, body_bytes, journal::Purpose::kControl, waits));
     // The entry begins a batch of its own: room in the one that is open now would not do.
     journal->close_batch();
   } while (!journal->has_room(0, body_bytes, journal::Purpose::kControl));
@@ -352,7 +353,7 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   if (const index::EpochInfo* left = state.epochs().find(head_before.epoch())) timer_min = left->last_timer;
   if (parent == head_before && head() != head_before) {
     // Writes went on while room was made; the epoch continues after the newest of them.
-    co_return co_await open_epoch(head(), reason);
+    co_return co_await open_epoch(head(), reason, waits);
   }
   journal->begin_epoch(record.identity, LogId(*number, 1), parent_checksum, timer_min);
   journal::NewEntry entry = entry_with_body(format::EntryKind::kControl, std::move(body));

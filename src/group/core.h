@@ -165,14 +165,15 @@ struct Core {
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);
   // Room for one entry, made by waiting for the journal or for space to be freed; kNoSpace when none can be.
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
-                                   journal::Purpose purpose);
+                                   journal::Purpose purpose, bool waits = true);
   // Waits until the destager has freed something; kNoSpace when it cannot.
   io::Task<Result<void>> wait_for_space();
   // Appends an entry without blocks and applies it to the state. The caller holds command_mutex.
   io::Task<Result<journal::Appended>> append_control(format::ControlRecord record);
   // Opens an epoch that continues after `parent`, and makes it the live one: the single entry of a restore.
   // The caller holds command_mutex.
-  io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason);
+  // Without `waits` it is kNoSpace when no room is there at once.
+  io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason, bool waits = true);
   bool sequence_is_exhausted() const {
     return journal->last_appended().sequence() >= context.sequence_soft_max;
   }

@@ -250,7 +250,7 @@ class Group {
   io::Task<Result<std::vector<BlockRange>>> changed_blocks(VolumeId volume, LogId since, LogId at,
                                                            BlockRange asked);
   // A primary opens an epoch that goes on where it is, for a secondary that is to skip to it.
-  io::Task<Result<void>> open_epoch_for_resync();
+  io::Task<Result<void>> open_epoch_for_resync();  // kNoSpace at once while something is kept for the peer
   // Goes on in `epoch` after `point`, its last entry held here: what was live becomes a dead branch.
   io::Task<Result<void>> continue_epoch(LogId point, std::uint32_t checksum, bool mark_abandoned);
   // A mark at `at`, the newest entry held of the primary's order, which only this secondary knows so far.

@@ -207,7 +207,9 @@ io::Task<Result<void>> Group::open_epoch_for_resync() {
   auto guard = co_await core_.command_mutex.lock();
   if (core_.failure.has_value()) co_return *core_.failure;
   if (core_.closing) co_return fail(ErrorCode::kShutdown, "group '" + core_.name() + "' is closing");
-  auto opened = co_await core_.open_epoch(core_.head(), format::EpochReason::kResync);
+  // Whoever lets go of the peer for want of space waits for the command that this is part of.
+  const bool waits = core_.local.peer_has.is_none();
+  auto opened = co_await core_.open_epoch(core_.head(), format::EpochReason::kResync, waits);
   if (!opened.ok()) co_return std::move(opened).error();
   co_return Result<void>{};
 }

@@ -50,8 +50,8 @@ io::Task<Result<void>> Pairs::resync_entry(Entry* entry, bool overrules, bool gi
   }
   if (give_up_window) intent = format::HelloIntent::kReplace;
   // What is found out on the way counts only when the pair goes on with it.
-  const PairRecord before = entry->record;
-  const auto as_before = [entry, before](Error error) {
+  PairRecord before = entry->record;
+  const auto as_before = [entry, &before](Error error) {
     entry->record.needs_copy = before.needs_copy;
     entry->record.fork = before.fork;
     return error;
@@ -72,6 +72,14 @@ io::Task<Result<void>> Pairs::resync_entry(Entry* entry, bool overrules, bool gi
     } else if (skips && (error.code == ErrorCode::kInGap || error.code == ErrorCode::kNotFound) && !created) {
       intent = format::HelloIntent::kCreate;
       created = true;
+    } else if (skips && error.code == ErrorCode::kNoSpace && entry->record.may_let_go() &&
+               before.state != PairState::kSsws && !entry->group->local().peer_has.is_none() &&
+               entry->group->local().settings.on_full == group::OnFull::kDropHistory) {
+      // What the journal keeps for the peer is of no use to it any more, and takes the room.
+      need_copy(entry, entry->group->local().peer_has);
+      TM_CO_TRY(
+          co_await save(entry, PairState::kPsue, "the journal filled up while the peer was away", LogId()));
+      before = entry->record;
     } else if (skips && (error.code == ErrorCode::kExpired || error.code == ErrorCode::kUnsupported)) {
       co_return as_before(fail(ErrorCode::kRefused,
                                error.message +
