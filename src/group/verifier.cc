@@ -413,8 +413,15 @@ io::Task<Result<void>> Verifier::check_marks() {
 io::Task<Result<void>> Verifier::report_payload(const journal::CheckedFrame* frame) {
   std::vector<bool> repaired;
   std::vector<std::string> why;
+  // What ends the run ends no report of what was found and done until then.
+  Result<void> going_on;
   for (const journal::CheckedFrame::Block& block : frame->damaged) {
-    TM_CO_TRY_ASSIGN(const bool is_right_now, co_await repair_payload(frame, block));
+    bool is_right_now = false;
+    if (going_on.ok()) {
+      const Result<bool> tried = co_await repair_payload(frame, block);
+      if (tried.ok()) is_right_now = *tried;
+      if (!tried.ok()) going_on = tried.error();
+    }
     repaired.push_back(is_right_now);
     why.push_back(not_repaired_);
   }
@@ -442,10 +449,13 @@ io::Task<Result<void>> Verifier::report_payload(const journal::CheckedFrame* fra
                   std::to_string(frame->place.block() + 1 + entry.payload_block + first.block) +
                   " of the journal)" + because;
     damage.repaired = is_right_now;
-    if (!is_right_now) TM_CO_TRY(co_await find_affected(entry.volume, damage.blocks, id, &damage));
+    damage.traced = is_right_now || going_on.ok();
+    if (!is_right_now && going_on.ok()) {
+      going_on = co_await find_affected(entry.volume, damage.blocks, id, &damage);
+    }
     add(std::move(damage));
   }
-  co_return Result<void>{};
+  co_return going_on;
 }
 
 io::Task<Result<bool>> Verifier::repair_payload(const journal::CheckedFrame* frame,
@@ -565,16 +575,26 @@ io::Task<Result<void>> Verifier::check_base(VolumeId id, BlockRange blocks) {
     }
   }
   std::vector<Found> found;
+  Result<void> going_on;
   for (const auto& [block, why] : damaged) {
-    TM_CO_TRY_ASSIGN(const bool repaired, co_await repair_base(id, block));
+    bool repaired = false;
+    if (going_on.ok()) {
+      const Result<bool> tried = co_await repair_base(id, block);
+      if (tried.ok()) repaired = *tried;
+      if (!tried.ok()) going_on = tried.error();
+    }
     if (!found.empty() && found.back().blocks.end == block && found.back().repaired == repaired) {
       found.back().blocks.end = block + 1;
     } else {
       found.push_back({{block, block + 1}, why + not_repaired_, repaired});
     }
   }
-  for (const Found& run : found) TM_CO_TRY(co_await report_base(id, run.blocks, run.repaired, run.why));
-  co_return Result<void>{};
+  for (const Found& run : found) {
+    const bool traces = going_on.ok();
+    const Result<void> reported = co_await report_base(id, run.blocks, run.repaired, run.why, traces);
+    if (going_on.ok()) going_on = reported;
+  }
+  co_return going_on;
 }
 
 io::Task<Result<bool>> Verifier::repair_base(VolumeId id, std::uint64_t block) {
@@ -606,21 +626,24 @@ io::Task<Result<bool>> Verifier::repair_base(VolumeId id, std::uint64_t block) {
       core_.stop(written.error());
       co_return written.error();
     }
-    not_repaired_ = "; what " + progress_.options.repair->owner() + " has does not match it either";
+    not_repaired_ = "; " + written.error().message;
   }
   co_return false;
 }
 
-io::Task<Result<void>> Verifier::report_base(VolumeId id, BlockRange blocks, bool repaired, std::string why) {
+io::Task<Result<void>> Verifier::report_base(VolumeId id, BlockRange blocks, bool repaired, std::string why,
+                                             bool traces) {
   Damage damage;
   damage.volume = id;
   damage.volume_name = name_of(id, core_.head());
   damage.blocks = blocks;
   damage.text = core_.name() + "/" + damage.volume_name + " " + range_text(blocks) + " in the base: " + why;
   damage.repaired = repaired;
-  if (!repaired) TM_CO_TRY(co_await find_affected(id, blocks, std::nullopt, &damage));
+  damage.traced = repaired || traces;
+  Result<void> going_on;
+  if (!repaired && traces) going_on = co_await find_affected(id, blocks, std::nullopt, &damage);
   add(std::move(damage));
-  co_return Result<void>{};
+  co_return going_on;
 }
 
 // ---- Who would see it

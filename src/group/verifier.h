@@ -128,7 +128,8 @@ class Verifier {
   io::Task<Result<void>> walk_base();
   io::Task<Result<void>> check_base(VolumeId id, BlockRange blocks);
   io::Task<Result<bool>> repair_base(VolumeId id, std::uint64_t block);
-  io::Task<Result<void>> report_base(VolumeId id, BlockRange blocks, bool repaired, std::string why);
+  io::Task<Result<void>> report_base(VolumeId id, BlockRange blocks, bool repaired, std::string why,
+                                     bool traces);
   // Which readable points show what `source` is for one of the blocks: all of them lie from `from` to `to`.
   struct Shown {
     LogId from{};

@@ -524,6 +524,10 @@ std::optional<std::string> Node::pool_alarm() const {
 void Node::watch_pool() {
   const std::optional<std::string> alarm = pool_alarm();
   if (alarm.has_value() == pool_alarm_since_.has_value()) return;
+  // A pool that comes and goes at the limit is not told each time.
+  const pool::PoolStatus pool = pool_->status();
+  const std::uint64_t enough = pool.size_bytes / 100 * std::max(2u, configuration_.pool_alarm_percent);
+  if (!alarm.has_value() && pool.allocated_bytes > enough - pool.size_bytes / 50) return;
   if (alarm.has_value()) {
     pool_alarm_since_ = environment_.clock.now();
     log_("pool-fills-up", log_field("reason", *alarm));

@@ -305,6 +305,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   catalog::Changes collect_rows();
   io::Task<Result<void>> write_rows();
   io::Task<Result<void>> write_rows_locked();
+  void keep_epochs_of(const std::map<std::string, std::set<Epoch>>& before);
   io::Task<Result<void>> apply_rows(std::shared_ptr<catalog::Changes> rows);
   void drop_what_expired(const std::string& name, std::set<Epoch>& epochs, catalog::Changes& rows);
   io::Task<Result<WallTime>> collect_log_ids(std::shared_ptr<catalog::Changes> rows);

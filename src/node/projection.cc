@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <deque>
 #include <iterator>
+#include <utility>
 
 #include "base/log_field.h"
 #include "node/node.h"
@@ -21,7 +22,7 @@ std::string mark_state(const control::MarkInfo& info) {
   return info.live ? "live" : "branch";
 }
 
-catalog::Change log_id_row(const std::string& group, const format::BatchMeta& meta) {
+catalog::LogIdRow log_id_row(const std::string& group, const format::BatchMeta& meta) {
   return catalog::LogIdRow{group, meta.first, meta.last(), meta.entries.front().timer,
                            meta.entries.back().timer};
 }
@@ -74,8 +75,9 @@ io::Task<void> Node::project() {
 catalog::Changes Node::collect_rows() {
   using catalog::TableName;
   catalog::Changes rows;
-  for (const TableName table : {TableName::kDeviceAddress, TableName::kRaidAddress, TableName::kVolume,
-                                TableName::kPair, TableName::kLogVolumeGroup, TableName::kMarkId}) {
+  for (const TableName table :
+       {TableName::kNode, TableName::kDeviceAddress, TableName::kRaidAddress, TableName::kVolume,
+        TableName::kPair, TableName::kLogVolumeGroup, TableName::kMarkId}) {
     rows.push_back(catalog::ClearTable{table});
   }
   rows.push_back(
@@ -169,8 +171,9 @@ void Node::drop_what_expired(const std::string& name, std::set<Epoch>& epochs, c
 
 io::Task<Result<void>> Node::write_rows_locked() {
   auto rows = std::make_shared<catalog::Changes>(collect_rows());
-  // What a group of the same name has now comes after that.
-  const std::set<std::string> gone = unprojected_;
+  // What a group of the same name has now comes after that; of one that goes meanwhile, in the next round.
+  const std::set<std::string> gone = std::exchange(unprojected_, {});
+  const std::map<std::string, std::set<Epoch>> epochs_before = projected_epochs_;
   for (const std::string& name : gone) rows->insert(rows->begin(), catalog::RemoveGroup{name});
   // A row for each batch that has become durable since the last round; all of them in the first, so that
   // nothing stays of what damage may have made of the rows that are there.
@@ -182,13 +185,13 @@ io::Task<Result<void>> Node::write_rows_locked() {
   for (const std::string& name : names) {
     std::size_t batches = 0;
     while (batches < kBatchesPerRoundMax) {
-      const auto at = groups_.find(name);
-      if (at == groups_.end()) break;
-      const GroupHandle group = at->second;
+      const GroupHandle group = hold_group(name);
+      if (group == nullptr || unprojected_.contains(name)) break;
       Place& from = projected_[name];
       from = std::max(from, group->journal().oldest());
-      auto batch = co_await group->journal().scan(from);
-      if (!batch.ok() || !batch->has_value()) break;
+      const Place place = from;
+      auto batch = co_await group->journal().scan(place);
+      if (!batch.ok() || !batch->has_value() || unprojected_.contains(name)) break;
       const format::BatchMeta& meta = (*batch)->meta;
       rows->push_back(log_id_row(name, meta));
       projected_epochs_[name].insert(meta.first.epoch());
@@ -202,10 +205,18 @@ io::Task<Result<void>> Node::write_rows_locked() {
   if (!outcome.ok()) {  // nothing of it is there
     std::erase_if(projected_, [&before](const auto& entry) { return !before.contains(entry.first); });
     for (auto& [name, place] : projected_) place = before.at(name);
-  } else {
-    for (const std::string& name : gone) unprojected_.erase(name);
+    unprojected_.insert(gone.begin(), gone.end());
+    keep_epochs_of(epochs_before);
   }
   co_return outcome;
+}
+
+// A change was not made: the rows of these epochs are there still.
+void Node::keep_epochs_of(const std::map<std::string, std::set<Epoch>>& before) {
+  for (const auto& [name, epochs] : before) {
+    if (groups_.contains(name) && !unprojected_.contains(name))
+      projected_epochs_[name].insert(epochs.begin(), epochs.end());
+  }
 }
 
 io::Task<Result<void>> Node::apply_rows(std::shared_ptr<catalog::Changes> rows) {
@@ -222,29 +233,42 @@ io::Task<Result<void>> Node::apply_rows(std::shared_ptr<catalog::Changes> rows) 
 io::Task<Result<WallTime>> Node::collect_log_ids(std::shared_ptr<catalog::Changes> rows) {
   WallTime since;
   auto late = std::make_shared<catalog::Changes>();
+  const std::map<std::string, std::set<Epoch>> epochs_before = projected_epochs_;
   const std::map<std::string, Place> written = projected_;
   for (const auto& [name, end] : written) {
     Place at;
     std::set<Epoch> epochs;
-    std::deque<WallTime> timers;
+    std::deque<catalog::LogIdRow> newest;
     while (const GroupHandle group = hold_group(name)) {
       at = std::max(at, group->journal().oldest());
       auto batch = co_await group->journal().scan(at);
-      if (!batch.ok() || !batch->has_value() || (*batch)->place >= end) break;
+      if (!batch.ok() && batch.error().code == ErrorCode::kExpired) continue;
+      // Rows of what cannot be read now may have been written when it could be.
+      if (!batch.ok()) {
+        co_return fail(batch.error().code, "the journal of group '" + name +
+                                               "' cannot be read to its end, so its "
+                                               "rows are left as they are: " +
+                                               batch.error().message);
+      }
+      if (!batch->has_value() || (*batch)->place >= end) break;
       const format::BatchMeta& meta = (*batch)->meta;
-      rows->push_back(log_id_row(name, meta));
+      newest.push_back(log_id_row(name, meta));
       epochs.insert(meta.first.epoch());
-      timers.push_back(meta.entries.front().timer);
-      if (timers.size() > catalog::kLogIdRowsMax / 2) {
-        timers.pop_front();
-        since = std::max(since, timers.front());
+      if (newest.size() > catalog::kLogIdRowsMax / 2) {
+        newest.pop_front();
+        since = std::max(since, newest.front().first_timer);
       }
       at = (*batch)->next;
     }
+    rows->insert(rows->end(), newest.begin(), newest.end());
     drop_what_expired(name, epochs, *rows);
     drop_what_expired(name, projected_epochs_[name], *late);
   }
-  TM_CO_TRY(co_await apply_rows(late));
+  const Result<void> applied = co_await apply_rows(late);
+  if (!applied.ok()) {
+    keep_epochs_of(epochs_before);
+    co_return applied.error();
+  }
   co_return since;
 }
 
@@ -270,7 +294,7 @@ io::Task<Result<control::TableCheckReply>> Node::table_check(control::TableCheck
   }
   do {
     TM_CO_TRY(co_await write_rows());
-  } while (rows_left_);
+  } while (rows_left_ && !stopping_);
   control::TableCheckReply reply;
   {
     auto guard = co_await catalog_mutex_.lock();
@@ -292,7 +316,7 @@ io::Task<Result<control::TableCheckReply>> Node::table_check(control::TableCheck
   }
   do {
     TM_CO_TRY(co_await write_rows());
-  } while (rows_left_);
+  } while (rows_left_ && !stopping_);
   co_return reply;
 }
 

@@ -392,7 +392,13 @@ io::Task<Result<void>> DataVolumeImpl::repair(std::uint64_t block, Buffer right)
   const Extent extent = extents_.get(part.index);
   if (extent.state < ExtentState::kNew) co_return Result<void>{};  // it reads as zeroes
   const format::ExtentHeader header = header_of(part.index, extent);
-  TM_CO_TRY_ASSIGN(const ChecksumPagePtr page, co_await core_.cache.get(header, part.begin / kBlocksPerPage));
+  // What cannot be read is no failed write: nothing else is the worse for it.
+  auto loaded = co_await core_.cache.get(header, part.begin / kBlocksPerPage);
+  if (!loaded.ok()) {
+    co_return fail(ErrorCode::kDamaged, describe(part.index, extent, part.begin) +
+                                            " has a checksum that cannot be read: " + loaded.error().message);
+  }
+  const ChecksumPagePtr page = std::move(loaded).value();
   const std::uint32_t in_page = part.begin % kBlocksPerPage;
   const std::uint32_t checksum = crc32c(right);
   const BlockState state = page->state(in_page);

@@ -7,7 +7,7 @@ namespace tidemark::replication {
 
 namespace {
 
-constexpr Duration kConnectLimit = Duration::seconds(10);
+constexpr Duration kConnectLimit = Duration::seconds(5);
 
 }  // namespace
 

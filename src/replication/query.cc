@@ -244,7 +244,7 @@ format::GroupWindow window_of(const group::Group& group) {
 io::Task<Result<format::GroupWindow>> PeerQuery::window() {
   format::Query query;
   query.kind = format::QueryKind::kWindow;
-  TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query)));
+  TM_CO_TRY_ASSIGN(const Message message, co_await ask(std::move(query), 5));
   TM_CO_TRY_ASSIGN(const format::Answer answer, answer_of(message));
   if (!answer.window.has_value()) co_return fail(ErrorCode::kInvalid, "the peer does not tell its window");
   co_return *answer.window;
@@ -260,12 +260,15 @@ io::Task<Result<format::GroupWindow>> Pairs::peer_window(std::string name) {
   co_return co_await query.window();
 }
 
-io::Task<Result<Message>> PeerQuery::ask(format::Query query) {
+io::Task<Result<Message>> PeerQuery::ask(format::Query query, int pings_max) {
   std::vector<std::byte> body = format::encode_query(query);
   TM_CO_TRY(co_await link_->send(format::LinkMessage::kQuery, std::move(body)));
   while (true) {
     auto message = co_await link_->receive_while_heard(kAnswerTimeout, 1 << 20);
-    if (message.ok() && message->type == format::LinkMessage::kPing) continue;  // it is at it
+    if (message.ok() && message->type == format::LinkMessage::kPing && message->body.empty() &&
+        pings_max-- > 0) {
+      continue;  // it is at it
+    }
     if (message.ok() && message->type != format::LinkMessage::kAnswer) {
       co_return fail(ErrorCode::kInvalid, "the peer answers with another message");
     }

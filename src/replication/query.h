@@ -40,6 +40,8 @@ format::GroupWindow window_of(const group::Group& group);
 // answers. Nothing changes there. Who asks waits for each answer before the next question.
 class PeerQuery {
  public:
+  // While an answer is worked on: one a second, so this long is the longest.
+  static constexpr int kPingsMax = 600;
   // The link has been welcomed.
   explicit PeerQuery(std::shared_ptr<Link> link) : link_(std::move(link)) {}
 
@@ -60,7 +62,7 @@ class PeerQuery {
   io::Task<Result<format::GroupWindow>> window();
 
  private:
-  io::Task<Result<Message>> ask(format::Query query);
+  io::Task<Result<Message>> ask(format::Query query, int pings_max = kPingsMax);
   io::Task<Result<format::Answer>> ask_for_runs(format::Query query);
 
   std::shared_ptr<Link> link_;
