@@ -29,19 +29,6 @@ class JournalRepair : public testing::Test {
     const auto written = bench->write(bench->a, "data", block, value);
     ASSERT_TRUE(written.ok()) << written.error().message;
   }
-  // Every place of the disk that holds this block is no longer what its checksum says.
-  void damage(Machine& at, std::uint32_t value) {
-    const Buffer wanted = block_of(value);
-    std::vector<std::byte> block(kBlockSizeBytes);
-    int found = 0;
-    for (std::uint64_t place = 0; place < kDiskBytes; place += kBlockSizeBytes) {
-      at.disk.peek(place, block);
-      if (std::memcmp(block.data(), wanted.data(), kBlockSizeBytes) != 0) continue;
-      at.disk.flip_bit(place + 100, 3);
-      ++found;
-    }
-    ASSERT_GT(found, 0) << value;
-  }
   // What is in memory goes.
   void restart(Machine& machine) {
     machine.stop();

@@ -120,6 +120,20 @@ inline Image image_of(Bytes bytes) {
   return image;
 }
 
+// Every place of the disk that holds this block is no longer what its checksum says.
+inline void damage(Machine& at, std::uint32_t value) {
+  const Buffer wanted = block_of(value);
+  std::vector<std::byte> block(kBlockSizeBytes);
+  int found = 0;
+  for (std::uint64_t place = 0; place < kDiskBytes; place += kBlockSizeBytes) {
+    at.disk.peek(place, block);
+    if (std::memcmp(block.data(), wanted.data(), kBlockSizeBytes) != 0) continue;
+    at.disk.flip_bit(place + 100, 3);
+    ++found;
+  }
+  ASSERT_GT(found, 0) << value;
+}
+
 // Two machines, and what tests of a pair do all the time.
 class PairBench {
  public:

@@ -55,19 +55,6 @@ class PairVerify : public testing::Test {
     const VolumeId volume = at.group().volumes().front().id;
     ASSERT_TRUE(bench->run(at.group().write_copy(volume, blocks, std::move(data))).ok());
   }
-  // Every place of the disk that holds this block is no longer what its checksum says.
-  void damage(Machine& at, std::uint32_t value) {
-    const Buffer wanted = block_of(value);
-    std::vector<std::byte> block(kBlockSizeBytes);
-    int found = 0;
-    for (std::uint64_t place = 0; place < kDiskBytes; place += kBlockSizeBytes) {
-      at.disk.peek(place, block);
-      if (std::memcmp(block.data(), wanted.data(), kBlockSizeBytes) != 0) continue;
-      at.disk.flip_bit(place + 100, 3);
-      ++found;
-    }
-    ASSERT_GT(found, 0);
-  }
   void restart(Machine& machine) {
     machine.stop();
     machine.start();
