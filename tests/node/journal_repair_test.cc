@@ -146,20 +146,36 @@ TEST_F(JournalRepair, WhatThePeerCannotGiveStaysRefusedAndIsNamed) {
 }
 
 TEST_F(JournalRepair, WhatThePeerHasInsteadIsNotTakenWhenItDoesNotMatch) {
-  ASSERT_NO_FATAL_FAILURE(begin(4));
-  // The secondary's base holds something else, with checksums of its own.
-  ASSERT_TRUE(
-      bench->run(bench->b.group().write_copy(bench->b.group().volumes().front().id, {3, 4}, block_of(7)))
-          .ok());
-  ASSERT_NO_FATAL_FAILURE(damage(bench->a, 103));
-  ASSERT_NO_FATAL_FAILURE(restart(bench->a));
-  ASSERT_TRUE(bench->wait_caught_up());
-  const Verification left = verify(bench->a, true);
-  EXPECT_EQ(left.state, VerifyState::kDamaged);
-  ASSERT_EQ(left.damage.size(), 1u);
-  EXPECT_FALSE(left.damage.front().repaired);
-  const auto read = bench->read(bench->a, "data");
-  EXPECT_FALSE(read.ok());
+  for (const bool in_base : {false, true}) {
+    SCOPED_TRACE(in_base ? "base" : "journal");
+    ASSERT_NO_FATAL_FAILURE(begin(4));
+    Machine& a = bench->a;
+    Machine& b = bench->b;
+    if (in_base) {
+      control::GroupSetRequest request;
+      request.group = kGroup;
+      request.retain = Duration{};
+      ASSERT_TRUE(bench->run(a.node->group_set(request)).ok());
+      ASSERT_TRUE(bench->wait_for([&] {
+        (void)bench->run(a.group().destage_now(true));
+        return a.group().local().destaged == a.group().head();
+      }));
+    }
+    // The secondary's base holds something else, with checksums of its own.
+    ASSERT_TRUE(bench->run(b.group().write_copy(b.group().volumes().front().id, {3, 4}, block_of(7))).ok());
+    ASSERT_NO_FATAL_FAILURE(damage(a, 103));
+    ASSERT_NO_FATAL_FAILURE(restart(a));
+    ASSERT_TRUE(bench->wait_caught_up());
+    const Verification left = verify(a, true);
+    EXPECT_EQ(left.state, VerifyState::kDamaged);
+    bool told_of_base = false;
+    for (const control::DamageInfo& damage : left.damage) {
+      EXPECT_FALSE(damage.repaired) << damage.text;
+      told_of_base = told_of_base || damage.text.find("in the base") != std::string::npos;
+    }
+    EXPECT_EQ(told_of_base, in_base);
+    EXPECT_FALSE(bench->read(a, "data").ok());
+  }
 }
 
 TEST_F(JournalRepair, WithoutAPeerThatAnswersNothingIsChanged) {
