@@ -286,6 +286,8 @@ class Group {
   void index_batch(const format::BatchMeta& meta, Place payload_place);
   void start();
   io::Task<void> persist_index();
+  // So far behind the journal that a start would take long.
+  bool index_lags(const journal::JournalStatus& status) const;
   io::Task<Result<void>> release_tail(Epoch epoch);
   io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
   io::Task<Result<Mark>> name_resolved(format::MarkRecord mark, ResolvedPoint target, std::string id);
