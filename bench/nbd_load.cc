@@ -1,4 +1,4 @@
-// A load generator for NBD that costs less than the servers it measures: one thread, one connection, all
+// A load generator for NBD that leaves the processors to the servers: one thread, one connection, all
 // requests that may go out in one send, and as many replies as have come in one receive.
 //
 //   nbd_load --socket PATH --export NAME --rw randwrite --bytes-per-request 4K --depth 32 --seconds 5
