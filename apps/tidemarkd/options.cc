@@ -359,7 +359,7 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_flag("--recover", given.recover,
                "the node's data folder was lost: make it again from what lies on its disks");
   app.add_option("--spin", spin,
-                 "longest busy wait before sleeping, for latency (default 0: none; for example 0.05ms)");
+                 "longest busy wait for the next request before sleeping (default 0.1ms; 0: never)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -16,6 +16,7 @@
 
 #include "os/descriptor.h"
 #include "os/request.h"
+#include "os/spin_policy.h"
 
 // Invariants:
 // - Every entry handed to push() is answered by exactly one completion; `in_flight` counts them.
@@ -67,9 +68,12 @@ Error refusal(int error) {
 }  // namespace
 
 struct Reactor::State {
+  explicit State(const ReactorOptions& o) : options(o), spin(o.spin_max) {}
+
   io_uring ring{};
   ReactorOptions options;
-  Duration spin{};
+  SpinPolicy spin;
+  MonotonicTime busy_since{};  // the end of the last wait
 
   std::deque<Operation> operations;  // never shrinks; addresses stay
   std::vector<std::uint32_t> idle_operations;
@@ -87,9 +91,7 @@ struct Reactor::State {
 
 Result<std::unique_ptr<Reactor>> Reactor::create(const ReactorOptions& options) {
   TM_ASSERT(options.ring_entries > 0);
-  auto state = std::make_unique<State>();
-  state->options = options;
-  state->spin = options.spin_max;
+  auto state = std::make_unique<State>(options);
   state->wake = Descriptor(::eventfd(0, EFD_CLOEXEC));
   if (!state->wake.valid()) {
     return fail(ErrorCode::kIo, "eventfd could not be made: " + errno_text(errno) +
@@ -181,7 +183,8 @@ void Reactor::enter(bool may_sleep) {
   drain_backlog();
   const std::optional<MonotonicTime> until = next_timer();
   if (may_sleep && (!until || *until > now())) {
-    if (state.options.spin_max.ns == 0 || !spin(until)) sleep(until);
+    if (!spin(until)) sleep(until);
+    if (state.spin.enabled()) state.busy_since = now();
     return;
   }
   const unsigned flags = *state.ring.sq.kflags;
@@ -205,15 +208,20 @@ void Reactor::drain_backlog() {
   }
 }
 
-// Polls for completions; true when there are some.
+// Polls for completions as long as the policy says; true when there are some.
 bool Reactor::spin(std::optional<MonotonicTime> until) {
   State& state = *state_;
+  if (!state.spin.enabled()) return false;
+  MonotonicTime time = now();
+  const Duration length = state.spin.next(time, state.busy_since);
+  if (length.ns == 0) return false;
   if (::io_uring_sq_ready(&state.ring) > 0) {
     ++state.statistics.enters;
     const int submitted = ::io_uring_submit_and_get_events(&state.ring);
     if (submitted < 0) return false;  // sleep() meets the same error and deals with it
+    time = now();
   }
-  MonotonicTime deadline = now() + state.spin;
+  MonotonicTime deadline = time + length;
   if (until && *until < deadline) deadline = *until;
   do {
     if ((__atomic_load_n(state.ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN) != 0) {
@@ -221,11 +229,14 @@ bool Reactor::spin(std::optional<MonotonicTime> until) {
       static_cast<void>(::io_uring_get_events(&state.ring));
     }
     if (::io_uring_cq_ready(&state.ring) > 0) {
-      state.spin = std::min(state.options.spin_max, state.spin + state.spin);
+      state.spin.found();
       return true;
     }
-  } while (now() < deadline);
-  state.spin = std::max(Duration{state.spin.ns / 2}, Duration{state.options.spin_max.ns / 16 + 1});
+    const MonotonicTime before = time;
+    time = now();
+    if (time - before > SpinPolicy::kGapMax) state.spin.core_was_wanted(time);
+  } while (time < deadline);
+  state.spin.found_nothing();
   return false;
 }
 
