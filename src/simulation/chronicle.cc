@@ -40,7 +40,9 @@ void Chronicle::adopt(const Chronicle& other) {
 }
 
 void Chronicle::add(const Machine& writer, Requests requests) {
-  side(writer).pending = std::move(requests);
+  Side& at = side(writer);
+  at.pending = std::move(requests);
+  at.known_before = at.appended.order.size();
 }
 
 // The way from the head towards the root, up to what the model has.
@@ -199,7 +201,10 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   }
   stage_.say("log:" + shown.id.to_string() + " " + what);
   model.add(shown.id, std::move(image));
-  from.appended.order.push_back(shown.id);
+  // Older than what is known of its writer: what that one could not show any more, and the other still can.
+  const std::vector<LogId>& order = from.appended.order;
+  const bool is_older = !order.empty() && order.back().epoch() == shown.id.epoch() && shown.id < order.back();
+  if (!is_older) from.appended.order.push_back(shown.id);
 }
 
 // For a secondary that goes on behind a gap: the blocks are what they were.
@@ -260,9 +265,9 @@ void Chronicle::account(Machine& writer, bool crashed, bool lossy) {
   const bool flushed = std::any_of(at.pending.begin(), at.pending.end(), [](const auto& issued) {
     return issued->acknowledged() && flushes(issued->request);
   });
-  const std::size_t known_before = at.appended.order.size();
-  if (settled && !lossy) at.appended.durable_count = known_before;
-  if (flushed && !lossy) at.appended.flushed_count = known_before;
+  const std::size_t known_before = std::min(at.known_before, at.appended.order.size());
+  if (settled && !lossy) at.appended.durable_count = std::max(at.appended.durable_count, known_before);
+  if (flushed && !lossy) at.appended.flushed_count = std::max(at.appended.flushed_count, known_before);
   if (crashed || !record_alone(*writer.group(), at)) learn(writer);
   if (stage_.failed() || writer.group() == nullptr || writer.group()->failure().has_value()) return;
   // Its disk failed just now; a restart is to come.

@@ -47,6 +47,7 @@ class Chronicle {
   struct Side {
     Appended appended;
     Requests pending;
+    std::size_t known_before = 0;  // of `appended`, when the requests pending were made
   };
   Side& side(const Machine& machine) { return sides_[&machine == &stage_.a ? 0 : 1]; }
   const Side& side(const Machine& machine) const { return sides_[&machine == &stage_.a ? 0 : 1]; }

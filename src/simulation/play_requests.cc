@@ -5,6 +5,12 @@
 #include <algorithm>
 
 namespace tidemark::simulation {
+namespace {
+
+// What requests wrote is read from the log this often while they last: they may outlast the retention.
+constexpr Duration kLearnInterval = Duration::seconds(2);
+
+}  // namespace
 
 CrashPlan Play::draw_crash() {
   CrashPlan crash;
@@ -66,12 +72,18 @@ void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan
   chronicle_.add(writer, issued);
   const MonotonicTime due = stage_.world.now() + Duration::seconds(600);
   const MonotonicTime helped_at = stage_.world.now() + Duration::seconds(100);
+  MonotonicTime learn_at = stage_.world.now() + kLearnInterval;
   bool helped = false;
   const auto all_ended = [&issued] {
     return std::all_of(issued.begin(), issued.end(), [](const auto& one) { return one->ended_at != 0; });
   };
   while (!all_ended() && writer.is_on() && !stage_.failed()) {
     if (stage_.crash_if_due(crash)) continue;
+    if (stage_.world.now() > learn_at && writer.group() != nullptr) {
+      chronicle_.learn(writer);
+      learn_at = stage_.world.now() + kLearnInterval;
+      continue;
+    }
     if (!helped && stage_.options.sync.has_value() && stage_.world.now() > helped_at && writer.is_running()) {
       // A FLUSH waits for a peer that nobody brings back: it is told to go on without.
       helped = unheard_word_ = true;
