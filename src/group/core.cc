@@ -1,5 +1,7 @@
 #include "group/core.h"
 
+#include <utility>
+
 namespace tidemark::group {
 namespace {
 
@@ -195,8 +197,17 @@ io::Task<Result<void>> Core::save_local() {
   co_return saved;
 }
 
-io::Task<Result<void>> Core::save_snapshot() {
+std::vector<std::byte> Core::encode_state() {
+  if (gap_ends_at.is_none()) return encode_snapshot(state, live_epoch, changes);
+  std::uint64_t& complete_from = state.epochs().find(gap_ends_at.epoch())->complete_from;
+  const std::uint64_t before = std::exchange(complete_from, gap_ends_at.sequence());
   std::vector<std::byte> bytes = encode_snapshot(state, live_epoch, changes);
+  complete_from = before;
+  return bytes;
+}
+
+io::Task<Result<void>> Core::save_snapshot() {
+  std::vector<std::byte> bytes = encode_state();
   auto saved = co_await journal->save_snapshot(std::move(bytes));
   // A snapshot that does not fit for want of space leaves the one before it in force.
   if (!saved.ok()) {

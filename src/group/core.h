@@ -88,6 +88,8 @@ struct Core {
   LocalRecord local;
   GroupState state;
   Epoch live_epoch{};
+  // While the end of a gap is being made durable: in snapshots it has ended, and nobody sees it here yet.
+  LogId gap_ends_at{};
   ChangeMap changes;  // counts while local.changes_from says so
   std::shared_ptr<const index::Path> live_path;
   std::map<VolumeId, std::unique_ptr<Volume>> volumes;
@@ -160,6 +162,7 @@ struct Core {
   bool follow_log_switch();
   io::Task<Result<void>> save_local();
   io::Task<Result<void>> save_snapshot();
+  std::vector<std::byte> encode_state();
   // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,
   // and removes those that no readable point shows any more.
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);

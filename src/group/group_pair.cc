@@ -272,15 +272,22 @@ io::Task<Result<void>> Group::end_gap(LogId point) {
                    "the resync ended at log:" + point.to_string() + ", which is not held here");
   }
   if (core_.newest_whole(point) == point) co_return Result<void>{};
-  const std::uint64_t before = epochs.find(point.epoch())->complete_from;
-  core_.state.epochs().find(point.epoch())->complete_from = point.sequence();
-  auto saved = co_await core_.save_snapshot();
-  if (!saved.ok() && !core_.failure.has_value()) {
-    core_.state.epochs().find(point.epoch())->complete_from = before;
+  // Nobody is shown the point before it would outlive a crash.
+  {
+    struct Ending {
+      LogId& at;
+      Ending(LogId& a, LogId point) : at(a) { at = point; }
+      Ending(const Ending&) = delete;
+      Ending& operator=(const Ending&) = delete;
+      ~Ending() { at = LogId(); }
+    };
+    const Ending ending(core_.gap_ends_at, point);
+    TM_CO_TRY(co_await core_.save_snapshot());
   }
+  core_.state.epochs().find(point.epoch())->complete_from = point.sequence();
   core_.floor_wanted.wake_all();
   core_.changed.wake_all();
-  co_return saved;
+  co_return Result<void>{};
 }
 
 io::Task<Result<void>> Group::write_again(VolumeId volume, BlockRange blocks, Buffer data, LogId since) {
