@@ -208,6 +208,21 @@ TEST_F(GroupIndexTest, ARunThatCannotBeWrittenForDamageLeadsToARebuild) {
   expect_all();
 }
 
+// A start reads the journal again from where the last run ends.
+TEST_F(GroupIndexTest, ARunIsWrittenBeforeTheIndexLagsFarBehindTheJournal) {
+  EXPECT_TRUE(bench.opened_index->resume_place().is_none());
+  const std::uint64_t size = bench.group->journal().status().size_bytes;
+  // Few keys, so that its memory does not ask for one: a third of the journal.
+  for (std::uint64_t written = 0; written < size / 3; written += kBlocks * kBlockSizeBytes) {
+    write({0, kBlocks}, 7);
+  }
+  bench.world.run_for(Duration::seconds(1));
+  const std::vector<journal::SegmentInfo> segments = bench.group->journal().segments();
+  const std::uint64_t behind = segments.back().generation - bench.opened_index->resume_place().generation();
+  EXPECT_LE(behind * bench.options.segment_bytes, size / 4);
+  expect_all();
+}
+
 TEST_F(GroupIndexTest, WhatKeepsItFromBeingRebuiltIsSaidAndItIsTriedAgainLater) {
   ASSERT_NO_FATAL_FAILURE(tell(1, 7));
   bench.opened_index->damage();
