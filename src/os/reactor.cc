@@ -1,5 +1,6 @@
 #include "os/reactor.h"
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -39,6 +40,19 @@ std::uint64_t user_data_of(const Operation& operation) {
   return (std::uint64_t{operation.generation} << 32) | operation.index;
 }
 
+// Threads of the machine that run or want to, by /proc/loadavg ("0.08 0.03 0.05 2/81 4242"); 0 where it
+// cannot be read.
+long runnable_threads(const Descriptor& load) {
+  std::array<char, 128> text{};
+  if (!load.valid() || ::pread(load.get(), text.data(), text.size() - 1, 0) <= 0) return 0;
+  const char* at = text.data();
+  for (int field = 0; field < 3 && at != nullptr; ++field) {
+    at = std::strchr(at, ' ');
+    if (at != nullptr) ++at;
+  }
+  return at == nullptr ? 0 : std::strtol(at, nullptr, 10);
+}
+
 [[noreturn]] void ring_failed(const char* call, int error) {
   std::fprintf(stderr, "tidemark: %s failed on a ring that worked before: %s\n", call,
                errno_text(error).c_str());
@@ -73,7 +87,8 @@ struct Reactor::State {
   io_uring ring{};
   ReactorOptions options;
   SpinPolicy spin;
-  MonotonicTime busy_since{};  // the end of the last wait
+  Descriptor load;  // of /proc/loadavg, when there is polling
+  long processors = 1;
 
   std::deque<Operation> operations;  // never shrinks; addresses stay
   std::vector<std::uint32_t> idle_operations;
@@ -92,6 +107,10 @@ struct Reactor::State {
 Result<std::unique_ptr<Reactor>> Reactor::create(const ReactorOptions& options) {
   TM_ASSERT(options.ring_entries > 0);
   auto state = std::make_unique<State>(options);
+  if (options.spin_max.ns > 0) {
+    state->load = Descriptor(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC));
+    state->processors = ::sysconf(_SC_NPROCESSORS_ONLN);
+  }
   state->wake = Descriptor(::eventfd(0, EFD_CLOEXEC));
   if (!state->wake.valid()) {
     return fail(ErrorCode::kIo, "eventfd could not be made: " + errno_text(errno) +
@@ -184,7 +203,6 @@ void Reactor::enter(bool may_sleep) {
   const std::optional<MonotonicTime> until = next_timer();
   if (may_sleep && (!until || *until > now())) {
     if (!spin(until)) sleep(until);
-    if (state.spin.enabled()) state.busy_since = now();
     return;
   }
   const unsigned flags = *state.ring.sq.kflags;
@@ -211,9 +229,15 @@ void Reactor::drain_backlog() {
 // Polls for completions as long as the policy says; true when there are some.
 bool Reactor::spin(std::optional<MonotonicTime> until) {
   State& state = *state_;
-  if (!state.spin.enabled()) return false;
+  if (state.options.spin_max.ns == 0) return false;
+  if (state.spin.begin_wait()) {
+    timespec used{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    state.spin.look(now(), Duration{std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec},
+                    runnable_threads(state.load) > state.processors);
+  }
   MonotonicTime time = now();
-  const Duration length = state.spin.next(time, state.busy_since);
+  const Duration length = state.spin.next(time);
   if (length.ns == 0) return false;
   if (::io_uring_sq_ready(&state.ring) > 0) {
     ++state.statistics.enters;
@@ -221,7 +245,8 @@ bool Reactor::spin(std::optional<MonotonicTime> until) {
     if (submitted < 0) return false;  // sleep() meets the same error and deals with it
     time = now();
   }
-  MonotonicTime deadline = time + length;
+  const MonotonicTime begun = time;
+  MonotonicTime deadline = begun + length;
   if (until && *until < deadline) deadline = *until;
   do {
     if ((__atomic_load_n(state.ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN) != 0) {
@@ -229,14 +254,14 @@ bool Reactor::spin(std::optional<MonotonicTime> until) {
       static_cast<void>(::io_uring_get_events(&state.ring));
     }
     if (::io_uring_cq_ready(&state.ring) > 0) {
-      state.spin.found();
+      state.spin.found(time - begun);
       return true;
     }
     const MonotonicTime before = time;
     time = now();
     if (time - before > SpinPolicy::kGapMax) state.spin.core_was_wanted(time);
   } while (time < deadline);
-  state.spin.found_nothing();
+  state.spin.found_nothing(time - begun);
   return false;
 }
 

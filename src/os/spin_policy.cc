@@ -5,26 +5,36 @@
 namespace tidemark::os {
 namespace {
 
-// Weight of the newest among the times between two waits: one in so many.
-constexpr std::int64_t kBusyShare = 8;
 constexpr std::int64_t kSpinMinShare = 16;
 
 }  // namespace
 
-Duration SpinPolicy::next(MonotonicTime now, MonotonicTime busy_since) {
-  if (!enabled()) return Duration{};
-  // One long step, such as opening a group, counts as no more than a few of those that matter.
-  const std::int64_t busy_ns = std::min((now - busy_since).ns, 4 * kBusyMax.ns);
-  busy_.ns += (busy_ns - busy_.ns) / kBusyShare;
-  if (busy_ > kBusyMax || now < stand_back_until_) return Duration{};
-  return spin_;
+bool SpinPolicy::begin_wait() {
+  if (spin_max_.ns == 0 || ++waits_ < kWaitsPerLook) return false;
+  waits_ = 0;
+  return true;
 }
 
-void SpinPolicy::found() {
+void SpinPolicy::look(MonotonicTime now, Duration used, bool cores_are_wanted) {
+  const std::int64_t worked_ns = (used - used_then_ - polled_).ns;
+  is_busy_ = worked_ns * 100 > (now - looked_at_).ns * kBusyPercentMax;
+  looked_at_ = now;
+  used_then_ = used;
+  polled_ = Duration{};
+  if (cores_are_wanted) core_was_wanted(now);
+}
+
+Duration SpinPolicy::next(MonotonicTime now) const {
+  return is_busy_ || now < stand_back_until_ ? Duration{} : spin_;
+}
+
+void SpinPolicy::found(Duration polled) {
+  polled_ = polled_ + polled;
   spin_ = std::min(spin_max_, Duration{spin_.ns * 2});
 }
 
-void SpinPolicy::found_nothing() {
+void SpinPolicy::found_nothing(Duration polled) {
+  polled_ = polled_ + polled;
   spin_ = std::max(Duration{spin_.ns / 2}, Duration{spin_max_.ns / kSpinMinShare + 1});
 }
 

@@ -10,14 +10,18 @@ namespace tidemark::os {
 //
 //   - The time doubles when polling found something, up to the most, and halves when it did not, down to a
 //     sixteenth of the most: an idle node burns next to nothing.
-//   - A thread with much to do gains nothing by looking sooner: it would find less each time, and pay for
-//     each look. With more than kBusyMax of work between two waits there is no polling.
-//   - When somebody else wanted the core meanwhile, there is none for kStandBack.
+//   - A thread that works most of the time gains nothing by looking sooner: it would find less each time, and
+//     pay for each look. With more than kBusyPercentMax of work there is no polling.
+//   - When more threads of the machine want to run than it has cores, or somebody had the core meanwhile,
+//   there
+//     is none for kStandBack.
 //
 // One for each reactor, on its thread. No call fails.
 class SpinPolicy {
  public:
-  static constexpr Duration kBusyMax = Duration::microseconds(20);
+  static constexpr int kBusyPercentMax = 60;
+  // The machine and how much of the time is work are looked at once in so many waits: they are system calls.
+  static constexpr int kWaitsPerLook = 16;
   static constexpr Duration kStandBack = Duration::milliseconds(10);
   // Two looks in a row that lie further apart: another thread had the core in between, with work of its own.
   // The threads of the kernel that finish our own I/O take less.
@@ -26,17 +30,25 @@ class SpinPolicy {
   // `spin_max` 0: never poll.
   explicit SpinPolicy(Duration spin_max) : spin_max_(spin_max), spin_(spin_max) {}
 
-  bool enabled() const { return spin_max_.ns > 0; }
-  // How long to poll now, at `now`, when the last wait ended at `busy_since`; 0: sleep at once.
-  Duration next(MonotonicTime now, MonotonicTime busy_since);
-  void found();
-  void found_nothing();
+  // A wait begins: whether look() is due.
+  bool begin_wait();
+  // The processor time that the thread has used so far, polling included; whether threads wait for a core.
+  void look(MonotonicTime now, Duration used, bool cores_are_wanted);
+  // How long to poll now; 0: sleep at once.
+  Duration next(MonotonicTime now) const;
+  // Polling ended after `polled`.
+  void found(Duration polled);
+  void found_nothing(Duration polled);
   void core_was_wanted(MonotonicTime now);
 
  private:
   Duration spin_max_;
   Duration spin_;
-  Duration busy_{};  // between two waits, as a moving average
+  bool is_busy_ = false;
+  int waits_ = 0;  // since the last look
+  MonotonicTime looked_at_{};
+  Duration used_then_{};
+  Duration polled_{};  // since the last look
   MonotonicTime stand_back_until_{};
 };
 
