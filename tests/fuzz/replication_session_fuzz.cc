@@ -76,6 +76,8 @@ std::vector<Message> record_session() {
   auto listener = world.run(world.network().listen(*io::Address::parse("unix:/osaka")));
   TM_ASSERT(listener.ok());
   tasks.spawn((*far_node)->pairs().serve(std::move(listener).value()));
+  (*far_node)->set_addresses({}, {}, {"unix:/osaka"});
+  node.set_addresses({}, {}, {});  // from here on it sends
   control::GroupCreateRequest create;
   create.group = "app";
   create.journal_size_bytes = kJournalBytes;
