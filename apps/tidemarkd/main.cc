@@ -19,6 +19,7 @@
 #include "os/audit_log.h"
 #include "os/data_folder.h"
 #include "os/environment.h"
+#include "os/machine_load.h"
 #include "os/network.h"
 #include "os/offload.h"
 #include "os/process.h"
@@ -40,6 +41,9 @@ void log_line(const std::string& event, const std::string& text) {
 }
 
 constexpr const char* kIdentityName = "identity";
+
+// Where the node may use all cores of the machine; elsewhere it could not tell that others want them.
+constexpr std::int64_t kSpinDefaultUs = 100;
 
 // The node's identity lies beside its disk: a folder is one node, for ever.
 Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Random& random) {
@@ -308,7 +312,9 @@ int run(int argc, char** argv) {
   };
   auto folder = os::DataFolder::open(options.data_folder);
   if (!folder.ok()) return refuse(folder.error());
-  auto reactor = os::Reactor::create({.spin_max = Duration::microseconds(options.spin_max_us)});
+  const std::int64_t spin_default_us = os::is_confined_to_some_cores() ? 0 : kSpinDefaultUs;
+  auto reactor = os::Reactor::create(
+      {.spin_max = Duration::microseconds(options.spin_max_us.value_or(spin_default_us))});
   if (!reactor.ok()) return refuse(reactor.error());
   io::Event stop_wanted(**reactor);
   auto signals =

@@ -25,6 +25,7 @@ struct TomlAssertion {};
 #include "base/time.h"
 #include "io/stream.h"
 #include "node/node.h"
+#include "os/spin_policy.h"
 
 namespace tidemark {
 namespace {
@@ -131,6 +132,15 @@ Result<std::uint32_t> parse_percent(const std::string& text) {
   return value;
 }
 
+// In microseconds.
+Result<std::int64_t> parse_spin(const std::string& text) {
+  TM_TRY_ASSIGN(const Duration longest, parse_duration(text));
+  if (longest > os::SpinPolicy::kSpinMax) {
+    return fail(ErrorCode::kInvalid, "'" + printable(text) + "' is longer than 10ms, the most that pays");
+  }
+  return longest.ns / 1000;
+}
+
 // A configuration file: the long options as keys, and nothing else.
 Result<void> read_configuration(const std::string& path, DaemonOptions& options) {
   TM_TRY_ASSIGN(const std::string content, read_file(path));
@@ -169,9 +179,9 @@ Result<void> read_configuration(const std::string& path, DaemonOptions& options)
       options.pool_alarm_percent = *percent;
     } else if (key == "spin") {
       TM_TRY(read_text(path, key, node, text));
-      auto spin = parse_duration(text);
+      auto spin = parse_spin(text);
       if (!spin.ok()) return bad_key(path, node, "'" + key + "': " + spin.error().message);
-      options.spin_max_us = spin->ns / 1000;
+      options.spin_max_us = *spin;
     } else if (key == "tls-cert") {
       TM_TRY(read_text(path, key, node, options.tls_certificate));
     } else if (key == "tls-key") {
@@ -359,7 +369,8 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
   app.add_flag("--recover", given.recover,
                "the node's data folder was lost: make it again from what lies on its disks");
   app.add_option("--spin", spin,
-                 "longest busy wait for the next request before sleeping (default 0.1ms; 0: never)");
+                 "longest busy wait for the next request before sleeping (default 0.1ms, or 0 on some cores "
+                 "of a machine only; 0: never)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -405,8 +416,9 @@ Result<ParsedCommandLine> parse_command_line(int argc, char** argv) {
     options.pool_alarm_percent = *percent;
   }
   if (!spin.empty()) {
-    TM_TRY_ASSIGN(const Duration duration, parse_duration(spin));
-    options.spin_max_us = duration.ns / 1000;
+    auto longest = parse_spin(spin);
+    if (!longest.ok()) return fail(longest.error().code, "--spin: " + longest.error().message);
+    options.spin_max_us = *longest;
   }
   TM_TRY(finish(options));
   return parsed;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,8 @@ struct DaemonOptions {
   std::uint64_t disk_size_bytes = 1ull << 40;  // of a thin disk file, when it is made
   std::uint32_t pool_alarm_percent = 80;       // 0: none
   bool recover = false;                        // the folder is new, the disks are a node's
-  std::int64_t spin_max_us = 100;
-  std::string tls_certificate;  // all three, or none: then nothing is encrypted
+  std::optional<std::int64_t> spin_max_us{};   // none: what suits the machine
+  std::string tls_certificate;                 // all three, or none: then nothing is encrypted
   std::string tls_key;
   std::string tls_authorities;
   std::string nbd_tls;                 // off, offered or required; default: offered where there is TLS

@@ -1,6 +1,5 @@
 #include "os/reactor.h"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "os/descriptor.h"
+#include "os/machine_load.h"
 #include "os/request.h"
 #include "os/spin_policy.h"
 
@@ -38,19 +38,6 @@ constexpr std::size_t kIdlePiecesMax = 64;
 
 std::uint64_t user_data_of(const Operation& operation) {
   return (std::uint64_t{operation.generation} << 32) | operation.index;
-}
-
-// Threads of the machine that run or want to, by /proc/loadavg ("0.08 0.03 0.05 2/81 4242"); 0 where it
-// cannot be read.
-long runnable_threads(const Descriptor& load) {
-  std::array<char, 128> text{};
-  if (!load.valid() || ::pread(load.get(), text.data(), text.size() - 1, 0) <= 0) return 0;
-  const char* at = text.data();
-  for (int field = 0; field < 3 && at != nullptr; ++field) {
-    at = std::strchr(at, ' ');
-    if (at != nullptr) ++at;
-  }
-  return at == nullptr ? 0 : std::strtol(at, nullptr, 10);
 }
 
 [[noreturn]] void ring_failed(const char* call, int error) {
@@ -87,8 +74,7 @@ struct Reactor::State {
   io_uring ring{};
   ReactorOptions options;
   SpinPolicy spin;
-  Descriptor load;  // of /proc/loadavg, when there is polling
-  long processors = 1;
+  MachineLoad load;
 
   std::deque<Operation> operations;  // never shrinks; addresses stay
   std::vector<std::uint32_t> idle_operations;
@@ -107,10 +93,6 @@ struct Reactor::State {
 Result<std::unique_ptr<Reactor>> Reactor::create(const ReactorOptions& options) {
   TM_ASSERT(options.ring_entries > 0);
   auto state = std::make_unique<State>(options);
-  if (options.spin_max.ns > 0) {
-    state->load = Descriptor(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC));
-    state->processors = ::sysconf(_SC_NPROCESSORS_ONLN);
-  }
   state->wake = Descriptor(::eventfd(0, EFD_CLOEXEC));
   if (!state->wake.valid()) {
     return fail(ErrorCode::kIo, "eventfd could not be made: " + errno_text(errno) +
@@ -234,7 +216,7 @@ bool Reactor::spin(std::optional<MonotonicTime> until) {
     timespec used{};
     ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
     state.spin.look(now(), Duration{std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec},
-                    runnable_threads(state.load) > state.processors);
+                    state.load.cores_are_wanted());
   }
   MonotonicTime time = now();
   const Duration length = state.spin.next(time);
@@ -248,20 +230,25 @@ bool Reactor::spin(std::optional<MonotonicTime> until) {
   const MonotonicTime begun = time;
   MonotonicTime deadline = begun + length;
   if (until && *until < deadline) deadline = *until;
+  Duration away{};  // while others had the core
   do {
-    if ((__atomic_load_n(state.ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN) != 0) {
+    const unsigned flags = __atomic_load_n(state.ring.sq.kflags, __ATOMIC_ACQUIRE);
+    if ((flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0) {
       ++state.statistics.enters;
       static_cast<void>(::io_uring_get_events(&state.ring));
     }
     if (::io_uring_cq_ready(&state.ring) > 0) {
-      state.spin.found(time - begun);
+      state.spin.found(time - begun - away);
       return true;
     }
     const MonotonicTime before = time;
     time = now();
-    if (time - before > SpinPolicy::kGapMax) state.spin.core_was_wanted(time);
+    if (time - before > SpinPolicy::kGapMax) {
+      away = away + (time - before);
+      state.spin.core_was_wanted(time);
+    }
   } while (time < deadline);
-  state.spin.found_nothing(time - begun);
+  state.spin.found_nothing(time - begun - away);
   return false;
 }
 

@@ -22,8 +22,8 @@ struct ReactorOptions {
   // Submissions per system call. The completion queue holds four times as many; more than that in
   // flight is kept by the kernel.
   std::uint32_t ring_entries = 1024;
-  // The longest that the reactor polls for completions before it sleeps; 0 never polls. Polling trades
-  // processor time for the latency of a wake-up; SpinPolicy decides when.
+  // The longest that the reactor polls for completions before it sleeps, up to SpinPolicy::kSpinMax; 0 never
+  // polls. Polling trades processor time for the latency of a wake-up; SpinPolicy decides when.
   Duration spin_max{};
   // Sets the ring up as on a kernel that knows none of the newer flags. For tests.
   bool plain_setup = false;

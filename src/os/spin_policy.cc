@@ -17,7 +17,7 @@ bool SpinPolicy::begin_wait() {
 
 void SpinPolicy::look(MonotonicTime now, Duration used, bool cores_are_wanted) {
   const std::int64_t worked_ns = (used - used_then_ - polled_).ns;
-  is_busy_ = worked_ns * 100 > (now - looked_at_).ns * kBusyPercentMax;
+  is_busy_ = worked_ns / kBusyPercentMax > (now - looked_at_).ns / 100;
   looked_at_ = now;
   used_then_ = used;
   polled_ = Duration{};

@@ -13,8 +13,7 @@ namespace tidemark::os {
 //   - A thread that works most of the time gains nothing by looking sooner: it would find less each time, and
 //     pay for each look. With more than kBusyPercentMax of work there is no polling.
 //   - When more threads of the machine want to run than it has cores, or somebody had the core meanwhile,
-//   there
-//     is none for kStandBack.
+//     there is none for kStandBack.
 //
 // One for each reactor, on its thread. No call fails.
 class SpinPolicy {
@@ -27,7 +26,8 @@ class SpinPolicy {
   // The threads of the kernel that finish our own I/O take less.
   static constexpr Duration kGapMax = Duration::microseconds(50);
 
-  // `spin_max` 0: never poll.
+  // From 0, which never polls, to kSpinMax: what takes longer does not get faster by it.
+  static constexpr Duration kSpinMax = Duration::milliseconds(10);
   explicit SpinPolicy(Duration spin_max) : spin_max_(spin_max), spin_(spin_max) {}
 
   // A wait begins: whether look() is due.
@@ -36,7 +36,7 @@ class SpinPolicy {
   void look(MonotonicTime now, Duration used, bool cores_are_wanted);
   // How long to poll now; 0: sleep at once.
   Duration next(MonotonicTime now) const;
-  // Polling ended after `polled`.
+  // Polling ended, after so much of processor time.
   void found(Duration polled);
   void found_nothing(Duration polled);
   void core_was_wanted(MonotonicTime now);

@@ -57,6 +57,12 @@ class BadInput(TidemarkTest):
                 self.assertEqual(status, 2, (out, err))
                 self.assertTrue(err or out)
 
+    def test_an_endless_busy_wait_is_refused(self):
+        osaka = self.node("osaka", start=False)
+        osaka.start("--spin", "1h", wait=False)
+        self.assertEqual(osaka.process.wait(10), 2)
+        self.assertIn("--spin: '1h' is longer than 10ms", osaka.log())
+
     def test_a_node_that_is_not_there(self):
         for address in (self.path("nowhere"), "unix:" + self.path("no.sock"), "tcp:127.0.0.1:1", "nonsense:"):
             done = subprocess.run([f"{PROGRAMS}/tidemark", "--node", address, "status"], capture_output=True,

@@ -37,7 +37,7 @@ void check_options(const DaemonOptions& options) {
   TM_ASSERT(validate_name("node name", options.name).ok());
   TM_ASSERT(options.cache_size_bytes >= node::kCacheSizeBytesMin);
   TM_ASSERT(options.disk_size_bytes >= 64 << 20 && options.disk_size_bytes % 4096 == 0);
-  TM_ASSERT(options.spin_max_us >= 0);
+  TM_ASSERT(!options.spin_max_us || (*options.spin_max_us >= 0 && *options.spin_max_us <= 10'000));
   TM_ASSERT(options.has_tls() == !options.tls_key.empty() &&
             options.has_tls() == !options.tls_authorities.empty());
   for (const auto* addresses : {&options.nbd, &options.control, &options.replication}) {
