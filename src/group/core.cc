@@ -197,7 +197,7 @@ io::Task<Result<void>> Core::save_local() {
   co_return saved;
 }
 
-std::vector<std::byte> Core::encode_state() {
+std::vector<std::byte> Core::snapshot_to_save() {
   if (gap_ends_at.is_none()) return encode_snapshot(state, live_epoch, changes);
   std::uint64_t& complete_from = state.epochs().find(gap_ends_at.epoch())->complete_from;
   const std::uint64_t before = std::exchange(complete_from, gap_ends_at.sequence());
@@ -207,7 +207,7 @@ std::vector<std::byte> Core::encode_state() {
 }
 
 io::Task<Result<void>> Core::save_snapshot() {
-  std::vector<std::byte> bytes = encode_state();
+  std::vector<std::byte> bytes = snapshot_to_save();
   auto saved = co_await journal->save_snapshot(std::move(bytes));
   // A snapshot that does not fit for want of space leaves the one before it in force.
   if (!saved.ok()) {

@@ -162,7 +162,7 @@ struct Core {
   bool follow_log_switch();
   io::Task<Result<void>> save_local();
   io::Task<Result<void>> save_snapshot();
-  std::vector<std::byte> encode_state();
+  std::vector<std::byte> snapshot_to_save();
   // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,
   // and removes those that no readable point shows any more.
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);

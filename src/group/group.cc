@@ -12,6 +12,8 @@ constexpr Duration kPersistInterval = Duration::milliseconds(200);
 // How much of the journal a start may have to read again for the index: about half a second of a fast disk,
 // whose frames are looked at one after the other. A quarter of a journal that is smaller.
 constexpr std::uint64_t kReplayBytesMax = 1ull << 30;
+// After a run that could not be written the start may take longer; no hurry to try again for that alone.
+constexpr Duration kLagRetryInterval = Duration::seconds(5);
 
 Error no_such_volume(const std::string& group, const std::string& volume) {
   return fail(ErrorCode::kNotFound, "group '" + group + "' has no volume '" + printable(volume) +
@@ -105,35 +107,54 @@ io::Task<Result<void>> Group::destroy(pool::Pool& pool, GroupIdentity group) {
   co_return Result<void>{};
 }
 
-bool Group::index_lags(const journal::JournalStatus& status) const {
-  const std::vector<journal::SegmentInfo> segments = core_.journal->segments();
+bool Group::index_lags() const {
   const std::uint64_t resume = core_.index->resume_place().generation();
+  const std::uint64_t durable = core_.journal->durable_end().generation();
+  const std::vector<journal::SegmentInfo> segments = core_.journal->segments();
   const auto behind =
-      std::count_if(segments.begin(), segments.end(),
-                    [resume](const journal::SegmentInfo& segment) { return segment.generation > resume; });
+      std::count_if(segments.begin(), segments.end(), [&](const journal::SegmentInfo& segment) {
+        return segment.generation > resume && segment.generation <= durable;
+      });
+  const journal::JournalStatus status = core_.journal->status();
   return static_cast<std::uint64_t>(behind) * status.segment_size_bytes >
          std::min(kReplayBytesMax, status.size_bytes / 4);
 }
 
+void Group::tell_operator(const Result<void>& outcome, const std::string& what, std::string* told) {
+  if (!outcome.ok()) {
+    *told = what + outcome.error().message;
+    core_.alarm = *told;
+    return;
+  }
+  // What was told of an attempt that failed is over.
+  if (!told->empty() && core_.alarm == *told) core_.alarm.reset();
+  told->clear();
+}
+
 io::Task<void> Group::persist_index() {
   std::uint64_t snapshot_at_bytes = core_.journal->status().written_bytes;
+  MonotonicTime lag_looked_at_from{};
+  std::string index_trouble;
+  std::string snapshot_trouble;
   while (!core_.closing && !core_.failure.has_value()) {
-    const journal::JournalStatus status = core_.journal->status();
-    if (core_.index->wants_persist() || index_lags(status)) {
+    const bool lags = core_.scheduler().now() >= lag_looked_at_from && index_lags();
+    if (core_.index->wants_persist() || lags) {
       const Place resume = core_.journal->durable_end();
       index::VersionIndex::UntilDurable until_durable = [this] {
         return wait_durable(core_.journal->last_ticket());
       };
-      auto persisted = co_await core_.index->persist(resume, std::move(until_durable));
-      if (!persisted.ok()) core_.alarm = "the index could not be written: " + persisted.error().message;
+      const auto persisted = co_await core_.index->persist(resume, std::move(until_durable));
+      tell_operator(persisted, "the index could not be written: ", &index_trouble);
+      if (!persisted.ok()) lag_looked_at_from = core_.scheduler().now() + kLagRetryInterval;
     }
     // A snapshot shortens the next start; the last segments are for those that free something.
+    const journal::JournalStatus status = core_.journal->status();
     const bool has_space = status.segments_free * 4 >= status.segments_total;
     if (has_space && status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 &&
         core_.local.window_open) {
       snapshot_at_bytes = status.written_bytes;
-      auto saved = co_await core_.save_snapshot();
-      if (!saved.ok()) core_.alarm = saved.error().message;
+      const auto saved = co_await core_.save_snapshot();
+      tell_operator(saved, "", &snapshot_trouble);
     }
     co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPersistInterval);
   }

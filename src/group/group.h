@@ -287,7 +287,9 @@ class Group {
   void start();
   io::Task<void> persist_index();
   // So far behind the journal that a start would take long.
-  bool index_lags(const journal::JournalStatus& status) const;
+  bool index_lags() const;
+  // Sets the alarm, or takes back what `told` says was told before.
+  void tell_operator(const Result<void>& outcome, const std::string& what, std::string* told);
   io::Task<Result<void>> release_tail(Epoch epoch);
   io::Task<Result<Mark>> record_mark(format::ControlRecord record, std::string id);
   io::Task<Result<Mark>> name_resolved(format::MarkRecord mark, ResolvedPoint target, std::string id);

@@ -253,6 +253,22 @@ TEST_F(PairResync, UntilItIsWholeTheWindowBeforeIsWhatCanBeReadAndTakenOver) {
   bench.expect_image(bench.b, "data", "alone", alone);
 }
 
+// The power goes in the very step after which the points behind the gap are shown, and nobody tells it again.
+TEST_F(PairResync, WhatIsShownBehindTheGapIsShownAfterAPowerCut) {
+  PairBench bench(83);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  ASSERT_TRUE(bench.resync(bench.a).ok());
+  const auto newest_shown = [&bench] { return bench.b.group().takeover_point(); };
+  const LogId before = newest_shown();
+  while (newest_shown() == before) ASSERT_GT(bench.world.run_steps(1), 0u);
+  const LogId shown = newest_shown();
+  bench.world.network().cut();
+  bench.b.power_cut();
+  ASSERT_NO_FATAL_FAILURE(bench.b.start());
+  const auto readable = bench.b.group().check_readable(shown);
+  EXPECT_TRUE(readable.ok()) << readable.error().message;
+}
+
 TEST_F(PairResync, VolumesMadeGrownAndDeletedMeanwhileAreAsOnThePrimary) {
   PairBench bench(74);
   bench.make_group(bench.a, {"data", "logs"});
