@@ -150,6 +150,7 @@ bool Chronicle::wait_until_durable(Machine& holder, LogId end) {
 bool Chronicle::record_alone(const group::Group& group, Side& from) {
   if (from.pending.size() != 1 || !from.pending.front()->acknowledged()) return false;
   Issued& issued = *from.pending.front();
+  if (!issued.id.is_none()) return false;  // known already; what is new is something else
   const LogId previous = group.head().previous();
   const std::shared_ptr<const Image> image = model.find(previous);
   if (!issued.request.has_blocks() || image == nullptr || model.find(group.head()) != nullptr ||
@@ -170,7 +171,11 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   std::shared_ptr<const Image> image = model.find(previous);
   LogId expected = previous.next();
   std::string what;
-  const std::shared_ptr<Issued> issued = match(from, group, shown, image.get());
+  // Older than what is known of its writer: what that one could not show any more, and the other still can.
+  // It was not asked for by what is pending.
+  const std::vector<LogId>& order = from.appended.order;
+  const bool is_older = !order.empty() && order.back().epoch() == shown.id.epoch() && shown.id < order.back();
+  const std::shared_ptr<Issued> issued = is_older ? nullptr : match(from, group, shown, image.get());
   if (issued != nullptr) {
     issued->id = shown.id;
     issued->position = from.appended.order.size();
@@ -201,9 +206,6 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   }
   stage_.say("log:" + shown.id.to_string() + " " + what);
   model.add(shown.id, std::move(image));
-  // Older than what is known of its writer: what that one could not show any more, and the other still can.
-  const std::vector<LogId>& order = from.appended.order;
-  const bool is_older = !order.empty() && order.back().epoch() == shown.id.epoch() && shown.id < order.back();
   if (!is_older) from.appended.order.push_back(shown.id);
 }
 

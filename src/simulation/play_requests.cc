@@ -79,7 +79,7 @@ void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan
   };
   while (!all_ended() && writer.is_on() && !stage_.failed()) {
     if (stage_.crash_if_due(crash)) continue;
-    if (stage_.world.now() > learn_at && writer.group() != nullptr) {
+    if (stage_.world.now() > learn_at && writer.group() != nullptr && !writer.gave_up_window) {
       chronicle_.learn(writer);
       learn_at = stage_.world.now() + kLearnInterval;
       continue;
