@@ -105,7 +105,7 @@ class Goal:
     def note(self, summary, room_bytes):
         """What the ratio should not be read without; often nothing."""
         host_read, server_read, written_most = summary.sums(self.workload, self.subject)
-        if self.reference == "nbdkit memory" and server_read > host_read * CACHED_READS_FROM_DISK_MAX:
+        if self.reference == "nbdkit memory" and host_read and server_read > host_read * CACHED_READS_FROM_DISK_MAX:
             return f"not all from cache: {100 * server_read / host_read:.0f} % came from disk"
         if self.field == "disk/host" and self.subject == "tidemark" and written_most > room_bytes:
             return "with destage: a run outgrew its journal, give a larger --journal-size"

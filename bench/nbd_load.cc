@@ -12,8 +12,7 @@
 // - A slot is free, or its request is queued, on its way or waiting for its reply. Its number is the cookie.
 // - `outgoing_` points into slots that are not free and into the payload, and neither moves.
 // - A flush is due once `flush_every` more writes have been answered; it is the next request then, takes a
-// slot like
-//   any other, and is counted apart. Other requests do not wait for it.
+//   slot like any other, and is counted apart. Other requests do not wait for it.
 
 #include <poll.h>
 #include <sys/socket.h>
