@@ -26,6 +26,10 @@ void add_create(CLI::App& family, Cli& cli) {
   add_settings(command, *request);
   add_size(command, "--journal-size", request->journal_size_bytes,
            "Size of the journal, for example 8G; it stays what it is", control::kJournalSizeRule);
+  add_text(command, "--raid", request->raid, "The RAID group for its volumes (the node's first)")
+      .shown_as("NAME");
+  add_text(command, "--log-raid", request->log_raid, "The RAID group for its journal (that of its volumes)")
+      .shown_as("NAME");
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_group); });
 }
 

@@ -51,7 +51,8 @@ void add_create(CLI::App& family, Cli& cli) {
       "while hosts go on writing. A peer on another machine needs TLS on both nodes (tidemarkd --tls-cert); "
       "the pair is then bound to the name in the peer's certificate, which `pair status` shows. A copy "
       "within "
-      "one node has a name of its own: --peer self --peer-group app-copy.",
+      "one node has a name of its own, and may lie on disks of its own: --peer self --peer-group app-copy "
+      "--raid backup.",
       "tidemark pair create app --peer tcp:osaka.example.org:7083");
   add_group(command, request->group);
   add_text(command, "--peer", request->peer_address,
@@ -59,6 +60,8 @@ void add_create(CLI::App& family, Cli& cli) {
       .required()
       .shown_as("ADDRESS");
   add_text(command, "--peer-group", request->peer_group, "The group's name there (the same)");
+  add_text(command, "--raid", request->peer_raid, "The RAID group there for the copy (the peer's first)")
+      .shown_as("NAME");
   auto mode = std::make_shared<std::optional<control::PairMode>>();
   add_mode(command, *mode, *request);
   auto wait = std::make_shared<bool>(false);

@@ -55,6 +55,9 @@ void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
   if (journal.destaged) facts.add("destaged", journal.destaged->to_string());
   facts.add("journal", format_size(journal.used_bytes) + " of " + format_size(journal.capacity_bytes) + " (" +
                            percent(journal.used_bytes, journal.capacity_bytes) + ")");
+  for (const control::LogVolumeInfo& log_volume : journal.log_volumes) {
+    facts.add_known("journal on", log_volume.raid.empty() ? "" : "RAID group " + log_volume.raid);
+  }
   facts.add("retain", format_duration(journal.retain));
   facts.add("on full", std::string(word(journal.on_full)));
   if (journal.log_started) {
@@ -118,6 +121,7 @@ void show_volume(const control::VolumeInfo& volume) {
   facts.add("volume", volume.group + "/" + volume.volume);
   facts.add("number", std::to_string(volume.number));
   facts.add("logical unit", std::to_string(volume.lu_number));
+  facts.add_known("RAID group", volume.raid);
   facts.add("size", format_size(volume.size_bytes) + " (" + std::to_string(volume.size_bytes) + " bytes)");
   facts.add("allocated", format_size(volume.allocated_bytes));
   facts.add("read only", yes_no(volume.read_only));

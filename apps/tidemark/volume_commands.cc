@@ -11,6 +11,7 @@ namespace {
 struct CreateOptions {
   VolumeTarget target;
   std::optional<std::uint64_t> size_bytes;
+  std::optional<std::string> raid;
   std::string image;
   std::string image_format;
 };
@@ -30,8 +31,11 @@ Result<void> fill_from_image(Cli& cli, const CreateOptions& options, const std::
 }
 
 Result<void> create(Cli& cli, const CreateOptions& options) {
-  control::VolumeCreateRequest request{options.target.group, options.target.volume,
-                                       options.size_bytes.value_or(0)};
+  control::VolumeCreateRequest request;
+  request.group = options.target.group;
+  request.volume = options.target.volume;
+  request.size_bytes = options.size_bytes.value_or(0);
+  request.raid = options.raid;
   ImageInfo image;
   if (options.image.empty()) {
     if (!options.size_bytes) return cli.usage_error("how large? Give --size, or --from IMAGE");
@@ -68,6 +72,8 @@ void add_create(CLI::App& family, Cli& cli) {
   add_volume(command, options->target);
   add_size(command, "--size", options->size_bytes, "Its size, for example 10G; a multiple of 4 KiB",
            control::kVolumeSizeRule);
+  add_text(command, "--raid", options->raid, "The RAID group that it lies on (that of the group's volumes)")
+      .shown_as("NAME");
   add_existing_path(command, "--from", options->image, "Fill it from this image").shown_as("IMAGE");
   add_text(command, "--from-format", options->image_format,
            "The image's format (recognised); give it for images you do not trust")

@@ -219,8 +219,8 @@ io::Task<Result<void>> serve(Machine* machine) {
   TM_CO_TRY_ASSIGN(configuration.command_rules, command_rules(options, audit, log_line));
   node::OpenCatalog make_catalogue = [catalogue] { return open_catalog(catalogue); };
   node::Log log = log_line;
-  auto started = co_await node::Node::start(environment, storage->disk(), std::move(configuration),
-                                            make_index, std::move(make_catalogue), std::move(log));
+  auto started = co_await node::Node::start(environment, std::move(configuration), make_index,
+                                            std::move(make_catalogue), std::move(log));
   if (!started.ok()) {
     if (started.error().code == ErrorCode::kInvalid) co_return std::move(started).error();
     const std::string name = storage->name();
@@ -230,6 +230,10 @@ io::Task<Result<void>> serve(Machine* machine) {
     co_return fail(started.error().code, name + ": " + started.error().message + hint);
   }
   const std::unique_ptr<node::Node> node = std::move(started).value();
+  // On a full file system the node serves all the same; the next start finds its disks by their labels.
+  if (const auto settled = co_await storage->settle(); !settled.ok()) {
+    log_line("disk-list", log_field("reason", settled.error().message));
+  }
   std::error_code made;
   std::filesystem::create_directories(index_folder, made);
 

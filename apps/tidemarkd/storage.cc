@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "base/log_field.h"
 #include "os/small_file.h"
@@ -14,9 +15,10 @@ namespace {
 constexpr Duration kDiskReleaseTimeout = Duration::seconds(20);
 constexpr Duration kDiskRetryInterval = Duration::milliseconds(20);
 constexpr const char* kListName = "disks";
+constexpr const char* kExpectedName = "raid-groups";
 constexpr const char* kRaidName = "raid0";
 
-// The paths that were added since the first start, one a line.
+// The lines of a list in the folder; none when it is not there.
 Result<std::vector<std::string>> read_list(const std::string& path) {
   std::vector<std::string> out;
   std::error_code error;
@@ -26,8 +28,7 @@ Result<std::vector<std::string>> read_list(const std::string& path) {
     if (!line.empty()) out.push_back(line);
   }
   // Taken for an empty list, it would cost the disks on it their places.
-  if (error || !in.eof() || in.bad())
-    return fail(ErrorCode::kIo, path + ", the list of added disks, cannot be read");
+  if (error || !in.eof() || in.bad()) return fail(ErrorCode::kIo, path + " cannot be read");
   return out;
 }
 
@@ -62,25 +63,71 @@ std::function<void()> list_change(std::string list, std::string path, bool liste
   };
 }
 
+std::function<void()> list_replacement(std::string list, std::string text,
+                                       std::shared_ptr<Result<void>> outcome) {
+  return [list = std::move(list), text = std::move(text), outcome = std::move(outcome)] {
+    *outcome = os::replace_file(list, text);
+  };
+}
+
 // An aggregate is built in a plain function: see CONTRIBUTING.md on them in coroutines.
 raid::NamedDisk name_disk(std::string name, io::Disk* disk) {
   return {std::move(name), disk};
 }
 
+pool::MissingPool missing_pool(PoolNumber number, std::string name, std::string reason) {
+  return {number, std::move(name), std::move(reason)};
+}
+
+// Of a pool that is known by nothing but its disks.
+constexpr PoolNumber kUnknownNumber{format::kPoolsMax};
+
 }  // namespace
 
-// Those of the options, and those that were added since; none: the disk is the folder's own.
-Result<std::vector<std::string>> Storage::disk_paths(const Machine& machine) {
+// Those of the options, or the folder's own disk, and those that were added since.
+Result<std::vector<std::string>> Storage::disk_paths(const Machine& machine, bool is_new) {
   std::vector<std::string> paths = machine.options.disks;
   TM_TRY_ASSIGN(const std::vector<std::string> added, read_list(machine.folder.file(kListName)));
+  const std::string own = machine.folder.file("disk");
+  const bool has_own = is_new || added.empty() || std::filesystem::exists(own);
+  if (paths.empty() && has_own) paths.push_back(own);
   add_new(paths, added);
   return paths;
 }
 
+// A line is the pool's number, the identity of the RAID group or the disk, and its name.
+Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string& path) {
+  TM_TRY_ASSIGN(const std::vector<std::string> lines, read_list(path));
+  std::vector<Expected> out;
+  for (const std::string& line : lines) {
+    std::istringstream in(line);
+    Expected expected;
+    in >> expected.number.value >> expected.identity >> expected.name;
+    if (!in || expected.number.value >= format::kPoolsMax) {
+      return fail(ErrorCode::kDamaged, path + ": '" + printable(line) +
+                                           "' is not a number, an identity and a name; without that file "
+                                           "the node goes by the labels of the disks that it finds");
+    }
+    out.push_back(std::move(expected));
+  }
+  return out;
+}
+
+io::Task<Result<void>> Storage::write_expected() {
+  std::string text;
+  for (const Expected& expected : expected_) {
+    text += std::to_string(expected.number.value) + " " + expected.identity + " " + expected.name + "\n";
+  }
+  auto outcome = std::make_shared<Result<void>>();
+  std::function<void()> work =
+      list_replacement(machine_.folder.file(kExpectedName), std::move(text), outcome);
+  co_await machine_.environment.offload.run(std::move(work));
+  co_return *outcome;
+}
+
 io::Task<Result<NodeIdentity>> Storage::find_owner(Machine machine) {
-  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine));
-  if (paths.empty()) paths.push_back(machine.folder.file("disk"));
-  Storage storage(machine);
+  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine, false));
+  Storage storage(machine, NodeIdentity());
   TM_CO_TRY(co_await storage.open_files(std::move(paths), false));
   NodeIdentity owner;
   std::string first;
@@ -112,27 +159,16 @@ io::Task<Result<NodeIdentity>> Storage::find_owner(Machine machine) {
 }
 
 io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeIdentity node, bool is_new) {
-  const DaemonOptions& options = machine.options;
-  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine));
-  if (is_new && paths.size() > 1 && options.raid.empty()) {
+  TM_CO_TRY_ASSIGN(std::vector<std::string> paths, disk_paths(machine, is_new));
+  if (is_new && paths.size() > 1 && machine.options.raid.empty()) {
     co_return fail(ErrorCode::kInvalid,
                    "several disks become a RAID group: say --raid 0, 1, 5, 6 or 10 at the first start");
   }
-  const bool by_default = paths.empty();
-  if (by_default) paths.push_back(machine.folder.file("disk"));
-  std::unique_ptr<Storage> storage(new Storage(machine));
+  const std::string expected = machine.folder.file(kExpectedName);
+  std::unique_ptr<Storage> storage(new Storage(std::move(machine), node));
+  TM_CO_TRY_ASSIGN(storage->expected_, read_expected(expected));
   TM_CO_TRY(co_await storage->open_files(std::move(paths), is_new));
-  const bool several = storage->files_.size() > 1;
-  std::optional<RaidIdentity> found;
-  if (!by_default) {
-    TM_CO_TRY_ASSIGN(found, co_await storage->find_raid(node));
-  }
-  if (several || found.has_value() || !options.raid.empty()) {
-    TM_CO_TRY(co_await storage->open_raid(node, found, is_new));
-  } else {
-    storage->name_ = storage->files_.front()->path();
-    machine.log("disk", storage->files_.front()->description());
-  }
+  TM_CO_TRY(co_await storage->open_parts(is_new));
   co_return storage;
 }
 
@@ -181,80 +217,219 @@ std::vector<raid::NamedDisk> Storage::named() const {
   return out;
 }
 
-// The RAID group of this node that any of the disks is of.
-io::Task<Result<std::optional<RaidIdentity>>> Storage::find_raid(NodeIdentity node) {
-  std::optional<RaidIdentity> found;
-  std::string first;
-  for (const raid::NamedDisk& disk : named()) {
-    auto label = co_await raid::RaidGroup::inspect(*disk.disk);
-    if (!label.ok() || label->node != node) continue;
-    if (found.has_value() && label->raid != *found) {
-      co_return fail(ErrorCode::kRefused, first + " and " + disk.name +
-                                              " are of two RAID groups of this node; name the disks of one");
+io::Task<Storage::Sorted> Storage::sort_files() {
+  Sorted sorted;
+  for (const auto& file : files_) {
+    raid::NamedDisk disk = name_disk(file->path(), file.get());
+    const auto member = co_await raid::RaidGroup::inspect(*disk.disk);
+    if (member.ok() && member->node == node_) {
+      sorted.raids[member->raid].push_back(std::move(disk));
+      continue;
     }
-    first = disk.name;
-    found = label->raid;
+    const auto loaded = co_await pool::load_label(*disk.disk);
+    if (loaded.ok() && loaded->label.node == node_) {
+      sorted.plain.push_back(file.get());
+    } else {
+      sorted.rest.push_back(std::move(disk));
+    }
   }
-  co_return found;
+  co_return sorted;
 }
 
-io::Task<Result<void>> Storage::open_raid(NodeIdentity node, std::optional<RaidIdentity> found, bool is_new) {
-  io::Environment& environment = machine_.environment;
-  RaidIdentity identity = found.value_or(RaidIdentity());
-  if (!found.has_value() && !is_new) {
-    co_return fail(
-        ErrorCode::kDamaged,
-        "none of the disks carries the label of this node's RAID group; see that the right disks are "
-        "named and readable: " +
-            files_.front()->path() + " and others (a node that began on one disk stays on one)");
+io::Task<Result<void>> Storage::open_parts(bool is_new) {
+  Sorted sorted = co_await sort_files();
+  if (is_new && sorted.raids.empty() && sorted.plain.empty()) co_return co_await make_first_part();
+  if (sorted.plain.size() > 1) {
+    co_return fail(ErrorCode::kRefused, sorted.plain[0]->path() + " and " + sorted.plain[1]->path() +
+                                            " carry the same pool of this node: one is a copy of the other; "
+                                            "name one of them");
   }
-  if (!found.has_value()) {
-    const std::optional<format::RaidLevel> level = level_named(machine_.options.raid);
-    TM_ASSERT(level.has_value());
-    raid::RaidSpec spec;
-    spec.name = kRaidName;
-    spec.level = *level;
-    spec.unit_bytes = static_cast<std::uint32_t>(machine_.options.stripe_unit_bytes);
-    std::vector<raid::NamedDisk> disks = named();
-    TM_CO_TRY_ASSIGN(identity,
-                     co_await raid::RaidGroup::create(environment, std::move(disks), node, std::move(spec)));
-    machine_.log("raid-create", log_field("level", machine_.options.raid) + " " +
-                                    log_field("disks", std::uint64_t{files_.size()}) + " " +
-                                    log_field("identity", identity.to_string()));
+  const bool is_plain = files_.size() == 1 && sorted.raids.empty() && machine_.options.raid.empty();
+  if (is_plain || !sorted.plain.empty()) {
+    // Without a label, the node says what is wrong with it.
+    Part part;
+    part.name = node::kPlainDiskName;
+    part.file = sorted.plain.empty() ? files_.front().get() : sorted.plain.front();
+    machine_.log("disk", part.file->description());
+    TM_CO_TRY(co_await take_number(&part, is_new));
+    parts_.push_back(std::move(part));
   }
-  raid::RaidOptions raid_options;
-  raid_options.rebuild_bytes_per_second_max = machine_.options.rebuild_rate_bytes;
-  std::vector<raid::NamedDisk> disks = named();
-  raid::Assembly assembly =
-      co_await raid::RaidGroup::assemble(environment, std::move(disks), node, identity, raid_options);
-  reports_ = std::move(assembly.disks);
-  for (const raid::DiskReport& report : reports_) {
-    machine_.log("disk",
-                 log_field("disk", report.name) + " " +
-                     log_field("role", std::string(raid::disk_role_name(report.role))) +
-                     (report.explanation.empty() ? "" : " " + log_field("reason", report.explanation)));
+  // Of disks that are of no RAID group, the first one that there is says why.
+  for (auto& [identity, disks] : sorted.raids) {
+    std::move(sorted.rest.begin(), sorted.rest.end(), std::back_inserter(disks));
+    sorted.rest.clear();
+    TM_CO_TRY(co_await add_raid(identity, std::move(disks), is_new));
   }
-  if (!assembly.group.ok()) {
-    const Error& error = assembly.group.error();
+  if (parts_.empty() && missing_.empty()) {
+    co_return fail(ErrorCode::kDamaged,
+                   "none of the disks carries the label of this node's RAID group; see that the right disks "
+                   "are named and readable: " +
+                       files_.front()->path() + " and others");
+  }
+  if (parts_.empty()) {
     // Labels go on one after the other.
     const std::string hint =
         is_new ? "; if this node's first start was cut off, nothing is on its disks yet: zero the "
                  "first MiB of each, and start again"
                : "";
-    co_return fail(error.code, error.message + hint);
+    co_return fail(ErrorCode::kIo, missing_.front().reason + hint);
   }
-  raid_ = std::move(assembly.group).value();
-  const raid::RaidStatus status = raid_->status();
-  const std::optional<format::RaidLevel> asked = level_named(machine_.options.raid);
-  if (asked.has_value() && *asked != status.level) {
-    machine_.log("raid-level-ignored", log_field("asked", machine_.options.raid) +
-                                           " reason=\"a RAID group keeps the level that it was made with\"");
+  note_missing();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Storage::make_first_part() {
+  const DaemonOptions& options = machine_.options;
+  if (files_.size() == 1 && options.raid.empty()) {
+    Part part;
+    part.name = node::kPlainDiskName;
+    part.file = files_.front().get();
+    machine_.log("disk", part.file->description());
+    parts_.push_back(std::move(part));
+    co_return Result<void>{};
   }
-  name_ = "RAID group " + status.name;
+  const std::optional<format::RaidLevel> level = level_named(options.raid);
+  TM_ASSERT(level.has_value());
+  node::NewRaidGroup what;
+  what.name = kRaidName;
+  what.level = *level;
+  what.unit_bytes = static_cast<std::uint32_t>(options.stripe_unit_bytes);
+  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), named()));
+  machine_.log("raid-create", log_field("level", options.raid) + " " +
+                                  log_field("disks", std::uint64_t{files_.size()}) + " " +
+                                  log_field("identity", part.identity));
+  parts_.push_back(std::move(part));
+  co_return Result<void>{};
+}
+
+io::Task<Result<Storage::Part>> Storage::make_raid(node::NewRaidGroup what,
+                                                   std::vector<raid::NamedDisk> disks) {
+  raid::RaidSpec spec;
+  spec.name = what.name;
+  spec.level = what.level;
+  spec.unit_bytes = what.unit_bytes;
+  std::vector<raid::NamedDisk> blank = disks;
+  TM_CO_TRY_ASSIGN(
+      const RaidIdentity identity,
+      co_await raid::RaidGroup::create(machine_.environment, std::move(blank), node_, std::move(spec)));
+  co_return co_await assemble(identity, std::move(disks));
+}
+
+io::Task<Result<Storage::Part>> Storage::assemble(RaidIdentity identity, std::vector<raid::NamedDisk> disks) {
+  raid::RaidOptions raid_options;
+  raid_options.rebuild_bytes_per_second_max = machine_.options.rebuild_rate_bytes;
+  raid::Assembly assembly = co_await raid::RaidGroup::assemble(machine_.environment, std::move(disks), node_,
+                                                               identity, raid_options);
+  for (const raid::DiskReport& report : assembly.disks) {
+    machine_.log("disk",
+                 log_field("disk", report.name) + " " +
+                     log_field("role", std::string(raid::disk_role_name(report.role))) +
+                     (report.explanation.empty() ? "" : " " + log_field("reason", report.explanation)));
+    reports_.push_back(report);
+  }
+  if (!assembly.group.ok()) co_return assembly.group.error();
+  Part part;
+  part.raid = std::move(assembly.group).value();
+  part.identity = identity.to_string();
+  const raid::RaidStatus status = part.raid->status();
+  part.name = status.name;
   machine_.log("raid", log_field("name", status.name) + " " + log_field("size_bytes", status.size_bytes) +
                            " " + log_field("replayed_entries", status.replayed_entries) + " " +
                            log_field("resynced_bytes", status.resynced_bytes));
+  co_return part;
+}
+
+// A RAID group of this node that disks are of.
+io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid::NamedDisk> disks,
+                                         bool is_new) {
+  const auto known = std::ranges::find(expected_, identity.to_string(), &Expected::identity);
+  const auto label = co_await raid::RaidGroup::inspect(*disks.front().disk);
+  const std::string name = label.ok() ? label->name : identity.to_string();
+  const std::string first = disks.front().name;
+  auto part = co_await assemble(identity, std::move(disks));
+  Result<void> usable;
+  if (!part.ok()) usable = part.error();
+  if (usable.ok()) usable = co_await take_number(&*part, is_new);
+  if (!usable.ok()) {
+    machine_.log("raid-missing", log_field("raid", name) + " " + log_field("reason", usable.error().message));
+    // One that `raid create` did not come to the end of has never held anything.
+    const bool is_unfinished = known == expected_.end() && !expected_.empty();
+    if (!is_unfinished) {
+      missing_.push_back(missing_pool(known == expected_.end() ? kUnknownNumber : known->number, name,
+                                      usable.error().message));
+    }
+    co_return Result<void>{};
+  }
+  const std::optional<format::RaidLevel> asked = level_named(machine_.options.raid);
+  if (part->name == kRaidName && asked.has_value() && *asked != part->raid->status().level) {
+    machine_.log("raid-level-ignored", log_field("asked", machine_.options.raid) +
+                                           " reason=\"a RAID group keeps the level that it was made with\"");
+  }
+  parts_.push_back(std::move(part).value());
   co_return Result<void>{};
+}
+
+// Which of the node's pools lies there. What is wrong with its label, the node says when it opens it.
+io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
+  const auto loaded = co_await pool::load_label(part->disk());
+  if (loaded.ok() && part->raid == nullptr) part->identity = loaded->label.disk.to_string();
+  const auto known = std::ranges::find(expected_, part->identity, &Expected::identity);
+  if (known != expected_.end()) part->number = known->number;
+  if (loaded.ok()) part->number = loaded->label.pool;
+  const bool is_unfinished = !loaded.ok() && loaded.error().code == ErrorCode::kNotFound && !is_new &&
+                             part->raid != nullptr && known == expected_.end();
+  // Its `raid create` was cut off before the pool was made; without the list, what it held may be lost.
+  if (is_unfinished && !expected_.empty()) {
+    part->number = next_number();
+    const PoolNumber number = part->number;
+    TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part->disk(), node_, number));
+    machine_.log("raid-create", log_field("raid", part->name) + " outcome=finished");
+  }
+  const auto same = std::ranges::find(parts_, part->number, &Part::number);
+  if (same != parts_.end()) {
+    co_return fail(ErrorCode::kRefused, "it carries pool " + std::to_string(part->number.value) +
+                                            " of this node, as " + same->name + " does");
+  }
+  co_return Result<void>{};
+}
+
+PoolNumber Storage::next_number() const {
+  std::uint32_t next = 0;
+  for (const Expected& expected : expected_) next = std::max(next, expected.number.value + 1);
+  for (const Part& part : parts_) next = std::max(next, part.number.value + 1);
+  return {next};
+}
+
+void Storage::note_missing() {
+  for (const Expected& expected : expected_) {
+    const bool is_here = std::ranges::find(parts_, expected.identity, &Part::identity) != parts_.end();
+    const bool is_told =
+        std::ranges::find(missing_, expected.number, &pool::MissingPool::number) != missing_.end();
+    if (is_here || is_told) continue;
+    missing_.push_back(missing_pool(expected.number, expected.name, "none of its disks was found"));
+    machine_.log("raid-missing",
+                 log_field("raid", expected.name) + " " + log_field("reason", missing_.back().reason));
+  }
+}
+
+io::Task<Result<void>> Storage::settle() {
+  bool is_new = false;
+  for (Part& part : parts_) {
+    if (part.identity.empty()) {
+      TM_CO_TRY_ASSIGN(const pool::LoadedLabel loaded, co_await pool::load_label(part.disk()));
+      part.identity = loaded.label.disk.to_string();
+    }
+    if (std::ranges::find(expected_, part.identity, &Expected::identity) != expected_.end()) continue;
+    Expected expected;
+    expected.number = part.number;
+    expected.identity = part.identity;
+    expected.name = part.name;
+    expected_.push_back(std::move(expected));
+    is_new = true;
+  }
+  if (!is_new) co_return Result<void>{};
+  std::ranges::sort(expected_, {}, &Expected::number);
+  co_return co_await write_expected();
 }
 
 // One that was opened before, and was of no use then, may be blank by now.
@@ -265,10 +440,9 @@ io::Task<Result<raid::NamedDisk>> Storage::open_another(std::string path) {
   const auto known = std::find_if(files_.begin(), files_.end(), [&](const auto& file) {
     return file->path() == path && file->is_at_its_path();
   });
-  tried_ = nullptr;
   if (known != files_.end()) co_return name_disk(path, known->get());
   TM_CO_TRY_ASSIGN(os::FileDisk * disk, co_await open_file(path, os::FileDiskOptions::Open::kEither));
-  tried_ = disk;
+  tried_.push_back(disk);
   co_return name_disk(path, disk);
 }
 
@@ -284,27 +458,87 @@ io::Task<Result<void>> Storage::remember(std::string path) {
 }
 
 io::Task<void> Storage::give_back(std::string path) {
-  if (tried_ == nullptr || tried_->path() != path) co_return;
-  std::erase_if(files_, [this](const auto& file) { return file.get() == tried_; });
-  tried_ = nullptr;
+  const auto tried = std::find_if(tried_.begin(), tried_.end(),
+                                  [&](const os::FileDisk* disk) { return disk->path() == path; });
+  if (tried == tried_.end()) co_return;
+  std::erase_if(files_, [&](const auto& file) { return file.get() == *tried; });
+  tried_.erase(tried);
   const Result<void> forgotten = co_await change_list(path, false);
   if (!forgotten.ok()) machine_.log("disk-list", log_field("reason", forgotten.error().message));
 }
 
+io::Task<Result<node::PoolDisk>> Storage::create_raid(node::NewRaidGroup what) {
+  const std::vector<std::string> paths = what.disks;
+  tried_.clear();
+  auto formed = co_await form_raid(std::move(what));
+  if (!formed.ok()) {
+    for (const std::string& path : paths) co_await give_back(path);
+    co_return formed.error();
+  }
+  parts_.push_back(std::move(formed).value());
+  // The pool is there: should this fail, the next start finds it by its labels.
+  const Result<void> settled = co_await settle();
+  if (!settled.ok()) machine_.log("disk-list", log_field("reason", settled.error().message));
+  co_return pool_disk(parts_.back());
+}
+
+io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
+  const PoolNumber number = next_number();
+  if (number.value >= format::kPoolsMax) {
+    co_return fail(ErrorCode::kRefused, "a node has at most " + std::to_string(format::kPoolsMax) +
+                                            " RAID groups in its life, and this one has had them");
+  }
+  std::vector<raid::NamedDisk> disks;
+  for (const std::string& path : what.disks) {
+    TM_CO_TRY_ASSIGN(raid::NamedDisk disk, co_await open_another(path));
+    disks.push_back(std::move(disk));
+  }
+  // First, so that a start between this and the end finds them.
+  for (const std::string& path : what.disks) TM_CO_TRY(co_await remember(path));
+  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), std::move(disks)));
+  part.number = number;
+  TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part.disk(), node_, number));
+  co_return part;
+}
+
+node::PoolDisk Storage::pool_disk(const Part& part) const {
+  node::PoolDisk out;
+  out.number = part.number;
+  out.name = part.name;
+  out.disk = &part.disk();
+  out.raid = part.raid.get();
+  if (part.file != nullptr) out.path = part.file->path();
+  return out;
+}
+
+std::string Storage::name() const {
+  const Part& first = parts_.front();
+  return first.raid != nullptr ? "RAID group " + first.name : first.file->path();
+}
+
 node::NodeDisks Storage::disks_of_node() {
   node::NodeDisks disks;
-  disks.raid = raid_.get();
-  disks.name = name_;
+  for (const Part& part : parts_) disks.pools.push_back(pool_disk(part));
+  disks.missing = missing_;
   disks.found = reports_;
-  disks.open = [this](std::string path) { return open_another(std::move(path)); };
+  disks.open = [this](std::string path) {
+    tried_.clear();
+    return open_another(std::move(path));
+  };
   disks.remember = [this](std::string path) { return remember(std::move(path)); };
   disks.give_back = [this](std::string path) { return give_back(std::move(path)); };
+  disks.create_raid = [this](node::NewRaidGroup what) { return create_raid(std::move(what)); };
   return disks;
 }
 
 io::Task<Result<void>> Storage::close() {
-  if (raid_ == nullptr) co_return Result<void>{};
-  co_return co_await raid_->close();
+  Result<void> outcome;
+  for (const Part& part : parts_) {
+    if (part.raid == nullptr) continue;
+    const auto closed = co_await part.raid->close();
+    if (!closed.ok()) outcome = closed;
+  }
+  co_return outcome;
 }
 
 }  // namespace tidemark

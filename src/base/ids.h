@@ -21,6 +21,8 @@ struct StrongId {
 using VolumeId = StrongId<struct VolumeIdTag, std::uint32_t>;
 // A logical unit of a node; never used twice in a node's life. 0 names none.
 using LuNumber = StrongId<struct LuNumberTag, std::uint32_t>;
+// A pool of a node, counted from 0; never used twice in a node's life.
+using PoolNumber = StrongId<struct PoolNumberTag, std::uint32_t>;
 // A 4 KiB block of a volume, counted from 0.
 using BlockIndex = StrongId<struct BlockIndexTag, std::uint64_t>;
 // A byte address on a disk, a RAID group or a logical unit; 4 KiB aligned wherever I/O is done.

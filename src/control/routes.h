@@ -23,12 +23,16 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "Compare the tables with the journal and the disks, and write them again")                              \
   X(disk_list, DiskListRequest, DiskListReply, kViewer, "GET", "/v1/disks", "The node's disks")             \
   X(disk_add, DiskAddRequest, DiskListReply, kAdministrator, "POST", "/v1/disks",                           \
-    "Make a blank disk a spare of the RAID group")                                                          \
+    "Make a blank disk a spare of a RAID group")                                                            \
   X(disk_replace, DiskReplaceRequest, DiskListReply, kAdministrator, "POST", "/v1/disks/replace",           \
     "Put a blank disk in the place of a member")                                                            \
   X(disk_remove, DiskRemoveRequest, DiskListReply, kAdministrator, "POST", "/v1/disks/remove",              \
     "Fail a member out")                                                                                    \
-  X(raid_status, RaidStatusRequest, RaidInfo, kViewer, "GET", "/v1/raid", "The RAID group under the pool")  \
+  X(raid_list, RaidListRequest, RaidListReply, kViewer, "GET", "/v1/raids",                                 \
+    "The node's RAID groups, and the space on them")                                                        \
+  X(raid_create, RaidCreateRequest, RaidInfo, kAdministrator, "POST", "/v1/raids",                          \
+    "Make blank disks into one more RAID group")                                                            \
+  X(raid_status, RaidStatusRequest, RaidInfo, kViewer, "GET", "/v1/raid", "One RAID group with its disks")  \
   X(raid_scrub, RaidScrubRequest, RaidInfo, kOperator, "POST", "/v1/raid/scrub",                            \
     "Begin to compare copies, or data with parity")                                                         \
   X(raid_scrub_stop, RaidScrubStopRequest, Done, kOperator, "DELETE", "/v1/raid/scrub", "Stop a scrub")     \

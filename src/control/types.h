@@ -109,6 +109,7 @@ struct VolumeInfo {
   std::string volume;
   std::uint32_t number = 0;  // VolumeId within the group
   std::uint32_t lu_number = 0;
+  std::string raid;  // the RAID group that its base lies on
   std::uint64_t size_bytes = 0;
   std::uint64_t allocated_bytes = 0;  // of the base
   bool read_only = false;
@@ -147,6 +148,7 @@ struct MarkInfo {
 
 struct LogVolumeInfo {
   std::uint32_t lu_number = 0;
+  std::string raid;  // the RAID group that it lies on
   std::uint64_t capacity_bytes = 0;
   std::uint64_t used_bytes = 0;
 };
@@ -332,6 +334,8 @@ struct TableCheckReply {
 
 struct GroupCreateRequest {
   std::string group;
+  std::optional<std::string> raid;      // RAID group of its volumes; default: the node's first
+  std::optional<std::string> log_raid;  // of its journal; default: that of its volumes
   std::optional<Duration> retain;
   std::optional<std::uint64_t> journal_size_bytes;
   std::optional<OnFull> on_full;
@@ -397,6 +401,7 @@ struct VolumeCreateRequest {
   std::string group;
   std::string volume;
   std::uint64_t size_bytes = 0;
+  std::optional<std::string> raid;  // RAID group; default: that of the group's volumes
 };
 struct VolumeListRequest {
   std::string group;  // empty: of all groups
@@ -429,6 +434,7 @@ struct PairCreateRequest {
   // another name
   std::string peer_address;
   std::optional<std::string> peer_group;  // default: the same name
+  std::optional<std::string> peer_raid;   // the peer's RAID group that takes the copy; default: its first
   PairMode mode = PairMode::kAsync;
   std::optional<OnPeerLoss> on_peer_loss;        // of a synchronous pair; default: async
   std::optional<Duration> peer_loss_after;       // the same; default: 10 s

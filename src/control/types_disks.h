@@ -7,7 +7,7 @@
 
 #include "base/time.h"
 
-// The disks under a node's pool, and the RAID group that is made of them: part of types.h.
+// A node's disks, and the RAID groups that are made of them: part of types.h.
 namespace tidemark::control {
 
 enum class RaidLevel { k0, k1, k5, k6, k10 };
@@ -15,9 +15,10 @@ enum class RaidHealth {
   kOptimal,   // every member is in sync
   kDegraded,  // all data are there, with less redundancy than the level gives
   kFailed,    // more is lost than the level tolerates
+  kMissing,   // the node has it, and it could not be put together at the start
 };
 enum class DiskState {
-  kAlone,       // the node's only disk, without a RAID group
+  kAlone,       // used as it is, without a RAID group
   kInSync,      // a member that holds everything
   kRebuilding,  // a member that is being filled
   kFailed,      // was a member; not used
@@ -28,6 +29,7 @@ enum class DiskState {
 
 struct DiskInfo {
   std::string disk;  // its path; empty when it is missing
+  std::string raid;  // the RAID group that it is of; empty when it is of none
   DiskState state = DiskState::kAlone;
   std::optional<std::uint32_t> member;  // its place in the RAID group
   std::string identity;                 // empty when it carries no label
@@ -78,6 +80,29 @@ struct RaidInfo {
   std::optional<ScrubInfo> scrub;  // that runs or ran last since the start
 };
 
+// One of the node's RAID groups, or the disk that it uses as it is, and the space on it.
+struct RaidSummary {
+  std::string name;
+  std::optional<RaidLevel> level;  // absent: one disk, as it is, or missing
+  RaidHealth health = RaidHealth::kOptimal;
+  std::uint32_t pool_number = 0;  // of its logical units, which have numbers of their own from it
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t used_bytes = 0;
+  std::uint64_t journals_bytes = 0;  // of that, what journals take
+  std::uint32_t disks = 0;
+  std::string explanation;  // why it is missing
+};
+struct RaidListRequest {};
+struct RaidListReply {
+  std::vector<RaidSummary> raids;
+};
+struct RaidCreateRequest {
+  std::string name;
+  RaidLevel level = RaidLevel::k1;
+  std::vector<std::string> disks;           // paths of blank disks
+  std::optional<std::uint64_t> unit_bytes;  // stripe unit; default 64 KiB
+};
+
 struct DiskListRequest {};
 struct DiskListReply {
   std::vector<DiskInfo> disks;
@@ -85,22 +110,30 @@ struct DiskListReply {
 // A blank disk becomes a spare.
 struct DiskAddRequest {
   std::string disk;
+  std::optional<std::string> raid;  // the RAID group; needed where the node has several
 };
 // A blank disk takes the place of a member.
 struct DiskReplaceRequest {
   std::string disk;  // a path, or the member's number
   std::string by;
+  std::optional<std::string> raid;  // of that member; a path names it too
 };
 // A member is failed out.
 struct DiskRemoveRequest {
-  std::string disk;
+  std::string disk;                 // a path, or the member's number
+  std::optional<std::string> raid;  // of that member; a path names it too
 };
-struct RaidStatusRequest {};
+struct RaidStatusRequest {
+  std::optional<std::string> raid;  // needed where the node has several
+};
 struct RaidScrubRequest {
+  std::optional<std::string> raid;  // the same
   bool report_only = false;
   std::uint64_t bytes_per_second_max = 0;  // of the group's address space; 0: as fast as the disks go
 };
-struct RaidScrubStopRequest {};
+struct RaidScrubStopRequest {
+  std::optional<std::string> raid;  // the same
+};
 
 enum class PlaceKind { kData, kParityP, kParityQ };
 struct DiskPlace {

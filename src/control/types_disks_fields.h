@@ -12,10 +12,11 @@ TM_WORDS(RaidLevel, 5) {
            {RaidLevel::k6, "6"},
            {RaidLevel::k10, "10"}}};
 }
-TM_WORDS(RaidHealth, 3) {
+TM_WORDS(RaidHealth, 4) {
   return {{{RaidHealth::kOptimal, "optimal"},
            {RaidHealth::kDegraded, "degraded"},
-           {RaidHealth::kFailed, "failed"}}};
+           {RaidHealth::kFailed, "failed"},
+           {RaidHealth::kMissing, "missing"}}};
 }
 TM_WORDS(DiskState, 7) {
   return {{{DiskState::kAlone, "alone"},
@@ -32,6 +33,7 @@ TM_WORDS(PlaceKind, 3) {
 
 TM_FIELDS(DiskInfo) {
   v.field("disk", r.disk);
+  v.field("raid", r.raid);
   v.field("state", r.state);
   v.field("member", r.member);
   v.field("identity", r.identity);
@@ -78,26 +80,55 @@ TM_FIELDS(RaidInfo) {
   v.field("notices", r.notices);
   v.field("scrub", r.scrub);
 }
+TM_FIELDS(RaidSummary) {
+  v.field("name", r.name);
+  v.field("level", r.level);
+  v.field("health", r.health);
+  v.field("pool_number", r.pool_number);
+  v.field("capacity_bytes", r.capacity_bytes);
+  v.field("used_bytes", r.used_bytes);
+  v.field("journals_bytes", r.journals_bytes);
+  v.field("disks", r.disks);
+  v.field("explanation", r.explanation);
+}
+TM_FIELDS(RaidListRequest) {}
+TM_FIELDS(RaidListReply) {
+  v.field("raids", r.raids);
+}
+TM_FIELDS(RaidCreateRequest) {
+  v.required("name", r.name, kRaidRule);
+  v.required("level", r.level);
+  v.required("disks", r.disks, kDiskRule);
+  v.field("unit_bytes", r.unit_bytes, Rule::number(kBlockSizeBytes, 1 << 20));
+}
 TM_FIELDS(DiskListRequest) {}
 TM_FIELDS(DiskListReply) {
   v.field("disks", r.disks);
 }
 TM_FIELDS(DiskAddRequest) {
   v.required("disk", r.disk, kDiskRule);
+  v.field("raid", r.raid, kRaidRule);
 }
 TM_FIELDS(DiskReplaceRequest) {
   v.required("disk", r.disk, kDiskRule);
   v.required("by", r.by, kDiskRule);
+  v.field("raid", r.raid, kRaidRule);
 }
 TM_FIELDS(DiskRemoveRequest) {
   v.required("disk", r.disk, kDiskRule);
+  v.field("raid", r.raid, kRaidRule);
 }
-TM_FIELDS(RaidStatusRequest) {}
+TM_FIELDS(RaidStatusRequest) {
+  v.field("raid", r.raid, kRaidRule);
+}
 TM_FIELDS(RaidScrubRequest) {
+  v.field("raid", r.raid, kRaidRule);
   v.field("report_only", r.report_only);
   v.field("bytes_per_second_max", r.bytes_per_second_max);
 }
-TM_FIELDS(RaidScrubStopRequest) {}
+TM_FIELDS(RaidScrubStopRequest) {
+  v.field("raid", r.raid, kRaidRule);
+}
 TM_FIELDS(DiskPlace) {
   v.field("kind", r.kind);
   v.field("disk", r.disk);

@@ -53,6 +53,7 @@ struct Rule {
 
 inline constexpr Rule kGroupRule = Rule::name("group name");
 inline constexpr Rule kVolumeRule = Rule::name("volume name");
+inline constexpr Rule kRaidRule = Rule::name("RAID group name");
 inline constexpr Rule kMarkIdRule = Rule::name("mark id", kMarkIdLengthMax);
 inline constexpr Rule kKnownMarkIdRule = Rule::token("mark id", kKnownMarkIdLengthMax);
 inline constexpr Rule kPointRule = Rule::token("point", kKnownMarkIdLengthMax + 5);
@@ -204,6 +205,7 @@ TM_FIELDS(VolumeInfo) {
   v.field("volume", r.volume);
   v.field("number", r.number);
   v.field("lu_number", r.lu_number);
+  v.field("raid", r.raid);
   v.field("size_bytes", r.size_bytes);
   v.field("allocated_bytes", r.allocated_bytes);
   v.field("read_only", r.read_only);
@@ -236,6 +238,7 @@ TM_FIELDS(MarkInfo) {
 }
 TM_FIELDS(LogVolumeInfo) {
   v.field("lu_number", r.lu_number);
+  v.field("raid", r.raid);
   v.field("capacity_bytes", r.capacity_bytes);
   v.field("used_bytes", r.used_bytes);
 }
@@ -395,6 +398,8 @@ TM_FIELDS(TableCheckReply) {
 
 TM_FIELDS(GroupCreateRequest) {
   v.required("group", r.group, kGroupRule);
+  v.field("raid", r.raid, kRaidRule);
+  v.field("log_raid", r.log_raid, kRaidRule);
   v.field("retain_ns", r.retain);
   v.field("journal_size_bytes", r.journal_size_bytes, kJournalSizeRule);
   v.field("on_full", r.on_full);
@@ -452,6 +457,7 @@ TM_FIELDS(VolumeCreateRequest) {
   v.required("group", r.group, kGroupRule);
   v.required("volume", r.volume, kVolumeRule);
   v.required("size_bytes", r.size_bytes, kVolumeSizeRule);
+  v.field("raid", r.raid, kRaidRule);
 }
 TM_FIELDS(VolumeListRequest) {
   v.field("group", r.group, Rule::name_or_empty("group name"));
@@ -479,6 +485,7 @@ TM_FIELDS(PairCreateRequest) {
   v.required("group", r.group, kGroupRule);
   v.required("peer_address", r.peer_address, Rule{Rule::Kind::kText, "address", 0, 256, false});
   v.field("peer_group", r.peer_group, Rule::name("peer group name"));
+  v.field("peer_raid", r.peer_raid, kRaidRule);
   v.field("mode", r.mode);
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);

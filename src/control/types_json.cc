@@ -392,6 +392,10 @@ class RequestReader {
     }
     if constexpr (std::is_same_v<T, std::string>) {
       about = check_text(value, rule);
+    } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+      for (const std::string& item : value) {
+        if (about.empty()) about = check_text(item, rule);
+      }
     } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
       if (value < rule.min || value > rule.max) {
         about = "'" + key + "' must be from " + std::to_string(rule.min) + " to " + std::to_string(rule.max);
@@ -656,6 +660,7 @@ TM_INSTANTIATE_ANSWER(PairComparison)
 TM_INSTANTIATE_ANSWER(PairStatus)
 TM_INSTANTIATE_ANSWER(PairTakeoverReply)
 TM_INSTANTIATE_ANSWER(RaidInfo)
+TM_INSTANTIATE_ANSWER(RaidListReply)
 TM_INSTANTIATE_ANSWER(RehearsalInfo)
 TM_INSTANTIATE_ANSWER(RestoreReply)
 TM_INSTANTIATE_ANSWER(SessionsReply)

@@ -138,6 +138,7 @@ void encode_disk_label(const DiskLabel& label, std::uint32_t copy, MutableBytes 
   writer.u64(kSlotSizeBytes);
   writer.u32(label.layout.lu_records);
   writer.u32(kExtentBlocks);
+  writer.u32(label.pool.value);
   writer.seal(kSectorCrcOffset);
 }
 
@@ -158,6 +159,7 @@ Result<DiskLabel> decode_disk_label(Bytes sector, std::uint32_t copy) {
   const std::uint64_t slot_size = decoder.u64();
   label.layout.lu_records = decoder.u32();
   const std::uint32_t extent_blocks = decoder.u32();
+  label.pool.value = decoder.u32();
   TM_ASSERT(!decoder.failed());
   if (stored_copy != copy) return damaged("the disk label belongs to another place");
   if (slot_size != kSlotSizeBytes || extent_blocks != kExtentBlocks) {
@@ -166,6 +168,7 @@ Result<DiskLabel> decode_disk_label(Bytes sector, std::uint32_t copy) {
                                              " bytes; this program knows 1024 in 4202496");
   }
   if (!is_valid(label.layout, label.size_bytes)) return damaged("the disk label names impossible places");
+  if (label.pool.value >= kPoolsMax) return damaged("the disk label names an impossible pool");
   return label;
 }
 

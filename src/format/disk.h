@@ -46,6 +46,11 @@ inline constexpr std::array<std::uint64_t, 2> kLabelOffset = {0, 64 << 10};
 inline constexpr std::uint32_t kLuRecordsDefault = 4096;
 inline constexpr std::uint64_t kSlotsMax = 1ull << 32;  // slot and extent numbers have 32 bits: 16 PiB
 
+// The numbers of a node's logical units tell in which of its pools they lie: pool p has those from
+// p × kLuNumbersPerPool + 1 on.
+inline constexpr std::uint32_t kLuNumbersPerPool = 100'000'000;
+inline constexpr std::uint32_t kPoolsMax = 40;
+
 // Lays out a disk of `size_bytes`. kInvalid when it is too small for even one extent or larger than
 // kSlotsMax slots.
 Result<DiskLayout> make_disk_layout(std::uint64_t size_bytes);
@@ -56,6 +61,7 @@ struct DiskLabel {
   std::uint64_t size_bytes = 0;
   std::uint64_t generation = 0;  // grows with each rewriting of the label
   DiskLayout layout{};
+  PoolNumber pool{};
   bool operator==(const DiskLabel&) const = default;
 };
 

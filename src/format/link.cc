@@ -92,6 +92,10 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
   out.i64(hello.retain_ns);
   out.u32(static_cast<std::uint32_t>(hello.state.size()));
   out.raw(Bytes(hello.state));
+  if (hello.version() == kLinkVersionPlaced) {
+    out.text(hello.raid);
+    out.u8(hello.sync.has_value() ? 1 : 0);
+  }
   if (hello.sync.has_value()) {
     encode_terms(out, *hello.sync);
     out.u8(static_cast<std::uint8_t>(hello.not_in_sync));
@@ -103,11 +107,11 @@ Result<Hello> decode_hello(Bytes bytes) {
   Decoder in(bytes);
   Hello hello;
   const std::uint32_t version = in.u32();
-  if (!in.failed() && version != kLinkVersion && version != kLinkVersionSync) {
+  if (!in.failed() && (version < kLinkVersion || version > kLinkVersionPlaced)) {
     return fail(ErrorCode::kUnsupported, "the peer speaks version " + std::to_string(version) +
                                              " of the link; this tidemarkd speaks versions " +
-                                             std::to_string(kLinkVersion) + " and " +
-                                             std::to_string(kLinkVersionSync));
+                                             std::to_string(kLinkVersion) + " to " +
+                                             std::to_string(kLinkVersionPlaced));
   }
   const std::uint8_t intent = in.u8();
   const std::uint8_t overrules = in.u8();
@@ -128,7 +132,14 @@ Result<Hello> decode_hello(Bytes bytes) {
   hello.retain_ns = in.i64();
   const Bytes state = in.raw(in.u32());
   hello.state.assign(state.begin(), state.end());
-  if (version == kLinkVersionSync) {
+  bool has_terms = version == kLinkVersionSync;
+  if (version == kLinkVersionPlaced) {
+    hello.raid = in.text(kNameLengthMax);
+    const std::uint8_t sync = in.u8();
+    if (hello.raid.empty() || sync > 1) return malformed("hello");
+    has_terms = sync == 1;
+  }
+  if (has_terms) {
     hello.sync = decode_terms(in);
     const std::uint8_t not_in_sync = in.u8();
     if (!hello.sync.has_value() || not_in_sync > 4) return malformed("hello");
@@ -140,6 +151,7 @@ Result<Hello> decode_hello(Bytes bytes) {
   TM_TRY(validate_name("node name", hello.node_name));
   TM_TRY(validate_name("group name", hello.group_name));
   TM_TRY(validate_name("group name", hello.primary_group));
+  if (!hello.raid.empty()) TM_TRY(validate_name("RAID group name", hello.raid));
   return hello;
 }
 

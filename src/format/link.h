@@ -45,6 +45,8 @@ inline constexpr std::uint32_t kLinkPayloadBytesMax = 4u << 20;
 inline constexpr std::uint32_t kLinkVersion = 2;
 // Of a synchronous pair; in an asynchronous one a node of the version before can be the peer.
 inline constexpr std::uint32_t kLinkVersionSync = 3;
+// Of a hello that names the RAID group for the copy, of either kind of pair.
+inline constexpr std::uint32_t kLinkVersionPlaced = 4;
 inline constexpr std::uint32_t kLinkAddressesMax = 16;
 inline constexpr std::size_t kLinkAddressBytesMax = 512;
 
@@ -97,7 +99,10 @@ enum class NotInSync : std::uint8_t {
 };
 
 struct Hello {
-  std::uint32_t version() const { return sync.has_value() ? kLinkVersionSync : kLinkVersion; }
+  std::uint32_t version() const {
+    if (!raid.empty()) return kLinkVersionPlaced;
+    return sync.has_value() ? kLinkVersionSync : kLinkVersion;
+  }
   HelloIntent intent = HelloIntent::kContinue;
   bool overrules =
       false;  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone
@@ -117,6 +122,7 @@ struct Hello {
   std::uint64_t journal_size_bytes = 0;
   std::int64_t retain_ns = 0;
   std::vector<std::byte> state{};
+  std::string raid{};  // the secondary's RAID group that takes the copy; empty: as it sees fit
   // Of a synchronous pair; and what no longer holds of what the secondary was told before.
   std::optional<SyncTerms> sync{};
   NotInSync not_in_sync = NotInSync::kCatchingUp;

@@ -55,6 +55,7 @@ Result<Decoder> open(Bytes bytes, std::string_view magic, const std::string& wha
 bool level_takes(RaidLevel level, std::uint32_t members) {
   switch (level) {
     case RaidLevel::k0:
+      return members >= 1;
     case RaidLevel::k1:
       return members >= 2;
     case RaidLevel::k5:
@@ -113,10 +114,11 @@ Result<RaidShape> make_raid_shape(RaidLevel level, std::uint32_t member_count, s
                                   std::uint64_t disk_bytes) {
   const std::string name = "RAID " + std::to_string(static_cast<int>(level));
   if (!level_takes(level, member_count) || member_count > kRaidMembersMax) {
-    return fail(ErrorCode::kInvalid,
-                name + " of " + std::to_string(member_count) +
-                    " disks is not possible: RAID 0 and 1 take 2 to 32 disks, RAID 5 takes 3 "
-                    "to 32, RAID 6 takes 4 to 32, RAID 10 takes an even number from 4 to 32");
+    return fail(
+        ErrorCode::kInvalid,
+        name + " of " + std::to_string(member_count) +
+            " disks is not possible: RAID 0 takes 1 to 32 disks, RAID 1 takes 2 to 32, RAID 5 takes 3 "
+            "to 32, RAID 6 takes 4 to 32, RAID 10 takes an even number from 4 to 32");
   }
   if (unit_bytes == 0 || unit_bytes % kBlockSizeBytes != 0 || unit_bytes > kUnitBytesMax) {
     return fail(ErrorCode::kInvalid, "a stripe unit of " + std::to_string(unit_bytes) +

@@ -220,32 +220,53 @@ io::Task<Result<void>> Core::save_snapshot() {
 io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
   auto guard = co_await settle_mutex.lock();
   const GroupIdentity group = journal->group();
-  for (const pool::LuRecord& unit : context.pool.units()) {
+  for (const pool::LuRecord& unit : context.pools.units()) {
     if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;
     if (find_volume(unit.volume) != nullptr) continue;
     volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number,
-                                                    context.pool.data_volume(unit.number));
+                                                    context.pools.data_volume(unit.number));
   }
   for (const auto& [id, size_bytes] : state.sizes_max()) {
     Volume* volume = find_volume(id);
     if (!state.volume_may_be_read(id, local.floor)) {
-      if (volume == nullptr || !remove_unreadable) continue;
-      const LuNumber number = volume->lu;
-      // Who writes to the bases, or makes them durable, has them at hand.
-      auto base_guard = co_await base_mutex.lock();
-      volumes.erase(id);
-      TM_CO_TRY(co_await context.pool.remove(number));
+      if (volume != nullptr && remove_unreadable) TM_CO_TRY(co_await remove_unit_locked(id));
       continue;
     }
     if (volume == nullptr) {
-      TM_CO_TRY_ASSIGN(const LuNumber number,
-                       co_await context.pool.create_data_volume(group, id, size_bytes));
-      volumes[id] = std::make_unique<Volume>(scheduler(), id, number, context.pool.data_volume(number));
+      // A second unit, made because the first is not here, would read as zeroes.
+      TM_CO_TRY(context.pools.check_whole());
+      TM_CO_TRY(co_await make_unit_locked(id, size_bytes, local.data_pool));
     } else if (volume->base->record().size_bytes < size_bytes) {
       TM_CO_TRY(co_await volume->base->resize(size_bytes));
     }
   }
   co_return Result<void>{};
+}
+
+io::Task<Result<void>> Core::make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
+  auto guard = co_await settle_mutex.lock();
+  if (find_volume(id) != nullptr) TM_CO_TRY(co_await remove_unit_locked(id));
+  co_return co_await make_unit_locked(id, size_bytes, pool);
+}
+
+io::Task<Result<void>> Core::remove_unit(VolumeId id) {
+  auto guard = co_await settle_mutex.lock();
+  co_return co_await remove_unit_locked(id);
+}
+
+io::Task<Result<void>> Core::make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
+  TM_CO_TRY_ASSIGN(const LuNumber number,
+                   co_await context.pools.create_data_volume(pool, journal->group(), id, size_bytes));
+  volumes[id] = std::make_unique<Volume>(scheduler(), id, number, context.pools.data_volume(number));
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> Core::remove_unit_locked(VolumeId id) {
+  const LuNumber number = volumes.at(id)->lu;
+  // Who writes to the bases, or makes them durable, has them at hand.
+  auto base_guard = co_await base_mutex.lock();
+  volumes.erase(id);
+  co_return co_await context.pools.remove(number);
 }
 
 io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,

@@ -19,7 +19,7 @@
 #include "index/version_index.h"
 #include "io/environment.h"
 #include "journal/journal.h"
-#include "pool/pool.h"
+#include "pool/pools.h"
 
 namespace tidemark::group {
 
@@ -33,7 +33,7 @@ using LogEvent =
 // What a group stands on. All of it outlives the group.
 struct GroupContext {
   io::Environment environment;
-  pool::Pool& pool;
+  pool::Pools& pools;
   BlockCache& cache;
   IndexFactory make_index;
   journal::JournalOptions journal_options{};
@@ -166,6 +166,9 @@ struct Core {
   // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,
   // and removes those that no readable point shows any more.
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);
+  // The logical unit of one volume; what a creation that was cut off left of the same number goes.
+  io::Task<Result<void>> make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
+  io::Task<Result<void>> remove_unit(VolumeId id);
   // Room for one entry, made by waiting for the journal or for space to be freed; kNoSpace when none can be.
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
                                    journal::Purpose purpose, bool waits = true);
@@ -188,6 +191,8 @@ struct Core {
   io::Task<Result<std::uint32_t>> checksum_at(LogId id);
   // Serialises entries that change the state, so that a check and its append are one.
   io::Mutex command_mutex;
+  io::Task<Result<void>> make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
+  io::Task<Result<void>> remove_unit_locked(VolumeId id);
   io::Mutex settle_mutex;  // of settle_volumes(): a command and the destager may want it at once
   // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
   // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires

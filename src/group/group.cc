@@ -92,18 +92,18 @@ io::Task<Result<void>> Group::mark_dropped() {
   co_return co_await core_.save_local();
 }
 
-io::Task<Result<void>> Group::destroy(pool::Pool& pool, GroupIdentity group) {
+io::Task<Result<void>> Group::destroy(pool::Pools& pools, GroupIdentity group) {
   // The log volume last: as long as it is there, a start finds the group and can finish the deletion.
   std::vector<LuNumber> log_volumes;
-  for (const pool::LuRecord& unit : pool.units()) {
+  for (const pool::LuRecord& unit : pools.units()) {
     if (unit.group != group) continue;
     if (unit.kind == pool::LuKind::kLog) {
       log_volumes.push_back(unit.number);
     } else {
-      TM_CO_TRY(co_await pool.remove(unit.number));
+      TM_CO_TRY(co_await pools.remove(unit.number));
     }
   }
-  for (const LuNumber number : log_volumes) TM_CO_TRY(co_await pool.remove(number));
+  for (const LuNumber number : log_volumes) TM_CO_TRY(co_await pools.remove(number));
   co_return Result<void>{};
 }
 
@@ -180,7 +180,8 @@ VolumeStatus Group::volume_status(const VolumeShape& shape) const {
 
 // ---- Shape ----
 
-io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64_t size_bytes) {
+io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64_t size_bytes,
+                                                   std::optional<PoolNumber> pool) {
   TM_CO_TRY(validate_name("volume name", name));
   TM_CO_TRY(validate_volume_size(size_bytes));
   auto guard = co_await core_.command_mutex.lock();
@@ -196,10 +197,16 @@ io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64
   shape.id = core_.state.next_volume_id();
   shape.name = name;
   shape.size_bytes = size_bytes;
+  // The unit first: of where it is to lie only this node knows, and not the order.
+  const PoolNumber where = pool.value_or(core_.local.data_pool);
+  TM_CO_TRY(co_await core_.make_unit(shape.id, size_bytes, where));
   format::ControlRecord record = record_of(shape);
-  TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
-  TM_CO_TRY(co_await core_.settle_volumes(false));
-  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  auto appended = co_await core_.append_control(std::move(record));
+  if (!appended.ok()) {
+    (void)co_await core_.remove_unit(shape.id);
+    co_return appended.error();
+  }
+  TM_CO_TRY(co_await wait_durable(appended->ticket));
   co_return shape;
 }
 

@@ -49,6 +49,8 @@ struct NewGroup {
   std::string name{};
   GroupSettings settings{};
   std::uint64_t journal_size_bytes = 0;
+  PoolNumber data_pool{};    // where its volumes lie, unless they are created elsewhere
+  PoolNumber log_pool{};     // where its journal lies
   GroupIdentity identity{};  // of the group that a secondary is a copy of; Group::create() draws one
 };
 
@@ -85,14 +87,14 @@ class Group {
   // Before destroy(): from here on a start finds a group that is to be destroyed, whatever is left of it.
   io::Task<Result<void>> mark_dropped();
   // Gives every logical unit of the group back. The group was closed.
-  static io::Task<Result<void>> destroy(pool::Pool& pool, GroupIdentity group);
+  static io::Task<Result<void>> destroy(pool::Pools& pools, GroupIdentity group);
 
   // ---- What it is ----
   const std::string& name() const { return core_.local.name; }
   GroupIdentity identity() const { return core_.journal->group(); }
   LuNumber log_volume() const { return core_.log_volume; }
   std::uint64_t log_volume_size_bytes() const {
-    return core_.context.pool.log_volume(core_.log_volume)->size_bytes();
+    return core_.context.pools.log_volume(core_.log_volume)->size_bytes();
   }
   const LocalRecord& local() const { return core_.local; }
   const GroupState& state() const { return core_.state; }
@@ -130,7 +132,9 @@ class Group {
   io::Task<Result<std::unique_ptr<View>>> open_view(std::string volume, std::string point);
 
   // ---- Shape ----
-  io::Task<Result<VolumeShape>> create_volume(std::string name, std::uint64_t size_bytes);
+  // In `pool`, or where the group's volumes lie.
+  io::Task<Result<VolumeShape>> create_volume(std::string name, std::uint64_t size_bytes,
+                                              std::optional<PoolNumber> pool = {});
   // Shrinking discards what lies beyond the new end first.
   io::Task<Result<VolumeShape>> resize_volume(std::string name, std::uint64_t size_bytes);
   io::Task<Result<void>> delete_volume(std::string name);

@@ -11,9 +11,9 @@ namespace tidemark::group {
 io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, NewGroup what) {
   const GroupIdentity identity = what.identity;
   TM_CO_TRY(validate_name("group name", what.name));
-  TM_CO_TRY_ASSIGN(const LuNumber number,
-                   co_await context.pool.create_log_volume(identity, what.journal_size_bytes));
-  io::Disk* log_volume = context.pool.log_volume(number);
+  TM_CO_TRY_ASSIGN(const LuNumber number, co_await context.pools.create_log_volume(what.log_pool, identity,
+                                                                                   what.journal_size_bytes));
+  io::Disk* log_volume = context.pools.log_volume(number);
   auto journal =
       co_await journal::Journal::create(context.environment, *log_volume, identity, context.journal_options);
   if (!journal.ok()) co_return std::move(journal).error();
@@ -25,6 +25,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::make(GroupContext context, NewGr
   // A folder of the same name may hold keys of a group long gone.
   TM_CO_TRY(co_await core.index->clear());
   core.local.name = what.name;
+  core.local.data_pool = what.data_pool;
   core.local.settings = what.settings;
   core.age_anchor = context.environment.clock.now();
   core.age_anchor_monotonic = context.environment.scheduler.now();
@@ -35,7 +36,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create(GroupContext context, New
   const auto identity = context.environment.random.identity<GroupIdentity>();
   what.identity = identity;
   auto made = co_await form(context, std::move(what));
-  if (!made.ok()) (void)co_await destroy(context.pool, identity);
+  if (!made.ok()) (void)co_await destroy(context.pools, identity);
   co_return made;
 }
 
@@ -60,7 +61,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, NewGr
   core.local.floor_timer = appended.timer;
   core.update_live_path();
   TM_CO_TRY(co_await core.save_snapshot());
-  TM_CO_TRY(co_await context.pool.finish_log_volume((*made)->log_volume()));
+  TM_CO_TRY(co_await context.pools.finish_log_volume((*made)->log_volume()));
   (*made)->start();
   co_return made;
 }
@@ -69,7 +70,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::create_secondary(GroupContext co
                                                                  SecondaryStart from) {
   const GroupIdentity identity = what.identity;
   auto made = co_await form_secondary(context, std::move(what), std::move(from));
-  if (!made.ok()) (void)co_await destroy(context.pool, identity);
+  if (!made.ok()) (void)co_await destroy(context.pools, identity);
   co_return made;
 }
 
@@ -97,13 +98,13 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form_secondary(GroupContext cont
   core.update_live_path();
   TM_CO_TRY(co_await core.settle_volumes(false));
   TM_CO_TRY(co_await core.save_snapshot());
-  TM_CO_TRY(co_await context.pool.finish_log_volume((*made)->log_volume()));
+  TM_CO_TRY(co_await context.pools.finish_log_volume((*made)->log_volume()));
   (*made)->start();
   co_return made;
 }
 
 io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNumber log_volume) {
-  io::Disk* disk = context.pool.log_volume(log_volume);
+  io::Disk* disk = context.pools.log_volume(log_volume);
   if (disk == nullptr) {
     co_return fail(ErrorCode::kNotFound, "there is no log volume " + std::to_string(log_volume.value));
   }

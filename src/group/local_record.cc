@@ -6,12 +6,13 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 6;
+constexpr std::uint32_t kLocalRecordVersion = 7;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 constexpr std::uint32_t kWithoutLogAndVerification = 2;
 constexpr std::uint32_t kWithoutComparison = 3;
 constexpr std::uint32_t kWithoutSkipAndCursor = 4;
 constexpr std::uint32_t kWithoutChanges = 5;
+constexpr std::uint32_t kWithoutPool = 6;
 
 }  // namespace
 
@@ -51,6 +52,7 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u32(copied_volume.value);
   out.u64(copied_bytes);
   out.u64(changes_from.raw());
+  out.u32(data_pool.value);
   return out.take();
 }
 
@@ -112,6 +114,7 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
     record.copied_bytes = in.u64();
   }
   if (version > kWithoutChanges) record.changes_from = LogId::from_raw(in.u64());
+  if (version > kWithoutPool) record.data_pool.value = in.u32();
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
       verified_base > 1) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");

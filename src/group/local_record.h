@@ -65,6 +65,7 @@ struct LocalRecord {
   std::uint64_t copied_bytes = 0;  // of that volume
   // While the peer was let go of: what was destaged after this point is in the map of changes. None: no map.
   LogId changes_from{};
+  PoolNumber data_pool{};  // where the group's volumes lie that were not created elsewhere
   LogId peer_has{};  // newest entry of the live path that the peer is known to hold; none without a pair
   std::vector<std::byte> pair{};  // the replication layer's own record; empty without a pair
 

@@ -16,10 +16,11 @@ View::View(Core& core, DataPath& data, ResolvedPoint point, VolumeShape shape)
 
 io::Task<Result<void>> View::make_writable() {
   // A scratch unit belongs to no group and no volume; a start removes those it finds.
-  TM_CO_TRY_ASSIGN(const LuNumber number, co_await core_.context.pool.create_data_volume(
-                                              GroupIdentity{}, VolumeId{}, shape_.size_bytes));
-  scratch_ =
-      std::make_unique<Volume>(core_.scheduler(), VolumeId{}, number, core_.context.pool.data_volume(number));
+  TM_CO_TRY_ASSIGN(const LuNumber number,
+                   co_await core_.context.pools.create_data_volume(core_.local.data_pool, GroupIdentity{},
+                                                                   VolumeId{}, shape_.size_bytes));
+  scratch_ = std::make_unique<Volume>(core_.scheduler(), VolumeId{}, number,
+                                      core_.context.pools.data_volume(number));
   co_return Result<void>{};
 }
 
@@ -148,7 +149,7 @@ io::Task<void> View::close() {
     scratch_.reset();
     scratch_pages_.clear();
     // A unit that cannot be removed now is removed at the next start.
-    (void)co_await core_.context.pool.remove(number);
+    (void)co_await core_.context.pools.remove(number);
   }
   pin_ = PointPin();
 }

@@ -200,6 +200,7 @@ control::VolumeInfo Node::volume_info(const group::Group& group, const group::Vo
                            .volume = shape.name,
                            .number = shape.id.value,
                            .lu_number = status.lu.value,
+                           .raid = storage_.name_of(pool::pool_of(status.lu)),
                            .size_bytes = shape.size_bytes,
                            .allocated_bytes = status.allocated_bytes,
                            .read_only = group.local().role == group::Role::kSecondary,
@@ -246,6 +247,7 @@ control::JournalStatus Node::journal_info(const group::Group& group) const {
         .damages = local.verified_damages};
   }
   info.log_volumes.push_back({.lu_number = group.log_volume().value,
+                              .raid = storage_.name_of(pool::pool_of(group.log_volume())),
                               .capacity_bytes = status.size_bytes,
                               .used_bytes = status.used_bytes});
   constexpr std::size_t kPinsShownMax = 100;
@@ -497,46 +499,6 @@ control::JournalEntry Node::entry_info(const group::Group& group, const group::S
   return info;
 }
 
-// Of the pool's space, what journals take: it is theirs whether they are full or not.
-std::uint64_t Node::journals_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const pool::LuRecord& unit : pool_->units()) {
-    if (unit.kind == pool::LuKind::kLog) bytes += unit.size_bytes;
-  }
-  return bytes;
-}
-
-// A pool that fills up is told before a write fails for want of space.
-std::optional<std::string> Node::pool_alarm() const {
-  const pool::PoolStatus pool = pool_->status();
-  const std::uint32_t percent_max = configuration_.pool_alarm_percent;
-  const double percent = 100.0 * static_cast<double>(pool.allocated_bytes) /
-                         static_cast<double>(std::max<std::uint64_t>(1, pool.size_bytes));
-  if (percent_max == 0 || percent < percent_max) return std::nullopt;
-  return "the pool is " + std::to_string(static_cast<int>(percent)) +
-         "% full: " + format_size(pool.allocated_bytes) + " of " + format_size(pool.size_bytes) +
-         " in use, " + format_size(journals_bytes()) +
-         " of that by journals; with nothing left, writes to blocks never written " +
-         "before fail with ENOSPC. Discard what is not needed, or delete volumes";
-}
-
-// Once when it begins and once when it is over.
-void Node::watch_pool() {
-  const std::optional<std::string> alarm = pool_alarm();
-  if (alarm.has_value() == pool_alarm_since_.has_value()) return;
-  // A pool that comes and goes at the limit is not told each time.
-  const pool::PoolStatus pool = pool_->status();
-  const std::uint64_t enough = pool.size_bytes / 100 * std::max(2u, configuration_.pool_alarm_percent);
-  if (!alarm.has_value() && pool.allocated_bytes > enough - pool.size_bytes / 50) return;
-  if (alarm.has_value()) {
-    pool_alarm_since_ = environment_.clock.now();
-    log_("pool-fills-up", log_field("reason", *alarm));
-  } else {
-    pool_alarm_since_.reset();
-    log_("pool-has-room", log_field("free_bytes", pool_->status().free_bytes));
-  }
-}
-
 std::vector<control::Problem> Node::problems() const {
   std::vector<control::Problem> out;
   for (const BrokenGroup& broken : broken_) {
@@ -545,13 +507,7 @@ std::vector<control::Problem> Node::problems() const {
                    .since = broken.since,
                    .action = {}});
   }
-  for (const std::string& notice : pool_->notices()) {
-    out.push_back({{}, notice + "; look at the health of the disk", started_, {}});
-  }
-  add_disk_problems(out);
-  if (const auto alarm = pool_alarm(); alarm.has_value()) {
-    out.push_back({{}, *alarm, pool_alarm_since_, "tidemark volume list"});
-  }
+  storage_.add_problems(started_, out);
   if (const auto jump = clock_watch_.latest(); jump.has_value()) {
     out.push_back({{}, describe_jump(*jump) + "; nothing expires by it", jump->at, {}});
   }

@@ -18,6 +18,15 @@ std::uint64_t recent_bytes_max(const NodeConfiguration& configuration) {
   return std::clamp<std::uint64_t>(configuration.cache_size_bytes / 8, 2 << 20, 64 << 20);
 }
 
+NodeStorage::Options storage_options(const NodeConfiguration& configuration) {
+  NodeStorage::Options options;
+  options.node = configuration.identity;
+  options.disks = configuration.disks;
+  options.alarm_percent = configuration.pool_alarm_percent;
+  options.may_format = configuration.may_format_disk;
+  return options;
+}
+
 }  // namespace
 
 Node::Node(io::Environment environment, NodeConfiguration configuration, group::IndexFactory make_index,
@@ -28,10 +37,10 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       log_(std::move(log)),
       started_(environment.clock.now()),
       clock_watch_(environment),
+      storage_(environment, storage_options(configuration_), log_),
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
       recent_memory_(recent_bytes_max(configuration_)),
       catalog_mutex_(environment.scheduler),
-      disks_mutex_(environment.scheduler),
       registry_mutex_(environment.scheduler),
       stop_wanted_(environment.scheduler),
       tasks_(environment.scheduler) {
@@ -53,7 +62,7 @@ Node::~Node() {
   groups_.clear();
 }
 
-io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment, io::Disk& disk,
+io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
                                                     NodeConfiguration configuration,
                                                     group::IndexFactory make_index, OpenCatalog open_catalog,
                                                     Log log) {
@@ -63,20 +72,9 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
                                             " is too small; at least " + format_size(kCacheSizeBytesMin) +
                                             " are needed");
   }
-  const NodeIdentity identity = configuration.identity;
-  const bool may_format_disk = configuration.may_format_disk;
   std::unique_ptr<Node> node(
       new Node(environment, std::move(configuration), std::move(make_index), std::move(log)));
-  auto pool = co_await pool::Pool::open(environment, disk, identity);
-  if (!pool.ok() && pool.error().code == ErrorCode::kNotFound && may_format_disk) {
-    TM_CO_TRY(co_await pool::Pool::format(environment, disk, identity));
-    pool = co_await pool::Pool::open(environment, disk, identity);
-  }
-  if (!pool.ok()) co_return std::move(pool).error();
-  node->pool_ = std::move(pool).value();
-  for (const std::string& notice : node->pool_->notices()) {
-    node->log_("disk-damage", log_field("notice", notice));
-  }
+  TM_CO_TRY(co_await node->storage_.open());
   co_await node->remove_leftover_units();
   co_await node->open_groups();
   if (open_catalog) {
@@ -115,6 +113,7 @@ io::Task<Result<void>> Node::stop() {
   co_await pairs_->stop();
   while (!rehearsals_.empty()) end_rehearsal(rehearsals_.begin()->first);
   co_await tasks_.join();
+  co_await storage_.stop();
   journal_exports_.clear();
   if (catalog_ != nullptr) {
     auto written = co_await write_rows();
@@ -138,7 +137,7 @@ group::GroupContext Node::group_context() {
   journal_options.recent_bytes_max = recent_bytes_max(configuration_);
   journal_options.recent_memory = &recent_memory_;
   return {.environment = environment_,
-          .pool = *pool_,
+          .pools = storage_.pools(),
           .cache = *cache_,
           .make_index = make_index_,
           .journal_options = journal_options,
@@ -151,14 +150,17 @@ group::GroupContext Node::group_context() {
 // was cut off while its first record may have reached the disk or not. A group's log volume is made first and
 // goes last.
 io::Task<void> Node::remove_leftover_units() {
-  const std::vector<pool::LuRecord> units = pool_->units();
+  pool::Pools& pools = storage_.pools();
+  // The journal of whose volumes they are may lie in a pool that is missing.
+  if (!pools.check_whole().ok()) co_return;
+  const std::vector<pool::LuRecord> units = pools.units();
   std::set<GroupIdentity> groups;
   for (const pool::LuRecord& unit : units) {
     if (unit.kind == pool::LuKind::kLog) groups.insert(unit.group);
   }
   for (const pool::LuRecord& unit : units) {
     if (unit.kind != pool::LuKind::kData || groups.contains(unit.group)) continue;
-    auto removed = co_await pool_->remove(unit.number);
+    auto removed = co_await pools.remove(unit.number);
     log_("unit-leftover", log_field("unit", unit.number.value) + outcome_field(removed));
   }
 }
@@ -173,39 +175,48 @@ io::Task<void> Node::watch_clock() {
 }
 
 io::Task<void> Node::open_groups() {
-  const std::vector<pool::LuRecord> units = pool_->units();
+  const std::vector<pool::LuRecord> units = storage_.pools().units();
   for (const pool::LuRecord& unit : units) {
     if (unit.kind != pool::LuKind::kLog) continue;
     if (unit.forming) {
-      auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
+      auto destroyed = co_await group::Group::destroy(storage_.pools(), unit.group);
       log_("group-unfinished", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
       continue;
     }
     const group::GroupContext context = group_context();
     auto group = co_await group::Group::open(context, unit.number);
     if (!group.ok() && group.error().code == ErrorCode::kNotFound) {
-      auto destroyed = co_await group::Group::destroy(*pool_, unit.group);
+      auto destroyed = co_await group::Group::destroy(storage_.pools(), unit.group);
       log_("group-delete", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
       continue;
     }
     if (!group.ok()) {
-      log_("group-broken",
-           log_field("identity", unit.group.to_string()) + " " + log_field("reason", group.error().message));
-      BrokenGroup broken;
-      broken.identity = unit.group;
-      broken.log_volume = unit.number;
-      broken.reason = group.error().message;
-      broken.since = environment_.clock.now();
-      broken_.push_back(std::move(broken));
+      note_broken(unit, group.error().message);
       continue;
     }
     const std::string name = (*group)->name();
+    // Made while the pool of the other one was missing.
+    if (groups_.contains(name)) {
+      (void)co_await (*group)->close();
+      note_broken(unit, "its name is '" + name + "', and so is that of another group; delete one of them");
+      continue;
+    }
     groups_[name] = std::move(group).value();
     log_("group-open", log_field("group", name) + " " + log_field("head", groups_[name]->head().to_string()));
     auto adopted = co_await pairs_->adopt(name);
     if (!adopted.ok())
       log_("pair-broken", log_field("group", name) + " " + log_field("reason", adopted.error().message));
   }
+}
+
+void Node::note_broken(const pool::LuRecord& unit, const std::string& reason) {
+  log_("group-broken", log_field("identity", unit.group.to_string()) + " " + log_field("reason", reason));
+  BrokenGroup broken;
+  broken.identity = unit.group;
+  broken.log_volume = unit.number;
+  broken.reason = reason;
+  broken.since = environment_.clock.now();
+  broken_.push_back(std::move(broken));
 }
 
 GroupHandle Node::hold_group(const std::string& name) const {
@@ -248,7 +259,7 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
   if (find_group(hello.group_name) != nullptr) {
     co_return fail(ErrorCode::kExists, "there is a group '" + hello.group_name + "' already");
   }
-  for (const pool::LuRecord& unit : pool_->units()) {
+  for (const pool::LuRecord& unit : storage_.pools().units()) {
     if (unit.group == hello.group) {
       co_return fail(ErrorCode::kExists, "this node holds a copy of that group already, under another name");
     }
@@ -257,6 +268,10 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
   what.name = hello.group_name;
   what.settings.retain = Duration{hello.retain_ns};
   what.journal_size_bytes = hello.journal_size_bytes;
+  std::optional<std::string> raid;
+  if (!hello.raid.empty()) raid = hello.raid;
+  TM_CO_TRY_ASSIGN(what.data_pool, storage_.find_pool(raid));
+  what.log_pool = what.data_pool;
   what.identity = hello.group;
   group::SecondaryStart from;
   from.state = std::move(state);
@@ -307,7 +322,7 @@ io::Task<Result<void>> Node::destroy_group(GroupHandle group) {
   while (group.use_count() > 1) co_await environment_.scheduler.sleep_for(kHandleInterval);
   group = nullptr;
   TM_CO_TRY(marked);
-  co_return co_await group::Group::destroy(*pool_, identity);
+  co_return co_await group::Group::destroy(storage_.pools(), identity);
 }
 
 io::Task<void> Node::disconnect_exports(std::string name) {

@@ -16,25 +16,10 @@
 #include "nbd/server.h"
 #include "node/clock_watch.h"
 #include "node/command_export.h"
-#include "pool/pool.h"
-#include "raid/raid_group.h"
+#include "node/node_storage.h"
 #include "replication/pairs.h"
 
 namespace tidemark::node {
-
-// What the node's pool lies on, beside the disk that start() is given.
-struct NodeDisks {
-  // That disk, when it is made of several; null: it is one, which `name` names. Outlives the node.
-  raid::RaidGroup* raid = nullptr;
-  std::string name{};
-  std::vector<raid::DiskReport> found{};  // at the start
-  // Opens one more disk, by its path. It outlives the node.
-  std::function<io::Task<Result<raid::NamedDisk>>(std::string path)> open{};
-  // Durably: the next start looks at this disk too.
-  std::function<io::Task<Result<void>>(std::string path)> remember{};
-  // What was opened last turned out to be of no use: it is closed, and the next start does not look at it.
-  std::function<io::Task<void>(std::string path)> give_back{};
-};
 
 struct NodeConfiguration {
   NodeIdentity identity{};
@@ -45,11 +30,9 @@ struct NodeConfiguration {
   std::uint64_t journal_segment_size_bytes = 0;
   // What all journals keep in memory of what was written last; 0: an eighth of the cache, 2 to 64 MiB.
   std::uint64_t recent_size_bytes = 0;
-  // A disk without a label is new. Not so on a node that has had one: there it is a disk that lost its
-  // content.
-  bool may_format_disk = true;
   NodeDisks disks{};
-  // From how full on, in percent, `status` and the log tell that the pool fills up; 0: never.
+  // As in NodeStorage::Options.
+  bool may_format_disk = true;
   std::uint32_t pool_alarm_percent = 80;
   // What is wrong with the machine, for `status`: "" for nothing. Asked each time; must not block.
   std::function<std::string()> machine_alarm{};
@@ -68,8 +51,6 @@ inline constexpr Duration kReadyTimeout = Duration::seconds(10);
 inline constexpr Duration kFlushGrace = Duration::seconds(2);
 inline constexpr std::uint64_t kJournalSizeBytesDefault = 8ull << 30;
 
-// One event, one line: a word for the kind, then fields.
-using Log = std::function<void(const std::string& event, const std::string& text)>;
 // The catalogue, made where the node is wired: a file, or memory in simulation. May be empty: then there is
 // none.
 using OpenCatalog = std::function<Result<std::unique_ptr<catalog::Catalog>>()>;
@@ -94,7 +75,7 @@ inline bool is_view(const std::string& export_name) {
   return export_name.find('@') != std::string::npos || export_name.ends_with(kRehearsalSuffix);
 }
 
-// One tidemarkd, built from a disk, an environment and a configuration: the pool, the groups with their
+// One tidemarkd, built from disks, an environment and a configuration: the pools, the groups with their
 // journals and pairs, the exports, and every operation of the control API. Nothing here knows whether the
 // disk and the network are real.
 //
@@ -105,7 +86,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   // Formats the disk when it is new. kRefused, kDamaged, kUnsupported tell of a disk that is not this node's
   // or cannot be used. A group that cannot be opened does not keep the others from serving; `status` tells of
   // it.
-  static io::Task<Result<std::unique_ptr<Node>>> start(io::Environment environment, io::Disk& disk,
+  static io::Task<Result<std::unique_ptr<Node>>> start(io::Environment environment,
                                                        NodeConfiguration configuration,
                                                        group::IndexFactory make_index,
                                                        OpenCatalog open_catalog, Log log);
@@ -141,6 +122,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::DiskListReply>> disk_add(control::DiskAddRequest request) override;
   io::Task<Result<control::DiskListReply>> disk_replace(control::DiskReplaceRequest request) override;
   io::Task<Result<control::DiskListReply>> disk_remove(control::DiskRemoveRequest request) override;
+  io::Task<Result<control::RaidListReply>> raid_list(control::RaidListRequest request) override;
+  io::Task<Result<control::RaidInfo>> raid_create(control::RaidCreateRequest request) override;
   io::Task<Result<control::RaidInfo>> raid_status(control::RaidStatusRequest request) override;
   io::Task<Result<control::RaidInfo>> raid_scrub(control::RaidScrubRequest request) override;
   io::Task<Result<control::Done>> raid_scrub_stop(control::RaidScrubStopRequest request) override;
@@ -229,6 +212,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
 
   group::GroupContext group_context();
   io::Task<void> open_groups();
+  void note_broken(const pool::LuRecord& unit, const std::string& reason);
   io::Task<void> watch_clock();
   io::Task<void> remove_leftover_units();
   Result<GroupHandle> require_group(const std::string& name);
@@ -277,29 +261,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   control::SessionsReply sessions_info() const;
   control::PointInfo point_info(const group::Group& group, LogId id) const;
 
-  // operations_disks.cc: what the pool lies on
-  struct Scrub {
-    control::ScrubInfo info{};
-    std::uint64_t bytes_per_second_max = 0;
-    bool stop_wanted = false;
-  };
-  Result<raid::RaidGroup*> require_raid() const;
-  control::DiskListReply disks_info() const;
-  control::RaidInfo raid_info(const raid::RaidStatus& status) const;
-  void add_disk_problems(std::vector<control::Problem>& out) const;
-  io::Task<void> run_scrub(std::shared_ptr<Scrub> scrub);
-  // How the pool's disk and those that it is made of are called.
-  struct PoolDisks {
-    std::string raid_group{};            // empty: it is one disk
-    std::vector<std::string> members{};  // by index
-  };
-  PoolDisks pool_disks() const;
-  std::vector<control::DiskPlace> places_of(const PoolDisks& disks, DiskOffset offset) const;
   control::VolumeAddress address_info(const control::VolumeAddressRequest& request, LuNumber lu) const;
-
-  std::uint64_t journals_bytes() const;
-  std::optional<std::string> pool_alarm() const;
-  void watch_pool();
   // projection.cc: the catalogue
   io::Task<void> project();
   catalog::Changes collect_rows();
@@ -319,8 +281,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Log log_;
   WallTime started_{};
   ClockWatch clock_watch_;
-  std::unique_ptr<pool::Pool> pool_;
-  std::shared_ptr<Scrub> scrub_;  // that runs or ran last
+  NodeStorage storage_;
   std::unique_ptr<group::BlockCache> cache_;
   journal::RecentMemory recent_memory_;
   std::map<std::string, GroupHandle> groups_;
@@ -329,14 +290,12 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::map<std::string, std::shared_ptr<JournalExport>> journal_exports_;  // by id
   bool journal_exports_watched_ = false;
   std::map<std::string, std::shared_ptr<Rehearsal>> rehearsals_;  // by group
-  std::optional<WallTime> pool_alarm_since_;
   std::set<std::string> out_of_space_;  // groups whose last write was refused for want of space
   std::set<std::string> stopped_;       // groups of which the log has said that they stopped
   std::unique_ptr<replication::Pairs> pairs_;
   std::unique_ptr<nbd::Server> nbd_server_;
   std::shared_ptr<catalog::Catalog> catalog_;
   io::Mutex catalog_mutex_;
-  io::Mutex disks_mutex_;  // changes of the RAID group, one at a time
   io::Mutex registry_mutex_;
   std::map<std::string, Place> projected_;  // by group: entries before this place have their log_id rows
   std::map<std::string, std::set<Epoch>> projected_epochs_;  // by group: those that have log_id rows

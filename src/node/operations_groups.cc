@@ -19,7 +19,7 @@ std::string volume_field(const Request& request) {
 // What is built of many parts is built in plain functions: see CONTRIBUTING.md on aggregates in coroutines.
 
 control::NodeStatus Node::node_info() const {
-  const pool::PoolStatus pool = pool_->status();
+  const pool::PoolStatus pool = storage_.pools().status();
   control::NodeStatus status{.node = configuration_.name,
                              .identity = configuration_.identity.to_string(),
                              .version = configuration_.version,
@@ -33,7 +33,7 @@ control::NodeStatus Node::node_info() const {
                              .replication_addresses = configuration_.replication_addresses,
                              .pool_capacity_bytes = pool.size_bytes,
                              .pool_used_bytes = pool.allocated_bytes,
-                             .pool_journals_bytes = journals_bytes(),
+                             .pool_journals_bytes = storage_.journals_bytes(),
                              .cache_capacity_bytes = configuration_.cache_size_bytes,
                              .problems = problems(),
                              .groups = {}};
@@ -74,6 +74,11 @@ io::Task<Result<control::GroupInfo>> Node::group_create(control::GroupCreateRequ
   }
   group::NewGroup what;
   what.name = request.group;
+  TM_CO_TRY_ASSIGN(what.data_pool, storage_.find_pool(request.raid));
+  what.log_pool = what.data_pool;
+  if (request.log_raid.has_value()) {
+    TM_CO_TRY_ASSIGN(what.log_pool, storage_.find_pool(request.log_raid));
+  }
   if (request.retain.has_value()) what.settings.retain = *request.retain;
   if (request.on_full == control::OnFull::kStopWrites) what.settings.on_full = group::OnFull::kStopWrites;
   const std::uint64_t journal_size_bytes = request.journal_size_bytes.value_or(kJournalSizeBytesDefault);
@@ -185,7 +190,11 @@ io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest r
 io::Task<Result<control::VolumeInfo>> Node::volume_create(control::VolumeCreateRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(co_await wait_for_changes(*group));
-  auto created = co_await group->create_volume(request.volume, request.size_bytes);
+  std::optional<PoolNumber> pool;
+  if (request.raid.has_value()) {
+    TM_CO_TRY_ASSIGN(pool, storage_.find_pool(request.raid));
+  }
+  auto created = co_await group->create_volume(request.volume, request.size_bytes, pool);
   if (!created.ok()) co_return std::move(created).error();
   log_("volume-create", volume_field(request) + " " + log_field("size_bytes", created->size_bytes));
   co_return volume_info(*group, *created);

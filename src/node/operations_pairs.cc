@@ -32,6 +32,13 @@ replication::PairChange change_of(const Request& request, std::optional<control:
   return change;
 }
 
+replication::PeerPlace peer_place(const control::PairCreateRequest& request) {
+  replication::PeerPlace place;
+  place.group = request.peer_group.value_or(request.group);
+  place.raid = request.peer_raid.value_or("");
+  return place;
+}
+
 }  // namespace
 
 // A command of a pair waits for the ones before it. Meanwhile it must not have the group at hand: a copy that
@@ -40,9 +47,9 @@ replication::PairChange change_of(const Request& request, std::optional<control:
 io::Task<Result<control::PairStatus>> Node::pair_create(control::PairCreateRequest request) {
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   const replication::PairChange terms = change_of(request, request.mode);
+  replication::PeerPlace place = peer_place(request);
   group = nullptr;
-  TM_CO_TRY(co_await pairs_->create(request.group, request.peer_address,
-                                    request.peer_group.value_or(request.group), terms));
+  TM_CO_TRY(co_await pairs_->create(request.group, request.peer_address, std::move(place), terms));
   TM_CO_TRY_ASSIGN(group, require_group(request.group));
   co_return pair_info(*group).value_or(no_pair(request.group));
 }

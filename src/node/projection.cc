@@ -67,7 +67,7 @@ io::Task<void> Node::project() {
     const std::string trouble = written.ok() ? std::string() : written.error().message;
     if (!trouble.empty() && trouble != told) log_("catalogue-behind", log_field("reason", trouble));
     told = trouble;
-    watch_pool();
+    storage_.watch();
     (void)co_await stop_wanted_.wait_until(environment_.scheduler.now() + kProjectInterval);
   }
 }
@@ -82,7 +82,10 @@ catalog::Changes Node::collect_rows() {
   }
   rows.push_back(
       catalog::NodeRow{configuration_.identity, configuration_.name, configuration_.version, started_});
-  const PoolDisks pool_disks = this->pool_disks();
+  std::map<PoolNumber, NodeStorage::DiskNames> disk_names;
+  for (const pool::Pool* pool : storage_.pools().all()) {
+    disk_names[pool->number()] = storage_.disk_names(pool->number());
+  }
   for (const auto& [name, group] : groups_) {
     const control::GroupInfo info = group_info(*group);
     const journal::JournalStatus journal = group->journal().status();
@@ -94,8 +97,10 @@ catalog::Changes Node::collect_rows() {
                                         state});
       rows.push_back(catalog::DeviceAddressRow{name + "/" + volume.volume, 0, volume.size_bytes, name,
                                                volume.volume, lu, 0});
-      const pool::DataVolume* base = pool_->data_volume(lu);
+      const pool::DataVolume* base = storage_.pools().data_volume(lu);
       if (base == nullptr) continue;
+      const PoolNumber pool = pool::pool_of(lu);
+      const NodeStorage::DiskNames& names = disk_names[pool];
       std::uint64_t block = 0;
       while (const std::optional<BlockRange> run = base->next_allocated(block)) {
         constexpr std::uint64_t kExtentBlocks = 1024;
@@ -103,9 +108,9 @@ catalog::Changes Node::collect_rows() {
           const pool::AddressTranslation place = base->translate(at * kBlockSizeBytes);
           if (!place.allocated) continue;
           const std::uint64_t end = std::min(run->end, (at / kExtentBlocks + 1) * kExtentBlocks);
-          const control::DiskPlace disk = places_of(pool_disks, place.disk_offset).front();
+          const control::DiskPlace disk = storage_.places_of(pool, names, place.disk_offset).front();
           rows.push_back(catalog::RaidAddressRow{lu, at * kBlockSizeBytes, (end - at) * kBlockSizeBytes,
-                                                 pool_disks.raid_group, place.disk_offset.value, disk.disk,
+                                                 names.raid_group, place.disk_offset.value, disk.disk,
                                                  disk.address_bytes});
         }
         block = run->end;
@@ -134,9 +139,11 @@ catalog::Changes Node::collect_rows() {
                                       journal.size_bytes,
                                       journal.size_bytes,
                                       "open"});
-    const DiskOffset log_volume_offset = pool_->log_volume_offset(log_volume);
-    const control::DiskPlace log_disk = places_of(pool_disks, log_volume_offset).front();
-    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, pool_disks.raid_group,
+    const DiskOffset log_volume_offset = storage_.pools().log_volume_offset(log_volume);
+    const PoolNumber log_pool = pool::pool_of(log_volume);
+    const NodeStorage::DiskNames& log_names = disk_names[log_pool];
+    const control::DiskPlace log_disk = storage_.places_of(log_pool, log_names, log_volume_offset).front();
+    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, log_names.raid_group,
                                            log_volume_offset.value, log_disk.disk, log_disk.address_bytes});
     rows.push_back(catalog::LogVolumeGroupRow{name, log_volume, journal.size_bytes, journal.used_bytes,
                                               group->local().floor, group->head(), "open"});

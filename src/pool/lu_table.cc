@@ -40,8 +40,14 @@ Result<std::optional<LuTableRecord>> merge(Bytes first, Bytes second, const Disk
 
 }  // namespace
 
-LuTable::LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIdentity& identity)
-    : disk_(disk), layout_(layout), identity_(identity), records_(layout.lu_records) {}
+LuTable::LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIdentity& identity,
+                 PoolNumber pool)
+    : disk_(disk),
+      layout_(layout),
+      identity_(identity),
+      records_(layout.lu_records),
+      number_last_((pool.value + std::uint64_t{1}) * format::kLuNumbersPerPool - 1),
+      number_max_(std::uint64_t{pool.value} * format::kLuNumbersPerPool) {}
 
 io::Task<Result<void>> LuTable::load() {
   std::array<Buffer, 2> copies;
@@ -87,7 +93,7 @@ const LuTableRecord* LuTable::find(LuNumber number) const {
 }
 
 LuNumber LuTable::take_number() {
-  if (number_max_ >= UINT32_MAX) return {};
+  if (number_max_ >= number_last_) return {};
   return LuNumber{static_cast<std::uint32_t>(++number_max_)};
 }
 

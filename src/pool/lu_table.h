@@ -17,7 +17,8 @@ namespace tidemark::pool {
 // Owned by the pool; one put() at a time. The disk must outlive it.
 class LuTable {
  public:
-  LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIdentity& identity);
+  // The numbers given are those of `pool`.
+  LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIdentity& identity, PoolNumber pool);
 
   // Reads both copies; a copy that is bad or behind is written again. kDamaged when both copies of a
   // record are bad, kUnsupported when one is of a newer version.
@@ -54,7 +55,8 @@ class LuTable {
   std::set<std::uint32_t> held_;
   std::uint32_t damaged_copies_ = 0;
   std::uint64_t sequence_ = 0;
-  std::uint64_t number_max_ = 0;
+  const std::uint64_t number_last_;  // the highest that there can be
+  std::uint64_t number_max_;         // the highest ever given
 };
 
 }  // namespace tidemark::pool

@@ -63,6 +63,7 @@ class PoolImpl final : public Pool {
 
   io::Task<Result<void>> load();
 
+  PoolNumber number() const override { return core_->label.pool; }
   DiskIdentity disk_identity() const override { return core_->label.disk; }
   std::vector<LuRecord> units() const override;
   io::Task<Result<LuNumber>> create_data_volume(GroupIdentity group, VolumeId volume,
@@ -148,6 +149,9 @@ Result<void> PoolImpl::adopt_units() {
     record.size_bytes = entry->size_bytes;
     record.forming = entry->state == LuState::kForming;
     const std::string name = "logical unit " + std::to_string(record.number.value);
+    if (pool_of(record.number) != core_->label.pool) {
+      return fail(ErrorCode::kDamaged, name + " has the number of another pool");
+    }
     if (data_.contains(record.number) || logs_.contains(record.number)) {
       return fail(ErrorCode::kDamaged, name + " is twice in the table of logical units");
     }
@@ -378,7 +382,13 @@ PoolStatus PoolImpl::status() const {
 
 // ---- The disk ----
 
-io::Task<Result<void>> Pool::format(io::Environment& environment, io::Disk& disk, NodeIdentity node) {
+PoolNumber pool_of(LuNumber unit) {
+  return {unit.value / format::kLuNumbersPerPool};
+}
+
+io::Task<Result<void>> Pool::format(io::Environment& environment, io::Disk& disk, NodeIdentity node,
+                                    PoolNumber number) {
+  TM_ASSERT(number.value < format::kPoolsMax);
   TM_CO_TRY_ASSIGN(const format::DiskLayout layout, format::make_disk_layout(disk.size_bytes()));
   for (const std::uint64_t at : format::kLabelOffset) {
     Buffer block = Buffer::allocate(kBlockSizeBytes);
@@ -399,6 +409,7 @@ io::Task<Result<void>> Pool::format(io::Environment& environment, io::Disk& disk
   label.size_bytes = disk.size_bytes();
   label.generation = 1;
   label.layout = layout;
+  label.pool = number;
   co_return co_await save_label(disk, label);
 }
 

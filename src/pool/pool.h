@@ -14,6 +14,9 @@
 
 namespace tidemark::pool {
 
+// In which of the node's pools a logical unit lies: its number tells.
+PoolNumber pool_of(LuNumber unit);
+
 enum class LuKind : std::uint8_t { kData = 1, kLog = 2 };
 
 // What the pool keeps of each logical unit: enough to know whose it is without any catalogue.
@@ -85,14 +88,15 @@ class DataVolume {
   virtual AddressTranslation translate(std::uint64_t offset_bytes) const = 0;
 };
 
-// The space of a node's disks, cut into logical units. Today one disk; RAID groups take their place
-// between the disk and the pool without a change here. docs/formats/disk.md describes what lies on it.
+// The space of one disk, or of a RAID group, cut into logical units. docs/formats/disk.md describes what lies
+// on it.
 //
 // The disk must outlive the pool. Reactor thread only.
 class Pool {
  public:
   // Labels an empty disk. kExists when it carries a label already. Durable on return.
-  static io::Task<Result<void>> format(io::Environment& environment, io::Disk& disk, NodeIdentity node);
+  static io::Task<Result<void>> format(io::Environment& environment, io::Disk& disk, NodeIdentity node,
+                                       PoolNumber number = {});
   // kNotFound when the disk carries no label, kDamaged when both copies of what it needs are bad,
   // kUnsupported for a newer version, kRefused when the label names another node, kIo "the disk is smaller
   // than…" when it shrank.
@@ -102,6 +106,7 @@ class Pool {
                                                       NodeIdentity node, PoolOptions options);
   virtual ~Pool() = default;
 
+  virtual PoolNumber number() const = 0;
   virtual DiskIdentity disk_identity() const = 0;
   virtual std::vector<LuRecord> units() const = 0;
   // Durable on return. kNoSpace when the pool cannot hold a log volume of that size (rounded up to extents;

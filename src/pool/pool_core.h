@@ -58,7 +58,7 @@ struct PoolCore {
         slots(disk_label.layout.slot_count),
         cache(environment.scheduler, on_disk, disk_label.layout, checksum_cache_bytes_max),
         extents(on_disk, disk_label.layout, disk_label.disk),
-        units(on_disk, disk_label.layout, disk_label.disk),
+        units(on_disk, disk_label.layout, disk_label.disk, disk_label.pool),
         space_mutex(environment.scheduler),
         table_mutex(environment.scheduler),
         scope(environment.scheduler) {}

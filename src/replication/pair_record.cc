@@ -9,8 +9,8 @@ namespace tidemark::replication {
 namespace {
 
 // 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode, 3 no copy_rate_bytes,
-// 4 no fork_checksum.
-constexpr std::uint32_t kPairRecordVersion = 5;
+// 4 no fork_checksum, 5 no peer_raid.
+constexpr std::uint32_t kPairRecordVersion = 6;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
 constexpr std::size_t kCertificateBytesMax = 512;
@@ -93,6 +93,7 @@ std::vector<std::byte> PairRecord::encode() const {
   }
   out.u64(copy_rate_bytes);
   out.u32(fork_checksum);
+  out.text(peer_raid);
   return out.take();
 }
 
@@ -132,6 +133,7 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
   }
   if (version >= 4) record.copy_rate_bytes = in.u64();
   if (version >= 5) record.fork_checksum = in.u32();
+  if (version >= 6) record.peer_raid = in.text(kNameLengthMax);
   if (!in.done() || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 ||
       state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");

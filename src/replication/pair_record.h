@@ -31,6 +31,7 @@ struct PairRecord {
   PairState state = PairState::kSmpl;
   std::string peer_address{};  // where the peer listens; a secondary was told by its primary
   std::string peer_group{};
+  std::string peer_raid{};  // primary side: the peer's RAID group that takes a copy; empty: as it sees fit
   NodeIdentity peer_node{};
   std::string peer_name{};
   std::string reason{};  // of a suspension

@@ -398,7 +398,7 @@ io::Task<void> Pairs::forget(std::string name) {
   entries_.erase(name);
 }
 
-io::Task<Result<void>> Pairs::create(std::string name, std::string address, std::string peer_group,
+io::Task<Result<void>> Pairs::create(std::string name, std::string address, PeerPlace place,
                                      PairChange wanted) {
   TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms, changed_terms(std::nullopt, wanted));
   TM_CO_TRY(check_copy_rate(wanted.copy_rate_bytes.value_or(0)));
@@ -420,7 +420,7 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
   if (Entry* entry = find(name)) {
     if (entry->record.side == Side::kPrimary && entry->record.peer_address == peer.to_string() &&
-        entry->record.peer_group == peer_group) {
+        entry->record.peer_group == place.group) {
       co_return Result<void>{};
     }
     co_return fail(ErrorCode::kExists,
@@ -430,7 +430,8 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, std:
   auto entry = std::make_unique<Entry>(environment_.scheduler, name, group);
   entry->record.side = Side::kPrimary;
   entry->record.peer_address = peer.to_string();
-  entry->record.peer_group = peer_group;
+  entry->record.peer_group = place.group;
+  entry->record.peer_raid = place.raid;
   entry->record.since = environment_.clock.now();
   entry->record.sync = terms;
   entry->record.copy_rate_bytes = wanted.copy_rate_bytes.value_or(0);

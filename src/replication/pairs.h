@@ -68,6 +68,12 @@ enum class Continues : std::uint8_t {
   kPrimary,
 };
 
+// Where the copy of a group lies on its peer.
+struct PeerPlace {
+  std::string group{};
+  std::string raid{};  // RAID group; empty: as the peer sees fit
+};
+
 // What is absent stays.
 struct PairChange {
   std::optional<bool> sync{};
@@ -126,8 +132,7 @@ class Pairs {
   io::Task<void> forget(std::string group);
 
   // Asynchronous unless `terms` say otherwise.
-  io::Task<Result<void>> create(std::string group, std::string address, std::string peer_group,
-                                PairChange terms);
+  io::Task<Result<void>> create(std::string group, std::string address, PeerPlace place, PairChange terms);
   // kInvalid for terms of a pair that is, or becomes, asynchronous. While a copy runs, its rate alone.
   io::Task<Result<void>> change(std::string group, PairChange change);
   io::Task<Result<void>> suspend(std::string group);

@@ -107,6 +107,9 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   hello.node_name = self_.name;
   hello.group = group_.identity();
   hello.group_name = record_.peer_group;
+  if (intent == format::HelloIntent::kCreate || intent == format::HelloIntent::kReplace) {
+    hello.raid = record_.peer_raid;
+  }
   hello.primary_group = group_.name();
   hello.sync = record_.sync;
   // Whoever joins again has been without the other one.

@@ -95,6 +95,7 @@ io::Task<Result<void>> Machine::start_task() {
   node::NodeConfiguration configuration;
   configuration.identity.bytes.fill(options_.identity_byte);
   configuration.name = options_.name;
+  configuration.disks = node::one_disk(*disk_);
   configuration.cache_size_bytes = node::kCacheSizeBytesMin;
   configuration.journal_segment_size_bytes = options_.segment_bytes;
   configuration.recent_size_bytes = options_.recent_bytes;
@@ -108,7 +109,7 @@ io::Task<Result<void>> Machine::start_task() {
     line.append(": ").append(event).append(" ").append(text);
     log_line_(line);
   };
-  auto started = co_await node::Node::start(environment_, *disk_, std::move(configuration),
+  auto started = co_await node::Node::start(environment_, std::move(configuration),
                                             std::move(make_index), node::OpenCatalog(), std::move(log));
   if (!started.ok()) co_return std::move(started).error();
   node::Node& node = process_->own(std::move(started).value());

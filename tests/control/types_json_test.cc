@@ -214,6 +214,22 @@ TEST(TypesJson, AMissingKeyIsNamed) {
   EXPECT_EQ(result.error().message, "'point' is missing");
 }
 
+TEST(TypesJson, EachTextOfAListKeepsTheRule) {
+  const auto create = [](const std::string& disks) {
+    return parse_request<RaidCreateRequest>(
+        RequestParts{{}, R"({"name":"fast","level":"1","disks":)" + disks + "}"});
+  };
+  const Result<RaidCreateRequest> good = create(R"(["/dev/sdb","/dev/sdc"])");
+  ASSERT_TRUE(good.ok()) << good.error().message;
+  EXPECT_EQ(good->disks, (std::vector<std::string>{"/dev/sdb", "/dev/sdc"}));
+  EXPECT_EQ(good->level, RaidLevel::k1);
+  EXPECT_EQ(create(R"(["/dev/sdb","/dev/s c"])").error().message,
+            "disk '/dev/s c' has a space or an unprintable character");
+  EXPECT_EQ(create(R"(["/dev/sdb",""])").error().message, "disk is empty");
+  EXPECT_EQ(create(R"("/dev/sdb")").error().message, "'disks' must be a list");
+  EXPECT_EQ(create("[1]").error().message, "'disks' must be a string");
+}
+
 TEST(TypesJson, AWordOfTheFutureIsOtherWhereThatExists) {
   const Result<BranchInfo> branch = parse_answer<BranchInfo>("{\"origin\":\"teleport\"}");
   ASSERT_TRUE(branch.ok());

@@ -162,6 +162,21 @@ TEST(Link, AnAsynchronousPairIsIntroducedInTheVersionBefore) {
   EXPECT_EQ(encode_hello(hello)[0], std::byte{kLinkVersionSync});
 }
 
+TEST(Link, ANamedPlaceForTheCopyTakesTheNewestVersion) {
+  for (const bool sync : {false, true}) {
+    Hello hello = example_hello();
+    hello.raid = "slow";
+    if (sync) hello.sync = SyncTerms{PeerLoss::kWait, Duration::seconds(9)};
+    const std::vector<std::byte> bytes = encode_hello(hello);
+    EXPECT_EQ(bytes[0], std::byte{kLinkVersionPlaced});
+    const auto decoded = decode_hello(bytes);
+    ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+    EXPECT_EQ(decoded->raid, "slow");
+    EXPECT_EQ(decoded->sync, hello.sync);
+    EXPECT_EQ(decoded->version(), kLinkVersionPlaced);
+  }
+}
+
 TEST(Link, TheTermsOfASynchronousPairReadBackEveryField) {
   Hello hello = example_hello();
   hello.sync = SyncTerms{PeerLoss::kFail, Duration::seconds(7)};
@@ -279,6 +294,8 @@ TEST(Link, BodiesWithFlippedBitsAndTruncationsAreRefusedOrMeanWhatTheySay) {
   Hello synchronous = example_hello();
   synchronous.sync = SyncTerms();
   expect_canonical(encode_hello(synchronous), decode_hello, encode_hello);
+  synchronous.raid = "slow";
+  expect_canonical(encode_hello(synchronous), decode_hello, encode_hello);
   expect_canonical(encode_in_sync(InSync{NotInSync::kNone, WallTime{1}, 2, Duration{3}}), decode_in_sync,
                    encode_in_sync);
   expect_canonical(encode_welcome(example_welcome()), decode_welcome, encode_welcome);
@@ -321,7 +338,7 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
 
 TEST(Link, ANewerVersionIsToldFromGarbage) {
   std::vector<std::byte> bytes = encode_hello(example_hello());
-  bytes[0] = std::byte{kLinkVersionSync + 1};
+  bytes[0] = std::byte{kLinkVersionPlaced + 1};
   EXPECT_EQ(decode_hello(bytes).error().code, ErrorCode::kUnsupported);
 }
 
@@ -331,6 +348,9 @@ TEST(Link, AHelloWithNamesThatAreNoneIsRefused) {
   EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
   hello = example_hello();
   hello.node_name = "";
+  EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
+  hello = example_hello();
+  hello.raid = "a b";
   EXPECT_FALSE(decode_hello(encode_hello(hello)).ok());
 }
 

@@ -32,9 +32,10 @@ struct Bench {
     NodeConfiguration configuration;
     configuration.identity.bytes.fill(1);
     configuration.name = "tokyo";
+    configuration.disks = one_disk(disk);
     configuration.cache_size_bytes = kCacheSizeBytesMin;
     auto started = world.run(Node::start(
-        world.environment(), disk, std::move(configuration),
+        world.environment(), std::move(configuration),
         [](GroupIdentity) { return open_memory_index(); }, OpenCatalog(),
         [](const std::string&, const std::string&) {}));
     TM_ASSERT(started.ok());

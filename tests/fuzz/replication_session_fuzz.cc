@@ -38,9 +38,10 @@ Result<std::unique_ptr<Node>> start_node(sim::World& world, sim::Disk& disk, con
   NodeConfiguration configuration;
   configuration.identity.bytes.fill(identity);
   configuration.name = name;
+  configuration.disks = one_disk(disk);
   configuration.cache_size_bytes = kCacheSizeBytesMin;
   return world.run(Node::start(
-      world.environment(), disk, std::move(configuration), [](GroupIdentity) { return open_memory_index(); },
+      world.environment(), std::move(configuration), [](GroupIdentity) { return open_memory_index(); },
       OpenCatalog(), [](const std::string&, const std::string&) {}));
 }
 
@@ -92,7 +93,7 @@ std::vector<Message> record_session() {
   };
   for (std::uint64_t block = 0; block < 4; ++block) write(block);
   TM_ASSERT(world.run(group.create_mark({.id = "before"})).ok());
-  TM_ASSERT(world.run(node.pairs().create("app", "unix:/osaka", "app", {})).ok());
+  TM_ASSERT(world.run(node.pairs().create("app", "unix:/osaka", {"app", ""}, {})).ok());
   for (std::uint64_t block = 2; block < 6; ++block) {
     write(block);
     world.run_for(Duration::milliseconds(30));

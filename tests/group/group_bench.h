@@ -68,7 +68,7 @@ class GroupBench {
   GroupContext context() {
     return {
         .environment = environment,
-        .pool = *pool_,
+        .pools = *pools_,
         .cache = *cache_,
         .make_index = [this](GroupIdentity) { return open_fragile_index(&world, fate, &opened_index); },
         .journal_options = {.segment_size_bytes = options.segment_bytes,
@@ -82,7 +82,9 @@ class GroupBench {
     process->use(disk);
     auto opened = world.run(pool::Pool::open(environment, disk, bench_node()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
-    pool_ = &process->own(std::move(opened).value());
+    pool_ = opened->get();
+    pools_ = &process->own(std::make_unique<pool::Pools>());
+    pools_->add(std::move(opened).value());
     cache_ = &process->own(std::make_unique<BlockCache>(options.cache_bytes));
   }
   void power_cut() {
@@ -110,6 +112,7 @@ class GroupBench {
     ASSERT_NO_FATAL_FAILURE(close());
     start_again();
   }
+  pool::Pools& pools() { return *pools_; }
   pool::Pool& pool() { return *pool_; }
 
   // ---- Short forms of what tests do all the time ----
@@ -193,7 +196,8 @@ class GroupBench {
     log_volume = made->log_volume();
     group = &process->own(std::move(made));
   }
-  pool::Pool* pool_ = nullptr;
+  pool::Pools* pools_ = nullptr;
+  pool::Pool* pool_ = nullptr;  // the one of them
   BlockCache* cache_ = nullptr;
 };
 

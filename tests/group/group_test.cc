@@ -882,7 +882,7 @@ TEST(GroupLife, DestroyGivesEverythingBack) {
   bench.group = nullptr;
   bench.process->kill();
   bench.open_pool();
-  ASSERT_TRUE(bench.run(Group::destroy(bench.pool(), identity)).ok());
+  ASSERT_TRUE(bench.run(Group::destroy(bench.pools(), identity)).ok());
   EXPECT_TRUE(bench.pool().units().empty());
   EXPECT_EQ(bench.pool().status().allocated_bytes, 0u);
 }

@@ -28,15 +28,16 @@ LocalRecord sample() {
   record.copied_volume = VolumeId{3};
   record.copied_bytes = 40960;
   record.changes_from = LogId(Epoch{4}, 6);
+  record.data_pool = PoolNumber{2};
   return record;
 }
 
 // As an older version wrote it: without what later ones added, the newest last.
 std::vector<std::byte> of_version(int version, const LocalRecord& record) {
-  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24, 8};  // in versions 2 to 6
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24, 8, 4};  // in versions 2 to 7
   std::vector<std::byte> bytes = record.encode();
   bytes[0] = static_cast<std::byte>(version);
-  for (int added = 6; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
+  for (int added = 7; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
   return bytes;
 }
 
@@ -88,6 +89,14 @@ TEST(LocalRecord, OfVersion5KnowsNoChanges) {
   EXPECT_EQ(decoded->copied_bytes, 40960u);
 }
 
+TEST(LocalRecord, OfVersion6LiesInTheFirstPool) {
+  EXPECT_EQ(LocalRecord::decode(sample().encode())->data_pool, PoolNumber{2});
+  const auto decoded = LocalRecord::decode(of_version(6, sample()));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->data_pool, PoolNumber{0});
+  EXPECT_EQ(decoded->changes_from, LogId(Epoch{4}, 6));
+}
+
 TEST(LocalRecord, OfVersion3HasNoComparison) {
   const auto decoded = LocalRecord::decode(of_version(3, sample()));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
@@ -133,7 +142,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{7};
+  bytes[0] = std::byte{8};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 

@@ -79,13 +79,14 @@ class RealNode {
     node::NodeConfiguration configuration;
     configuration.identity.bytes.fill(7);
     configuration.name = "tokyo";
+    configuration.disks = node::one_disk(*disk_);
     configuration.cache_size_bytes = node::kCacheSizeBytesMin;
     configuration.may_format_disk = !had_disk;
     node::Log log = [this](const std::string& event, const std::string& text) {
       told_ += event + " " + text + "\n";
     };
     auto started =
-        reactor_->run(node::Node::start(environment, *disk_, std::move(configuration), std::move(make_index),
+        reactor_->run(node::Node::start(environment, std::move(configuration), std::move(make_index),
                                         std::move(open_catalog), std::move(log)));
     if (!started.ok()) return std::move(started).error();
     node_ = std::move(started).value();

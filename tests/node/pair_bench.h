@@ -49,13 +49,14 @@ class Machine {
     NodeConfiguration configuration;
     configuration.identity = identity;
     configuration.name = name;
+    configuration.disks = one_disk(disk);
     configuration.cache_size_bytes = kCacheSizeBytesMin;
     group::IndexFactory make_index = [](GroupIdentity) { return open_memory_index(); };
     Log log_line = [this](const std::string& event, const std::string& text) {
       log.push_back(format_time(world_.wall_now()) + " " + name + " " + event + " " + text);
       if (log.size() > 400) log.pop_front();
     };
-    auto started = world_.run(Node::start(environment_, disk, std::move(configuration), std::move(make_index),
+    auto started = world_.run(Node::start(environment_, std::move(configuration), std::move(make_index),
                                           OpenCatalog(), std::move(log_line)));
     if (!started.ok()) return started.error();
     node = &process->own(std::move(started).value());

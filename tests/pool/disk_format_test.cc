@@ -106,7 +106,8 @@ std::vector<std::byte> encoded_extent_record() {
 }
 
 TEST(DiskFormat, LabelReadsBackAndRejectsAllDamage) {
-  const DiskLabel label = sample_label();
+  DiskLabel label = sample_label();
+  label.pool = PoolNumber{3};
   const auto bytes = encoded_label(label);
   const auto decoded = decode_disk_label(bytes, 1);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
@@ -199,6 +200,9 @@ TEST(DiskFormat, ALabelWithImpossiblePlacesIsDamaged) {
   EXPECT_EQ(decode_disk_label(encoded_label(label), 1).error().code, ErrorCode::kDamaged);
   label = sample_label();
   label.layout.slots_offset = UINT64_MAX - 4095;
+  EXPECT_EQ(decode_disk_label(encoded_label(label), 1).error().code, ErrorCode::kDamaged);
+  label = sample_label();
+  label.pool.value = kPoolsMax;
   EXPECT_EQ(decode_disk_label(encoded_label(label), 1).error().code, ErrorCode::kDamaged);
 }
 

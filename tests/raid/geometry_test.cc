@@ -52,8 +52,8 @@ TEST(Geometry, RolesAndMembersAreEachOthersInverse) {
 
 TEST(Geometry, EveryByteOfAGroupHasAPlaceOfItsOwn) {
   for (const auto& [level, members] :
-       {std::pair(RaidLevel::k0, 3u), std::pair(RaidLevel::k1, 2u), std::pair(RaidLevel::k5, 3u),
-        std::pair(RaidLevel::k6, 5u), std::pair(RaidLevel::k10, 6u)}) {
+       {std::pair(RaidLevel::k0, 1u), std::pair(RaidLevel::k0, 3u), std::pair(RaidLevel::k1, 2u),
+        std::pair(RaidLevel::k5, 3u), std::pair(RaidLevel::k6, 5u), std::pair(RaidLevel::k10, 6u)}) {
     const Geometry geometry(shape_of(level, members));
     std::set<std::pair<std::uint32_t, std::uint64_t>> places;
     std::uint64_t at = 0;
@@ -75,7 +75,7 @@ TEST(Geometry, ShapesThatCannotBeAreRefused) {
     const auto shape = format::make_raid_shape(level, members, unit, bytes);
     return !shape.ok() && shape.error().code == ErrorCode::kInvalid;
   };
-  EXPECT_TRUE(refused(RaidLevel::k0, 1, 65536, 8 << 20));
+  EXPECT_TRUE(refused(RaidLevel::k0, 0, 65536, 8 << 20));
   EXPECT_TRUE(refused(RaidLevel::k5, 2, 65536, 8 << 20));
   EXPECT_TRUE(refused(RaidLevel::k6, 3, 65536, 8 << 20));
   EXPECT_TRUE(refused(RaidLevel::k10, 5, 65536, 8 << 20));
@@ -84,6 +84,8 @@ TEST(Geometry, ShapesThatCannotBeAreRefused) {
   EXPECT_TRUE(refused(RaidLevel::k1, 2, 0, 8 << 20));
   EXPECT_TRUE(refused(RaidLevel::k5, 3, 65536, 2 << 20));
   EXPECT_FALSE(refused(RaidLevel::k5, 3, 65536, (2 << 20) + 65536));
+  EXPECT_FALSE(refused(RaidLevel::k0, 1, 65536, 8 << 20));
+  EXPECT_TRUE(refused(RaidLevel::k1, 1, 65536, 8 << 20));
 }
 
 TEST(Geometry, AGroupIsNotLargerThanAnAddress) {

@@ -30,6 +30,18 @@ TEST_F(Levels, RandomOperationsShowWhatAModelShows) {
   }
 }
 
+TEST_F(Levels, OneDiskIsARaidGroupOfLevel0) {
+  ASSERT_NO_FATAL_FAILURE(start(9, {format::RaidLevel::k0, 1, 16384, 0}));
+  EXPECT_EQ(group->status().members.size(), 1u);
+  ASSERT_TRUE(work(150).ok());
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_TRUE(world->run(group->close()).ok());
+  ASSERT_NO_FATAL_FAILURE(assemble());
+  EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  EXPECT_EQ(world->run(group->fail_out(0)).error().code, ErrorCode::kRefused);
+}
+
 TEST_F(Levels, EveryLossThatIsToleratedLeavesAllDataReadableAndWritable) {
   for (const Shape& shape : all_shapes()) {
     for (const auto& lost : loss_sets(shape.members, shape.losses)) {

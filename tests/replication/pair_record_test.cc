@@ -27,6 +27,7 @@ PairRecord sample() {
   record.sync_since = WallTime{88};
   record.resyncs = true;
   record.copy_rate_bytes = 12'345'678;
+  record.peer_raid = "slow";
   return record;
 }
 
@@ -58,19 +59,39 @@ TEST(PairRecord, ComesBackAsItWas) {
   EXPECT_EQ(decoded->sync_since, record.sync_since);
   EXPECT_EQ(decoded->resyncs, record.resyncs);
   EXPECT_EQ(decoded->copy_rate_bytes, record.copy_rate_bytes);
+  EXPECT_EQ(decoded->peer_raid, record.peer_raid);
 }
 
 // At the end of an asynchronous record: the certificate and the mode, then the rate of copies.
-constexpr std::size_t kAddedInVersion5Bytes = 4;
 constexpr std::size_t kAddedInVersion4Bytes = 8;
+constexpr std::size_t kAddedInVersion5Bytes = 4;
+std::size_t added_since_version_5_bytes() {
+  return 4 + sample().peer_raid.size();
+}
+std::size_t added_since_version_4_bytes() {
+  return kAddedInVersion5Bytes + added_since_version_5_bytes();
+}
+std::size_t added_since_version_3_bytes() {
+  return kAddedInVersion4Bytes + added_since_version_4_bytes();
+}
 std::size_t added_since_version_2_bytes() {
-  return 4 + sample().peer_certificate.size() + 1 + kAddedInVersion4Bytes + kAddedInVersion5Bytes;
+  return 4 + sample().peer_certificate.size() + 1 + added_since_version_3_bytes();
+}
+
+TEST(PairRecord, OfVersion5LeavesThePlaceToThePeer) {
+  std::vector<std::byte> bytes = sample().encode();
+  bytes[0] = std::byte{5};
+  bytes.resize(bytes.size() - added_since_version_5_bytes());
+  const auto decoded = PairRecord::decode(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->peer_raid, "");
+  EXPECT_EQ(decoded->copy_rate_bytes, sample().copy_rate_bytes);
 }
 
 TEST(PairRecord, OfVersion4HasLetGoOfNoPrimary) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{4};
-  bytes.resize(bytes.size() - kAddedInVersion5Bytes);
+  bytes.resize(bytes.size() - added_since_version_4_bytes());
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->fork_checksum, 0u);
@@ -80,7 +101,7 @@ TEST(PairRecord, OfVersion4HasLetGoOfNoPrimary) {
 TEST(PairRecord, OfVersion3HasNoRate) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{3};
-  bytes.resize(bytes.size() - kAddedInVersion4Bytes - kAddedInVersion5Bytes);
+  bytes.resize(bytes.size() - added_since_version_3_bytes());
   const auto decoded = PairRecord::decode(bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->copy_rate_bytes, 0u);
