@@ -109,8 +109,8 @@ io::Task<Result<void>> Machine::start_task() {
     line.append(": ").append(event).append(" ").append(text);
     log_line_(line);
   };
-  auto started = co_await node::Node::start(environment_, std::move(configuration),
-                                            std::move(make_index), node::OpenCatalog(), std::move(log));
+  auto started = co_await node::Node::start(environment_, std::move(configuration), std::move(make_index),
+                                            node::OpenCatalog(), std::move(log));
   if (!started.ok()) co_return std::move(started).error();
   node::Node& node = process_->own(std::move(started).value());
   TM_CO_TRY_ASSIGN(const io::Address at, io::Address::parse(address()));

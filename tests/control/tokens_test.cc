@@ -102,29 +102,14 @@ TEST(Tokens, ATokenEndsAtItsMoment) {
 // Each operation stands in one of these lists, so that a new one is thought about.
 TEST(Roles, EveryOperationHasItsRole) {
   const std::map<Role, std::set<std::string_view>> expected = {
-      {Role::kViewer,
-       {"node_status",
-        "sessions",
-        "table",
-        "group_list",
-        "group_show",
-        "rehearsal_show",
-        "volume_list",
-        "disk_list",
-        "raid_list",
-        "raid_status",
-        "volume_address",
-        "volume_show",
-        "diff",
-        "pair_status",
-        "pair_verify_status",
-        "journal_status",
-        "journal_show",
-        "journal_verify_status",
-        "mark_list",
-        "mark_show",
-        "branch_list",
-        "branch_show"}},
+      {Role::kViewer, {"node_status",    "sessions",       "table",
+                       "group_list",     "group_show",     "rehearsal_show",
+                       "volume_list",    "disk_list",      "raid_list",
+                       "raid_status",    "volume_address", "volume_show",
+                       "diff",           "pair_status",    "pair_verify_status",
+                       "journal_status", "journal_show",   "journal_verify_status",
+                       "mark_list",      "mark_show",      "branch_list",
+                       "branch_show"}},
       {Role::kOperator,
        {"raid_scrub",          "raid_scrub_stop",    "rehearsal_begin", "rehearsal_end",
         "pair_suspend",        "pair_resync",        "pair_verify",     "pair_verify_stop",
@@ -133,9 +118,9 @@ TEST(Roles, EveryOperationHasItsRole) {
         "table_check",         "mark_create",        "mark_name",       "mark_hold",
         "mark_release"}},
       {Role::kAdministrator,
-       {"disk_add", "disk_replace", "disk_remove", "raid_create", "group_create", "group_set", "group_open", "group_serve",
-        "group_delete", "volume_create", "volume_resize", "volume_delete", "pair_create", "pair_set",
-        "pair_takeover", "pair_delete", "mark_delete", "restore", "branch_release"}}};
+       {"disk_add", "disk_replace", "disk_remove", "raid_create", "group_create", "group_set", "group_open",
+        "group_serve", "group_delete", "volume_create", "volume_resize", "volume_delete", "pair_create",
+        "pair_set", "pair_takeover", "pair_delete", "mark_delete", "restore", "branch_release"}}};
   std::map<Role, std::set<std::string_view>> found;
   for (const ServerRoute& route : server_routes()) {
     found[route.info.role].insert(route.info.operation);

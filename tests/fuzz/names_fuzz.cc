@@ -35,9 +35,8 @@ struct Bench {
     configuration.disks = one_disk(disk);
     configuration.cache_size_bytes = kCacheSizeBytesMin;
     auto started = world.run(Node::start(
-        world.environment(), std::move(configuration),
-        [](GroupIdentity) { return open_memory_index(); }, OpenCatalog(),
-        [](const std::string&, const std::string&) {}));
+        world.environment(), std::move(configuration), [](GroupIdentity) { return open_memory_index(); },
+        OpenCatalog(), [](const std::string&, const std::string&) {}));
     TM_ASSERT(started.ok());
     node = std::move(started).value();
     control::GroupCreateRequest create;
