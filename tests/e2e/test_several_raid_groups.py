@@ -223,8 +223,9 @@ class SeveralRaidGroups(TidemarkTest):
             self.begin_and_kill(tokyo, name, turn * 0.003, disks)
             tokyo.start()
             if name not in self.raids(tokyo):
-                for disk in filter(lambda disk: os.path.exists(self.disk(disk)), disks):
-                    self.wipe_first_mib(disk)
+                for disk in disks:
+                    if os.path.exists(self.disk(disk)) and os.path.getsize(self.disk(disk)) > 0:
+                        self.wipe_first_mib(disk)
                 self.make_raid(tokyo, name, "1", *disks)
             self.assertNotEqual(self.raids(tokyo)[name], "missing")
             tokyo.stop()
