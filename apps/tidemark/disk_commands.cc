@@ -188,6 +188,20 @@ void add_raid_create(CLI::App& family, Cli& cli) {
   });
 }
 
+void add_raid_forget(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::RaidForgetRequest>();
+  CLI::App* command = add_command(
+      family, "forget", "Stop missing a RAID group that is lost",
+      "For a RAID group that is missing and does not come back: the node stops looking for it, and takes new "
+      "volumes and copies again, which it refuses while something of theirs might lie there. Groups that had "
+      "a volume or their journal there stay unserved; `tidemark status` names what is left of them and how "
+      "to "
+      "delete it.",
+      "tidemark raid forget fast");
+  add_text(command, "NAME", request->name, "Which").required().shown_as("");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_raids); });
+}
+
 void add_raid_status(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::RaidStatusRequest>();
   CLI::App* command = add_command(
@@ -267,6 +281,7 @@ void add_disk_commands(CLI::App& app, Cli& cli) {
   CLI::App* raid = add_family(app, "raid", "RAID groups that are made of them", "tidemark raid list");
   add_raid_list(*raid, cli);
   add_raid_create(*raid, cli);
+  add_raid_forget(*raid, cli);
   add_raid_status(*raid, cli);
   add_raid_scrub(*raid, cli);
 }

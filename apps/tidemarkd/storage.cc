@@ -48,18 +48,22 @@ std::optional<format::RaidLevel> level_named(const std::string& text) {
 }
 
 std::function<void()> list_change(std::string list, std::string path, bool listed,
-                                  std::shared_ptr<Result<void>> outcome) {
+                                  std::shared_ptr<Result<bool>> outcome) {
   return [list = std::move(list), path = std::move(path), listed, outcome = std::move(outcome)] {
     Result<std::vector<std::string>> paths = read_list(list);
     if (!paths.ok()) {
       *outcome = paths.error();
       return;
     }
+    const std::vector<std::string> before = *paths;
     if (listed) add_new(*paths, {path});
     if (!listed) std::erase(*paths, path);
+    *outcome = *paths != before;
+    if (*paths == before) return;
     std::string text;
     for (const std::string& line : *paths) text += line + "\n";
-    *outcome = os::replace_file(list, text);
+    const Result<void> replaced = os::replace_file(list, text);
+    if (!replaced.ok()) *outcome = replaced.error();
   };
 }
 
@@ -79,8 +83,8 @@ pool::MissingPool missing_pool(PoolNumber number, std::string name, std::string 
   return {number, std::move(name), std::move(reason)};
 }
 
-// Of a pool that is known by nothing but its disks.
-constexpr PoolNumber kUnknownNumber{format::kPoolsMax};
+constexpr const char* kCreating = "creating";
+constexpr const char* kForgotten = "forgotten";
 
 }  // namespace
 
@@ -102,12 +106,15 @@ Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string&
   for (const std::string& line : lines) {
     std::istringstream in(line);
     Expected expected;
+    std::string word;
     in >> expected.number.value >> expected.identity >> expected.name;
-    if (!in || expected.number.value >= format::kPoolsMax) {
+    if (!in || expected.number.value > pool::kPoolsMax) {
       return fail(ErrorCode::kDamaged, path + ": '" + printable(line) +
                                            "' is not a number, an identity and a name; without that file "
                                            "the node goes by the labels of the disks that it finds");
     }
+    in >> word;
+    expected.forgotten = word == kForgotten;
     out.push_back(std::move(expected));
   }
   return out;
@@ -116,7 +123,8 @@ Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string&
 io::Task<Result<void>> Storage::write_expected() {
   std::string text;
   for (const Expected& expected : expected_) {
-    text += std::to_string(expected.number.value) + " " + expected.identity + " " + expected.name + "\n";
+    text += std::to_string(expected.number.value) + " " + expected.identity + " " + expected.name +
+            (expected.forgotten ? std::string(" ") + kForgotten : "") + "\n";
   }
   auto outcome = std::make_shared<Result<void>>();
   std::function<void()> work =
@@ -255,6 +263,7 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
     parts_.push_back(std::move(part));
   }
   // Of disks that are of no RAID group, the first one that there is says why.
+  report_rest(sorted.raids.empty() ? sorted.rest : std::vector<raid::NamedDisk>());
   for (auto& [identity, disks] : sorted.raids) {
     std::move(sorted.rest.begin(), sorted.rest.end(), std::back_inserter(disks));
     sorted.rest.clear();
@@ -272,7 +281,7 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
         is_new ? "; if this node's first start was cut off, nothing is on its disks yet: zero the "
                  "first MiB of each, and start again"
                : "";
-    co_return fail(ErrorCode::kIo, missing_.front().reason + hint);
+    co_return fail(failure_.value_or(Error{}).code, missing_.front().reason + hint);
   }
   note_missing();
   co_return Result<void>{};
@@ -352,12 +361,15 @@ io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid
   if (usable.ok()) usable = co_await take_number(&*part, is_new);
   if (!usable.ok()) {
     machine_.log("raid-missing", log_field("raid", name) + " " + log_field("reason", usable.error().message));
-    // One that `raid create` did not come to the end of has never held anything.
-    const bool is_unfinished = known == expected_.end() && !expected_.empty();
-    if (!is_unfinished) {
-      missing_.push_back(missing_pool(known == expected_.end() ? kUnknownNumber : known->number, name,
-                                      usable.error().message));
-    }
+    // One that `raid create` did not come to the end of has never held anything. Of any other that may be so,
+    // and nobody can say it.
+    const bool is_unfinished = known == expected_.end() && is_being_created(name);
+    const bool is_forgotten = known != expected_.end() && known->forgotten;
+    if (is_unfinished || is_forgotten) co_return Result<void>{};
+    if (!failure_.has_value()) failure_ = usable.error();
+    missing_identities_[name] = identity.to_string();
+    missing_.push_back(missing_pool(known == expected_.end() ? node::kUnknownPool : known->number, name,
+                                    usable.error().message));
     co_return Result<void>{};
   }
   const std::optional<format::RaidLevel> asked = level_named(machine_.options.raid);
@@ -369,21 +381,27 @@ io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid
   co_return Result<void>{};
 }
 
-// Which of the node's pools lies there. What is wrong with its label, the node says when it opens it.
+// Which of the node's pools lies there.
 io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   const auto loaded = co_await pool::load_label(part->disk());
   if (loaded.ok() && part->raid == nullptr) part->identity = loaded->label.disk.to_string();
   const auto known = std::ranges::find(expected_, part->identity, &Expected::identity);
-  if (known != expected_.end()) part->number = known->number;
-  if (loaded.ok()) part->number = loaded->label.pool;
-  const bool is_unfinished = !loaded.ok() && loaded.error().code == ErrorCode::kNotFound && !is_new &&
-                             part->raid != nullptr && known == expected_.end();
-  // Its `raid create` was cut off before the pool was made; without the list, what it held may be lost.
-  if (is_unfinished && !expected_.empty()) {
-    part->number = next_number();
+  const bool is_blank = !loaded.ok() && loaded.error().code == ErrorCode::kNotFound;
+  if (loaded.ok()) {
+    part->number = loaded->label.pool;
+  } else if (known != expected_.end() && known->number != node::kUnknownPool) {
+    part->number = known->number;  // the node says what is wrong with its label
+  } else if (is_blank && part->raid != nullptr && is_being_created(part->name)) {
+    // Its `raid create` was cut off before the pool was made.
+    const auto intent = std::ranges::find_if(expected_, [&](const Expected& expected) {
+      return expected.identity == kCreating && expected.name == part->name;
+    });
+    part->number = intent->number;
     const PoolNumber number = part->number;
     TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part->disk(), node_, number));
     machine_.log("raid-create", log_field("raid", part->name) + " outcome=finished");
+  } else if (part->raid != nullptr && !is_new) {
+    co_return fail(loaded.error().code, "RAID group " + part->name + ": " + loaded.error().message);
   }
   const auto same = std::ranges::find(parts_, part->number, &Part::number);
   if (same != parts_.end()) {
@@ -393,9 +411,31 @@ io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   co_return Result<void>{};
 }
 
+bool Storage::is_being_created(const std::string& name) const {
+  return std::ranges::any_of(expected_, [&](const Expected& expected) {
+    return expected.identity == kCreating && expected.name == name;
+  });
+}
+
+// What the node was given and does not use.
+void Storage::report_rest(const std::vector<raid::NamedDisk>& rest) {
+  for (const raid::NamedDisk& disk : rest) {
+    if (!parts_.empty() && parts_.front().file == disk.disk) continue;
+    raid::DiskReport report;
+    report.name = disk.name;
+    report.explanation =
+        "it carries no label of this node; `tidemark raid create` makes a RAID group of blank disks";
+    machine_.log("disk",
+                 log_field("disk", report.name) + " role=blank " + log_field("reason", report.explanation));
+    reports_.push_back(std::move(report));
+  }
+}
+
 PoolNumber Storage::next_number() const {
   std::uint32_t next = 0;
-  for (const Expected& expected : expected_) next = std::max(next, expected.number.value + 1);
+  for (const Expected& expected : expected_) {
+    if (expected.number != node::kUnknownPool) next = std::max(next, expected.number.value + 1);
+  }
   for (const Part& part : parts_) next = std::max(next, part.number.value + 1);
   return {next};
 }
@@ -403,33 +443,69 @@ PoolNumber Storage::next_number() const {
 void Storage::note_missing() {
   for (const Expected& expected : expected_) {
     const bool is_here = std::ranges::find(parts_, expected.identity, &Part::identity) != parts_.end();
-    const bool is_told =
-        std::ranges::find(missing_, expected.number, &pool::MissingPool::number) != missing_.end();
-    if (is_here || is_told) continue;
-    missing_.push_back(missing_pool(expected.number, expected.name, "none of its disks was found"));
-    machine_.log("raid-missing",
-                 log_field("raid", expected.name) + " " + log_field("reason", missing_.back().reason));
+    const bool is_told = std::ranges::any_of(missing_, [&](const pool::MissingPool& missing) {
+      return missing.name == expected.name &&
+             (missing.number == expected.number || missing.number == node::kUnknownPool);
+    });
+    if (is_here || is_told || expected.forgotten || expected.identity == kCreating) continue;
+    const std::string reason = expected.name == node::kPlainDiskName
+                                   ? "it was not found, or its label cannot be read"
+                                   : "none of its disks was found";
+    missing_.push_back(missing_pool(expected.number, expected.name, reason));
+    machine_.log("raid-missing", log_field("raid", expected.name) + " " + log_field("reason", reason));
   }
 }
 
+// What is here, and what is known to be missing.
 io::Task<Result<void>> Storage::settle() {
-  bool is_new = false;
+  std::vector<Expected> wanted = expected_;
   for (Part& part : parts_) {
     if (part.identity.empty()) {
       TM_CO_TRY_ASSIGN(const pool::LoadedLabel loaded, co_await pool::load_label(part.disk()));
       part.identity = loaded.label.disk.to_string();
     }
-    if (std::ranges::find(expected_, part.identity, &Expected::identity) != expected_.end()) continue;
+    std::erase_if(wanted, [&](const Expected& expected) {
+      return expected.identity == part.identity ||
+             (expected.identity == kCreating && expected.name == part.name);
+    });
     Expected expected;
     expected.number = part.number;
     expected.identity = part.identity;
     expected.name = part.name;
-    expected_.push_back(std::move(expected));
-    is_new = true;
+    wanted.push_back(std::move(expected));
   }
-  if (!is_new) co_return Result<void>{};
-  std::ranges::sort(expected_, {}, &Expected::number);
+  for (const pool::MissingPool& missing : missing_) {
+    if (std::ranges::find(wanted, missing.name, &Expected::name) != wanted.end()) continue;
+    Expected expected;
+    expected.number = missing.number;
+    expected.identity = missing_identities_[missing.name];
+    expected.name = missing.name;
+    wanted.push_back(std::move(expected));
+  }
+  std::ranges::sort(wanted, {}, [](const Expected& expected) {
+    return std::pair(expected.number.value, expected.identity);
+  });
+  const auto is_same = [](const Expected& one, const Expected& other) {
+    return one.number == other.number && one.identity == other.identity && one.name == other.name &&
+           one.forgotten == other.forgotten;
+  };
+  if (std::ranges::equal(wanted, expected_, is_same)) co_return Result<void>{};
+  expected_ = std::move(wanted);
   co_return co_await write_expected();
+}
+
+io::Task<Result<void>> Storage::forget_raid(std::string name) {
+  const std::vector<Expected> before = expected_;
+  for (Expected& expected : expected_) {
+    if (expected.name == name && expected.identity != kCreating) expected.forgotten = true;
+  }
+  const Result<void> written = co_await write_expected();
+  if (!written.ok()) {
+    expected_ = before;
+    co_return written;
+  }
+  std::erase_if(missing_, [&](const pool::MissingPool& missing) { return missing.name == name; });
+  co_return Result<void>{};
 }
 
 // One that was opened before, and was of no use then, may be blank by now.
@@ -446,46 +522,73 @@ io::Task<Result<raid::NamedDisk>> Storage::open_another(std::string path) {
   co_return name_disk(path, disk);
 }
 
-io::Task<Result<void>> Storage::change_list(std::string path, bool listed) {
-  auto outcome = std::make_shared<Result<void>>();
+io::Task<Result<bool>> Storage::change_list(std::string path, bool listed) {
+  auto outcome = std::make_shared<Result<bool>>(false);
   std::function<void()> work = list_change(machine_.folder.file(kListName), std::move(path), listed, outcome);
   co_await machine_.environment.offload.run(std::move(work));
   co_return *outcome;
 }
 
 io::Task<Result<void>> Storage::remember(std::string path) {
-  co_return co_await change_list(std::move(path), true);
+  TM_CO_TRY_ASSIGN(const bool is_new, co_await change_list(path, true));
+  if (is_new) listed_.push_back(std::move(path));
+  co_return Result<void>{};
 }
 
+// What was known before the command stays known: it may be of a RAID group that is missing.
 io::Task<void> Storage::give_back(std::string path) {
   const auto tried = std::find_if(tried_.begin(), tried_.end(),
                                   [&](const os::FileDisk* disk) { return disk->path() == path; });
   if (tried == tried_.end()) co_return;
   std::erase_if(files_, [&](const auto& file) { return file.get() == *tried; });
   tried_.erase(tried);
-  const Result<void> forgotten = co_await change_list(path, false);
+  if (std::erase(listed_, path) == 0) co_return;
+  const auto forgotten = co_await change_list(path, false);
   if (!forgotten.ok()) machine_.log("disk-list", log_field("reason", forgotten.error().message));
 }
 
 io::Task<Result<node::PoolDisk>> Storage::create_raid(node::NewRaidGroup what) {
   const std::vector<std::string> paths = what.disks;
+  const std::string name = what.name;
   tried_.clear();
+  listed_.clear();
   auto formed = co_await form_raid(std::move(what));
   if (!formed.ok()) {
     for (const std::string& path : paths) co_await give_back(path);
     co_return formed.error();
   }
   parts_.push_back(std::move(formed).value());
-  // The pool is there: should this fail, the next start finds it by its labels.
+  // Not in the list, it would not be missed when its disks are gone: then it is not used. The next start
+  // finds it by its labels.
   const Result<void> settled = co_await settle();
-  if (!settled.ok()) machine_.log("disk-list", log_field("reason", settled.error().message));
+  if (!settled.ok()) {
+    parts_.pop_back();
+    co_return fail(settled.error().code, "RAID group " + name + " was made, and could not be noted: " +
+                                             settled.error().message + "; it is there after a restart");
+  }
   co_return pool_disk(parts_.back());
 }
 
 io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
-  const PoolNumber number = next_number();
-  if (number.value >= format::kPoolsMax) {
-    co_return fail(ErrorCode::kRefused, "a node has at most " + std::to_string(format::kPoolsMax) +
+  if (std::ranges::find(missing_, node::kUnknownPool, &pool::MissingPool::number) != missing_.end()) {
+    co_return fail(
+        ErrorCode::kRefused,
+        "a RAID group is missing of which only its disks know its number (`tidemark raid list`); bring "
+        "them back, or forget it");
+  }
+  const auto is_taken = [&](const Expected& expected) {
+    return expected.name == what.name && expected.identity != kCreating;
+  };
+  if (std::ranges::any_of(expected_, is_taken)) {
+    co_return fail(ErrorCode::kExists,
+                   "a RAID group of this node was called '" + what.name + "'; choose another name");
+  }
+  const auto begun = std::ranges::find_if(expected_, [&](const Expected& expected) {
+    return expected.name == what.name && expected.identity == kCreating;
+  });
+  const PoolNumber number = begun == expected_.end() ? next_number() : begun->number;
+  if (number.value >= pool::kPoolsMax) {
+    co_return fail(ErrorCode::kRefused, "a node has at most " + std::to_string(pool::kPoolsMax) +
                                             " RAID groups in its life, and this one has had them");
   }
   std::vector<raid::NamedDisk> disks;
@@ -493,8 +596,16 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
     TM_CO_TRY_ASSIGN(raid::NamedDisk disk, co_await open_another(path));
     disks.push_back(std::move(disk));
   }
-  // First, so that a start between this and the end finds them.
+  // First, so that a start between this and the end finds them, and knows what it finds.
   for (const std::string& path : what.disks) TM_CO_TRY(co_await remember(path));
+  if (!is_being_created(what.name)) {
+    Expected intent;
+    intent.number = number;
+    intent.identity = kCreating;
+    intent.name = what.name;
+    expected_.push_back(std::move(intent));
+    TM_CO_TRY(co_await write_expected());
+  }
   TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), std::move(disks)));
   part.number = number;
   TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part.disk(), node_, number));
@@ -523,10 +634,12 @@ node::NodeDisks Storage::disks_of_node() {
   disks.found = reports_;
   disks.open = [this](std::string path) {
     tried_.clear();
+    listed_.clear();
     return open_another(std::move(path));
   };
   disks.remember = [this](std::string path) { return remember(std::move(path)); };
   disks.give_back = [this](std::string path) { return give_back(std::move(path)); };
+  disks.forget_raid = [this](std::string name) { return forget_raid(std::move(name)); };
   disks.create_raid = [this](node::NewRaidGroup what) { return create_raid(std::move(what)); };
   return disks;
 }

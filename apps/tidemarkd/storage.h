@@ -77,20 +77,25 @@ class Storage {
   io::Task<Result<void>> take_number(Part* part, bool is_new);
   PoolNumber next_number() const;
   void note_missing();
+  void report_rest(const std::vector<raid::NamedDisk>& rest);
+  bool is_being_created(const std::string& name) const;
   io::Task<Result<raid::NamedDisk>> open_another(std::string path);
-  io::Task<Result<void>> change_list(std::string path, bool listed);
+  // True when that changed it.
+  io::Task<Result<bool>> change_list(std::string path, bool listed);
   io::Task<Result<void>> remember(std::string path);
   io::Task<void> give_back(std::string path);
   io::Task<Result<node::PoolDisk>> create_raid(node::NewRaidGroup what);
   io::Task<Result<Part>> form_raid(node::NewRaidGroup what);
+  io::Task<Result<void>> forget_raid(std::string name);
   std::vector<raid::NamedDisk> named() const;
   node::PoolDisk pool_disk(const Part& part) const;
 
   // A line of `raid-groups`.
   struct Expected {
-    PoolNumber number{};
-    std::string identity;
+    PoolNumber number{};   // kPoolsMax: not known
+    std::string identity;  // kCreating: of `raid create`, until it is done
     std::string name;
+    bool forgotten = false;  // it is not missed; its number and its name are not given again
   };
   static Result<std::vector<Expected>> read_expected(const std::string& path);
   io::Task<Result<void>> write_expected();
@@ -99,8 +104,11 @@ class Storage {
   NodeIdentity node_;
   std::vector<Expected> expected_;
   std::vector<pool::MissingPool> missing_;
+  std::map<std::string, std::string> missing_identities_;  // by name, of those whose disks are here in part
   std::vector<std::unique_ptr<os::FileDisk>> files_;
   std::vector<os::FileDisk*> tried_;  // of them: opened by the last command
+  std::vector<std::string> listed_;   // by it, in `disks`
+  std::optional<Error> failure_;      // of the first RAID group that could not be put together
   std::vector<raid::DiskReport> reports_;
   std::vector<Part> parts_;  // before files_ in ending
 };

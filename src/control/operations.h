@@ -28,6 +28,7 @@ class NodeOperations {
   virtual io::Task<Result<DiskListReply>> disk_remove(DiskRemoveRequest request) = 0;
   virtual io::Task<Result<RaidListReply>> raid_list(RaidListRequest request) = 0;
   virtual io::Task<Result<RaidInfo>> raid_create(RaidCreateRequest request) = 0;
+  virtual io::Task<Result<RaidListReply>> raid_forget(RaidForgetRequest request) = 0;
   virtual io::Task<Result<RaidInfo>> raid_status(RaidStatusRequest request) = 0;
   virtual io::Task<Result<RaidInfo>> raid_scrub(RaidScrubRequest request) = 0;
   virtual io::Task<Result<Done>> raid_scrub_stop(RaidScrubStopRequest request) = 0;

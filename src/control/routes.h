@@ -32,6 +32,8 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "The node's RAID groups, and the space on them")                                                        \
   X(raid_create, RaidCreateRequest, RaidInfo, kAdministrator, "POST", "/v1/raids",                          \
     "Make blank disks into one more RAID group")                                                            \
+  X(raid_forget, RaidForgetRequest, RaidListReply, kAdministrator, "DELETE", "/v1/raids/{name}",            \
+    "Stop missing a RAID group that is lost")                                                               \
   X(raid_status, RaidStatusRequest, RaidInfo, kViewer, "GET", "/v1/raid", "One RAID group with its disks")  \
   X(raid_scrub, RaidScrubRequest, RaidInfo, kOperator, "POST", "/v1/raid/scrub",                            \
     "Begin to compare copies, or data with parity")                                                         \

@@ -85,7 +85,7 @@ struct RaidSummary {
   std::string name;
   std::optional<RaidLevel> level;  // absent: one disk, as it is, or missing
   RaidHealth health = RaidHealth::kOptimal;
-  std::uint32_t pool_number = 0;  // of its logical units, which have numbers of their own from it
+  std::optional<std::uint32_t> pool_number;  // its logical units have numbers by it; absent: not known
   std::uint64_t capacity_bytes = 0;
   std::uint64_t used_bytes = 0;
   std::uint64_t journals_bytes = 0;  // of that, what journals take
@@ -101,6 +101,11 @@ struct RaidCreateRequest {
   RaidLevel level = RaidLevel::k1;
   std::vector<std::string> disks;           // paths of blank disks
   std::optional<std::uint64_t> unit_bytes;  // stripe unit; default 64 KiB
+};
+
+// One that is missing and does not come back.
+struct RaidForgetRequest {
+  std::string name;
 };
 
 struct DiskListRequest {};

@@ -101,6 +101,9 @@ TM_FIELDS(RaidCreateRequest) {
   v.required("disks", r.disks, kDiskRule);
   v.field("unit_bytes", r.unit_bytes, Rule::number(kBlockSizeBytes, 1 << 20));
 }
+TM_FIELDS(RaidForgetRequest) {
+  v.required("name", r.name, kRaidRule);
+}
 TM_FIELDS(DiskListRequest) {}
 TM_FIELDS(DiskListReply) {
   v.field("disks", r.disks);

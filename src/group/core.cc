@@ -217,6 +217,42 @@ io::Task<Result<void>> Core::save_snapshot() {
   co_return co_await save_local();
 }
 
+io::Task<Result<void>> Core::open_volumes() {
+  const GroupIdentity group = journal->group();
+  for (const pool::LuRecord& unit : context.pools.units()) {
+    if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;
+    pool::DataVolume* base = context.pools.data_volume(unit.number);
+    Volume* other = find_volume(unit.volume);
+    if (other == nullptr) {
+      volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number, base);
+      continue;
+    }
+    // Of a creation that was cut off nothing was ever written.
+    const bool is_empty = base->allocated_bytes() == 0;
+    if (!is_empty && other->base->allocated_bytes() != 0) {
+      co_return fail(ErrorCode::kDamaged,
+                     "volume " + std::to_string(unit.volume.value) + " of group '" + name() +
+                         "' lies in the logical units " + std::to_string(other->lu.value) + " and " +
+                         std::to_string(unit.number.value) + ", and both hold something");
+    }
+    const LuNumber gone = is_empty ? unit.number : other->lu;
+    if (!is_empty) {
+      volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number, base);
+    }
+    TM_CO_TRY(co_await context.pools.remove(gone));
+  }
+  for (const auto& [id, size_bytes] : state.sizes_max()) {
+    if (find_volume(id) != nullptr || !state.volume_may_be_read(id, local.floor)) continue;
+    // A second unit, made because the first is not here, would read as zeroes.
+    TM_CO_TRY(context.pools.check_whole());
+    if (state.was_created_before(id, local.destaged)) {
+      co_return fail(ErrorCode::kDamaged, "the logical unit of volume " + std::to_string(id.value) +
+                                              " of group '" + name() + "' is on none of this node's disks");
+    }
+  }
+  co_return co_await settle_volumes(true);
+}
+
 io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
   auto guard = co_await settle_mutex.lock();
   const GroupIdentity group = journal->group();
@@ -233,8 +269,6 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
       continue;
     }
     if (volume == nullptr) {
-      // A second unit, made because the first is not here, would read as zeroes.
-      TM_CO_TRY(context.pools.check_whole());
       TM_CO_TRY(co_await make_unit_locked(id, size_bytes, local.data_pool));
     } else if (volume->base->record().size_bytes < size_bytes) {
       TM_CO_TRY(co_await volume->base->resize(size_bytes));
@@ -245,7 +279,14 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
 
 io::Task<Result<void>> Core::make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
   auto guard = co_await settle_mutex.lock();
-  if (find_volume(id) != nullptr) TM_CO_TRY(co_await remove_unit_locked(id));
+  // One that a pool holds which is not here is empty, and goes at the start that finds it.
+  volumes.erase(id);
+  const GroupIdentity group = journal->group();
+  for (const pool::LuRecord& unit : context.pools.units()) {
+    if (unit.group == group && unit.kind == pool::LuKind::kData && unit.volume == id) {
+      TM_CO_TRY(co_await context.pools.remove(unit.number));
+    }
+  }
   co_return co_await make_unit_locked(id, size_bytes, pool);
 }
 

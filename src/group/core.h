@@ -163,6 +163,10 @@ struct Core {
   io::Task<Result<void>> save_local();
   io::Task<Result<void>> save_snapshot();
   std::vector<std::byte> snapshot_to_save();
+  // At the start: takes up the logical units that the pools hold. A volume whose unit must be there and is
+  // not fails with kDamaged, or kIo while a pool is missing; so do two of one volume that both hold
+  // something.
+  io::Task<Result<void>> open_volumes();
   // Brings `volumes` in line with the pool and the state: makes the logical units of new volumes, grows them,
   // and removes those that no readable point shows any more.
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);

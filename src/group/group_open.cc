@@ -164,7 +164,7 @@ io::Task<Result<void>> Group::replay() {
   core_.update_live_path();
   // An entry may have become durable whose effect on the record had not.
   if (core_.follow_log_switch()) TM_CO_TRY(co_await core_.save_local());
-  TM_CO_TRY(co_await core_.settle_volumes(true));
+  TM_CO_TRY(co_await core_.open_volumes());
   co_return co_await promise_base_space();
 }
 

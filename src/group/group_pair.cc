@@ -130,7 +130,14 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
       std::any_of(meta.entries.begin(), meta.entries.end(),
                   [](const format::Entry& e) { return e.kind == format::EntryKind::kControl; });
   core_.changed.wake_all();
-  if (shape_may_have_changed) TM_CO_TRY(co_await core_.settle_volumes(false));
+  if (shape_may_have_changed) {
+    // The order has the volume by now: without a unit for it nothing more may come.
+    auto settled = co_await core_.settle_volumes(false);
+    if (!settled.ok()) {
+      core_.stop(settled.error());
+      co_return settled;
+    }
+  }
   if (core_.follow_log_switch()) {
     core_.floor_wanted.wake_all();
     TM_CO_TRY(co_await core_.save_local());

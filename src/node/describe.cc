@@ -508,6 +508,7 @@ std::vector<control::Problem> Node::problems() const {
                    .action = {}});
   }
   storage_.add_problems(started_, out);
+  for (control::Problem& orphan : orphan_problems()) out.push_back(std::move(orphan));
   if (const auto jump = clock_watch_.latest(); jump.has_value()) {
     out.push_back({{}, describe_jump(*jump) + "; nothing expires by it", jump->at, {}});
   }

@@ -75,7 +75,7 @@ io::Task<Result<std::unique_ptr<Node>>> Node::start(io::Environment environment,
   std::unique_ptr<Node> node(
       new Node(environment, std::move(configuration), std::move(make_index), std::move(log)));
   TM_CO_TRY(co_await node->storage_.open());
-  co_await node->remove_leftover_units();
+  co_await node->remove_scratch_units();
   co_await node->open_groups();
   if (open_catalog) {
     auto opened = open_catalog();
@@ -146,23 +146,52 @@ group::GroupContext Node::group_context() {
           }};
 }
 
-// What a crash left of writable views, and data volumes without a log volume: those of a group whose making
-// was cut off while its first record may have reached the disk or not. A group's log volume is made first and
-// goes last.
-io::Task<void> Node::remove_leftover_units() {
-  pool::Pools& pools = storage_.pools();
-  // The journal of whose volumes they are may lie in a pool that is missing.
-  if (!pools.check_whole().ok()) co_return;
-  const std::vector<pool::LuRecord> units = pools.units();
+// What a crash left of writable views.
+io::Task<void> Node::remove_scratch_units() {
+  for (const pool::LuRecord& unit : storage_.pools().units()) {
+    if (unit.kind != pool::LuKind::kData || !unit.group.is_zero()) continue;
+    auto removed = co_await storage_.pools().remove(unit.number);
+    log_("unit-leftover", log_field("unit", unit.number.value) + outcome_field(removed));
+  }
+}
+
+// Volumes without a journal. A group's log volume is made first and goes last, so they are what is here of a
+// group whose journal lies on disks that were not named: nobody but a person can say that it is gone.
+std::vector<control::Problem> Node::orphan_problems() const {
   std::set<GroupIdentity> groups;
+  std::map<GroupIdentity, std::uint32_t> orphans;
+  const std::vector<pool::LuRecord> units = storage_.pools().units();
   for (const pool::LuRecord& unit : units) {
     if (unit.kind == pool::LuKind::kLog) groups.insert(unit.group);
   }
   for (const pool::LuRecord& unit : units) {
-    if (unit.kind != pool::LuKind::kData || groups.contains(unit.group)) continue;
-    auto removed = co_await pools.remove(unit.number);
-    log_("unit-leftover", log_field("unit", unit.number.value) + outcome_field(removed));
+    const bool is_volume = unit.kind == pool::LuKind::kData && !unit.group.is_zero();
+    if (is_volume && !groups.contains(unit.group)) ++orphans[unit.group];
   }
+  std::vector<control::Problem> out;
+  for (const auto& [group, count] : orphans) {
+    const std::string volumes = std::to_string(count) + (count == 1 ? " volume" : " volumes");
+    out.push_back(
+        {{},
+         volumes + " of group " + group.to_string() +
+             " lie here, and its journal is on none of the disks: name all disks that the node had, "
+             "also those that were added by command; if they are lost, delete what is left",
+         started_,
+         "tidemark group delete " + group.to_string() + " --force"});
+  }
+  return out;
+}
+
+std::optional<GroupIdentity> Node::find_unserved(const std::string& identity) const {
+  if (groups_.contains(identity)) return std::nullopt;
+  for (const pool::LuRecord& unit : storage_.pools().units()) {
+    if (unit.group.is_zero() || unit.group.to_string() != identity) continue;
+    const bool is_served = std::any_of(groups_.begin(), groups_.end(), [&](const auto& entry) {
+      return entry.second->identity() == unit.group;
+    });
+    if (!is_served) return unit.group;
+  }
+  return std::nullopt;
 }
 
 io::Task<void> Node::watch_clock() {
@@ -176,8 +205,17 @@ io::Task<void> Node::watch_clock() {
 
 io::Task<void> Node::open_groups() {
   const std::vector<pool::LuRecord> units = storage_.pools().units();
+  std::map<GroupIdentity, std::uint32_t> journals;
+  for (const pool::LuRecord& unit : units) {
+    if (unit.kind == pool::LuKind::kLog && !unit.forming) ++journals[unit.group];
+  }
   for (const pool::LuRecord& unit : units) {
     if (unit.kind != pool::LuKind::kLog) continue;
+    // One was made while the pool of the other was missing; they would share volumes.
+    if (journals[unit.group] > 1) {
+      note_broken(unit, "it has two journals, on two RAID groups");
+      continue;
+    }
     if (unit.forming) {
       auto destroyed = co_await group::Group::destroy(storage_.pools(), unit.group);
       log_("group-unfinished", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
@@ -198,7 +236,9 @@ io::Task<void> Node::open_groups() {
     // Made while the pool of the other one was missing.
     if (groups_.contains(name)) {
       (void)co_await (*group)->close();
-      note_broken(unit, "its name is '" + name + "', and so is that of another group; delete one of them");
+      note_broken(unit, "its name is '" + name +
+                            "', and so is that of the group that is served; delete that one, " +
+                            "and this one is served at the next start");
       continue;
     }
     groups_[name] = std::move(group).value();
@@ -254,8 +294,18 @@ std::vector<std::string> Node::writers_of(const std::string& group) const {
   return out;
 }
 
+Result<void> Node::check_place(const format::Hello& hello) const {
+  // What is not here may hold a copy of that group already.
+  TM_TRY(storage_.pools().check_whole());
+  std::optional<std::string> raid;
+  if (!hello.raid.empty()) raid = hello.raid;
+  const Result<PoolNumber> pool = storage_.find_pool(raid);
+  return pool.ok() ? Result<void>{} : Result<void>(pool.error());
+}
+
 io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, group::GroupState state) {
   auto guard = co_await registry_mutex_.lock();
+  TM_CO_TRY(check_place(hello));
   if (find_group(hello.group_name) != nullptr) {
     co_return fail(ErrorCode::kExists, "there is a group '" + hello.group_name + "' already");
   }

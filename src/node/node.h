@@ -109,6 +109,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   group::Group* find_group(const std::string& name) override;
   GroupHandle hold_group(const std::string& name) const override;
   io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) override;
+  Result<void> check_place(const format::Hello& hello) const override;
   io::Task<Result<void>> drop_group(std::string name) override;
   io::Task<void> disconnect_exports(std::string name) override;
   void log(const std::string& event, const std::string& group, const std::string& text) override;
@@ -124,6 +125,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::DiskListReply>> disk_remove(control::DiskRemoveRequest request) override;
   io::Task<Result<control::RaidListReply>> raid_list(control::RaidListRequest request) override;
   io::Task<Result<control::RaidInfo>> raid_create(control::RaidCreateRequest request) override;
+  io::Task<Result<control::RaidListReply>> raid_forget(control::RaidForgetRequest request) override;
   io::Task<Result<control::RaidInfo>> raid_status(control::RaidStatusRequest request) override;
   io::Task<Result<control::RaidInfo>> raid_scrub(control::RaidScrubRequest request) override;
   io::Task<Result<control::Done>> raid_scrub_stop(control::RaidScrubStopRequest request) override;
@@ -214,7 +216,11 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<void> open_groups();
   void note_broken(const pool::LuRecord& unit, const std::string& reason);
   io::Task<void> watch_clock();
-  io::Task<void> remove_leftover_units();
+  io::Task<void> remove_scratch_units();
+  std::vector<control::Problem> orphan_problems() const;
+  // A group that is not served, by its identity as text.
+  std::optional<GroupIdentity> find_unserved(const std::string& identity) const;
+  io::Task<Result<control::Done>> delete_broken(GroupIdentity identity);
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);

@@ -76,7 +76,15 @@ const NodeStorage::Part* NodeStorage::find_part(const std::string& name) const {
 }
 
 Result<PoolNumber> NodeStorage::find_pool(const std::optional<std::string>& name) const {
-  if (!name.has_value()) return parts_.begin()->first;
+  if (!name.has_value()) {
+    const PoolNumber first = parts_.begin()->first;
+    for (const pool::MissingPool& missing : pools_.missing()) {
+      if (missing.number > first) continue;
+      return fail(ErrorCode::kIo, "RAID group " + missing.name + ", the first of this node, is not here (" +
+                                      missing.reason + "); name another one");
+    }
+    return first;
+  }
   if (const Part* part = find_part(*name); part != nullptr) return part->disk.number;
   for (const pool::MissingPool& missing : pools_.missing()) {
     if (missing.name != *name) continue;
@@ -143,11 +151,14 @@ void NodeStorage::watch() {
 
 void NodeStorage::add_problems(WallTime started, std::vector<control::Problem>& out) const {
   for (const pool::MissingPool& missing : pools_.missing()) {
-    out.push_back({{},
-                   "RAID group " + missing.name + " is not here: " + missing.reason +
-                       "; groups that have their journal or a volume there are not served",
-                   started,
-                   "tidemark raid list"});
+    out.push_back(
+        {{},
+         "RAID group " + missing.name + " is not here: " + missing.reason +
+             "; groups that have their journal or a volume there are not served. Bring its disks back; if "
+             "they are lost for good, `tidemark raid forget " +
+             missing.name + "`",
+         started,
+         "tidemark raid list"});
   }
   for (const pool::Pool* pool : pools_.all()) {
     for (const std::string& notice : pool->notices()) {
@@ -155,11 +166,8 @@ void NodeStorage::add_problems(WallTime started, std::vector<control::Problem>& 
     }
   }
   for (const auto& [number, part] : parts_) add_raid_problems(part, out);
-  const bool has_raid = std::ranges::any_of(parts_, [](const auto& part) { return part.second.disk.raid; });
-  if (has_raid) {
-    for (const control::DiskInfo& disk : refused_disks()) {
-      out.push_back({{}, "disk " + disk.disk + " is not used: " + disk.explanation, std::nullopt, {}});
-    }
+  for (const control::DiskInfo& disk : refused_disks()) {
+    out.push_back({{}, "disk " + disk.disk + " is not used: " + disk.explanation, std::nullopt, {}});
   }
   for (const auto& [number, part] : parts_) {
     if (const auto alarm = alarm_of(part); alarm.has_value()) {

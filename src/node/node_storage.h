@@ -28,6 +28,9 @@ struct PoolDisk {
 };
 inline constexpr const char* kPlainDiskName = "disk";
 
+// Of a pool that is missing, and that only its disks know the number of.
+inline constexpr PoolNumber kUnknownPool{pool::kPoolsMax};
+
 struct NewRaidGroup {
   std::string name{};
   format::RaidLevel level = format::RaidLevel::k1;
@@ -48,6 +51,8 @@ struct NodeDisks {
   std::function<io::Task<void>(std::string path)> give_back{};
   // Makes blank disks into a RAID group with an empty pool on it, which the next start finds again.
   std::function<io::Task<Result<PoolDisk>>(NewRaidGroup what)> create_raid{};
+  // Of one that is missing, durably: the next start does not miss it.
+  std::function<io::Task<Result<void>>(std::string name)> forget_raid{};
 };
 // A node with one disk, as it is.
 NodeDisks one_disk(io::Disk& disk);
@@ -103,6 +108,7 @@ class NodeStorage {
   io::Task<Result<control::DiskListReply>> disk_remove(control::DiskRemoveRequest request);
   control::RaidListReply raid_list() const;
   io::Task<Result<control::RaidInfo>> raid_create(control::RaidCreateRequest request);
+  io::Task<Result<control::RaidListReply>> raid_forget(control::RaidForgetRequest request);
   Result<control::RaidInfo> raid_status(const control::RaidStatusRequest& request) const;
   Result<control::RaidInfo> raid_scrub(const control::RaidScrubRequest& request);
   Result<control::Done> raid_scrub_stop(const control::RaidScrubStopRequest& request);
@@ -128,7 +134,7 @@ class NodeStorage {
   // The RAID group that is named, or the only one.
   Result<PoolNumber> require_raid(const std::optional<std::string>& name) const;
   // The one that a disk or a member's number is of, unless it is named.
-  Result<PoolNumber> raid_of(const std::optional<std::string>& name, const std::string& disk) const;
+  Result<PoolNumber> raid_of(const std::optional<std::string>& name, std::vector<std::string> disks) const;
   Result<void> check_unused(const std::string& path) const;
   control::RaidInfo raid_info(const Part& part, const raid::RaidStatus& status) const;
   std::vector<control::DiskInfo> refused_disks() const;

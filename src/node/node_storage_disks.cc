@@ -131,6 +131,12 @@ bool names(const raid::RaidStatus& status, const std::string& path) {
          std::find(status.spares.begin(), status.spares.end(), path) != status.spares.end();
 }
 
+// A member or spare of the start whose place another disk has by now.
+bool has_left(const raid::RaidStatus& status, const raid::DiskReport& report) {
+  const bool was_used = report.role == raid::DiskRole::kMember || report.role == raid::DiskRole::kSpare;
+  return was_used && report.raid == status.raid;
+}
+
 // Where a member failed, another disk may be by now.
 bool is_in_use(const raid::RaidStatus& status, const std::string& path) {
   const bool failed =
@@ -169,10 +175,12 @@ Result<PoolNumber> NodeStorage::require_raid(const std::optional<std::string>& n
 }
 
 Result<PoolNumber> NodeStorage::raid_of(const std::optional<std::string>& name,
-                                        const std::string& disk) const {
+                                        std::vector<std::string> disks) const {
   if (name.has_value()) return require_raid(name);
-  for (const auto& [number, part] : parts_) {
-    if (part.disk.raid != nullptr && names(part.disk.raid->status(), disk)) return number;
+  for (const std::string& disk : disks) {
+    for (const auto& [number, part] : parts_) {
+      if (part.disk.raid != nullptr && names(part.disk.raid->status(), disk)) return number;
+    }
   }
   return require_raid(name);
 }
@@ -221,17 +229,19 @@ control::RaidInfo NodeStorage::raid_info(const Part& part, const raid::RaidStatu
 std::vector<control::DiskInfo> NodeStorage::refused_disks() const {
   std::vector<control::DiskInfo> out;
   for (const raid::DiskReport& report : options_.disks.found) {
-    const bool was_used = report.role == raid::DiskRole::kMember || report.role == raid::DiskRole::kSpare;
     const bool known = std::any_of(parts_.begin(), parts_.end(), [&](const auto& part) {
-      const raid::RaidGroup* raid = part.second.disk.raid;
-      return raid != nullptr && names(raid->status(), report.name);
+      const PoolDisk& at = part.second.disk;
+      return at.raid != nullptr ? names(at.raid->status(), report.name) || has_left(at.raid->status(), report)
+                                : at.path == report.name;
     });
-    if (known || was_used) continue;
+    if (known) continue;
+    const bool is_member = report.role == raid::DiskRole::kMember || report.role == raid::DiskRole::kSpare;
     control::DiskInfo disk;
     disk.disk = report.name;
     disk.state = control::DiskState::kRefused;
     if (!report.disk.is_zero()) disk.identity = report.disk.to_string();
     disk.explanation = report.explanation;
+    if (disk.explanation.empty() && is_member) disk.explanation = "its RAID group is not here";
     if (disk.explanation.empty()) disk.explanation = raid::disk_role_name(report.role);
     out.push_back(std::move(disk));
   }
@@ -321,7 +331,9 @@ io::Task<Result<control::DiskListReply>> NodeStorage::disk_add(control::DiskAddR
 
 io::Task<Result<control::DiskListReply>> NodeStorage::disk_replace(control::DiskReplaceRequest request) {
   auto guard = co_await disks_mutex_.lock();
-  TM_CO_TRY_ASSIGN(const PoolNumber number, raid_of(request.raid, request.disk));
+  // Said again, the old disk may not be of any.
+  std::vector<std::string> named{request.disk, request.by};
+  TM_CO_TRY_ASSIGN(const PoolNumber number, raid_of(request.raid, std::move(named)));
   const PoolDisk& at = parts_.at(number).disk;
   raid::RaidGroup* raid = at.raid;
   const raid::RaidStatus status = raid->status();
@@ -348,7 +360,8 @@ io::Task<Result<control::DiskListReply>> NodeStorage::disk_replace(control::Disk
 
 io::Task<Result<control::DiskListReply>> NodeStorage::disk_remove(control::DiskRemoveRequest request) {
   auto guard = co_await disks_mutex_.lock();
-  TM_CO_TRY_ASSIGN(const PoolNumber number, raid_of(request.raid, request.disk));
+  std::vector<std::string> named{request.disk};
+  TM_CO_TRY_ASSIGN(const PoolNumber number, raid_of(request.raid, std::move(named)));
   const PoolDisk& at = parts_.at(number).disk;
   raid::RaidGroup* raid = at.raid;
   const raid::RaidStatus status = raid->status();
@@ -385,7 +398,7 @@ control::RaidListReply NodeStorage::raid_list() const {
   for (const pool::MissingPool& missing : pools_.missing()) {
     control::RaidSummary summary;
     summary.name = missing.name;
-    summary.pool_number = missing.number.value;
+    if (missing.number < kUnknownPool) summary.pool_number = missing.number.value;
     summary.health = control::RaidHealth::kMissing;
     summary.explanation = missing.reason;
     reply.raids.push_back(std::move(summary));
@@ -412,15 +425,38 @@ io::Task<Result<control::RaidInfo>> NodeStorage::raid_create(control::RaidCreate
   what.unit_bytes = static_cast<std::uint32_t>(request.unit_bytes.value_or(raid::kUnitBytesDefault));
   what.disks = request.disks;
   TM_CO_TRY_ASSIGN(PoolDisk made, co_await options_.disks.create_raid(std::move(what)));
-  TM_CO_TRY_ASSIGN(std::unique_ptr<pool::Pool> pool,
-                   co_await pool::Pool::open(environment_, *made.disk, options_.node));
+  auto opened = co_await pool::Pool::open(environment_, *made.disk, options_.node);
+  if (!opened.ok()) {
+    pool::MissingPool missing;
+    missing.number = made.number;
+    missing.name = made.name;
+    missing.reason = opened.error().message;
+    pools_.add_missing(std::move(missing));
+    co_return opened.error();
+  }
   Part& part = parts_[made.number];
   part.disk = made;
-  pools_.add(std::move(pool));
+  pools_.add(std::move(opened).value());
   log_("raid-create", log_field("raid", made.name) + " " +
                           log_field("level", std::string(control::word(request.level))) + " " +
                           log_field("disks", std::uint64_t{request.disks.size()}));
   co_return raid_info(part, made.raid->status());
+}
+
+io::Task<Result<control::RaidListReply>> NodeStorage::raid_forget(control::RaidForgetRequest request) {
+  auto guard = co_await disks_mutex_.lock();
+  const std::string name = request.name;
+  if (find_part(name) != nullptr) {
+    co_return fail(ErrorCode::kRefused,
+                   "RAID group " + name + " is here; only one that is missing can be forgotten");
+  }
+  const bool is_missing = std::ranges::any_of(
+      pools_.missing(), [&](const pool::MissingPool& missing) { return missing.name == name; });
+  if (!is_missing) co_return fail(ErrorCode::kNotFound, "this node misses no RAID group '" + name + "'");
+  TM_CO_TRY(co_await options_.disks.forget_raid(name));
+  pools_.forget_missing(name);
+  log_("raid-forget", log_field("raid", name));
+  co_return raid_list();
 }
 
 Result<control::RaidInfo> NodeStorage::raid_status(const control::RaidStatusRequest& request) const {

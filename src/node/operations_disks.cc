@@ -28,6 +28,10 @@ io::Task<Result<control::RaidInfo>> Node::raid_create(control::RaidCreateRequest
   return storage_.raid_create(std::move(request));
 }
 
+io::Task<Result<control::RaidListReply>> Node::raid_forget(control::RaidForgetRequest request) {
+  return storage_.raid_forget(std::move(request));
+}
+
 io::Task<Result<control::RaidInfo>> Node::raid_status(control::RaidStatusRequest request) {
   co_return storage_.raid_status(request);
 }

@@ -174,8 +174,27 @@ io::Task<Result<void>> Node::wait_for_changes(group::Group& group) const {
                                           (pair.has_value() ? ", " + pair->peer_node : std::string()));
 }
 
+// Of a group that is not served, named by its identity.
+io::Task<Result<control::Done>> Node::delete_broken(GroupIdentity identity) {
+  auto guard = co_await registry_mutex_.lock();
+  TM_CO_TRY(storage_.pools().check_whole());
+  TM_CO_TRY(co_await group::Group::destroy(storage_.pools(), identity));
+  std::erase_if(broken_, [&](const BrokenGroup& broken) { return broken.identity == identity; });
+  log_("group-delete", log_field("identity", identity.to_string()));
+  co_return control::Done();
+}
+
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
+  if (const auto identity = find_unserved(request.group); identity.has_value()) {
+    if (request.force) co_return co_await delete_broken(*identity);
+    co_return fail(ErrorCode::kRefused,
+                   "group " + request.group +
+                       " is not served, so nobody can say what it holds; --force deletes what "
+                       "is left of it");
+  }
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
+  // What lies in a pool that is missing would stay.
+  TM_CO_TRY(storage_.pools().check_whole());
   if (!request.force) TM_CO_TRY(check_disposable(*group));
   group = nullptr;
   if (pairs_->status(request.group).has_value()) (void)co_await pairs_->dissolve(request.group);

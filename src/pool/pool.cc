@@ -382,6 +382,8 @@ PoolStatus PoolImpl::status() const {
 
 // ---- The disk ----
 
+static_assert(kPoolsMax == format::kPoolsMax);
+
 PoolNumber pool_of(LuNumber unit) {
   return {unit.value / format::kLuNumbersPerPool};
 }

@@ -14,6 +14,7 @@
 
 namespace tidemark::pool {
 
+inline constexpr std::uint32_t kPoolsMax = 40;  // in a node's life
 // In which of the node's pools a logical unit lies: its number tells.
 PoolNumber pool_of(LuNumber unit);
 

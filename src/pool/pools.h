@@ -26,6 +26,10 @@ class Pools {
  public:
   void add(std::unique_ptr<Pool> pool);  // its number is not taken
   void add_missing(MissingPool pool) { missing_.push_back(std::move(pool)); }
+  // It does not come back.
+  void forget_missing(const std::string& name) {
+    std::erase_if(missing_, [&name](const MissingPool& pool) { return pool.name == name; });
+  }
 
   bool empty() const { return pools_.empty(); }
   // Null when it is not here.

@@ -261,6 +261,7 @@ io::Task<Assembly> RaidGroup::assemble(io::Environment& environment, std::vector
   for (const NamedDisk& disk : disks) {
     const auto label = co_await RaidGroup::inspect(*disk.disk);
     DiskReport& report = assembly.disks.emplace_back();
+    report.raid = raid;
     report.name = disk.name;
     if (!is_candidate(label, node, raid, disk.disk->size_bytes(), &report)) {
       if (label.ok() && label->raid == raid) why = report.explanation;

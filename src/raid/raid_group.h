@@ -53,6 +53,7 @@ struct DiskReport {
   std::string name;
   DiskRole role = DiskRole::kBlank;
   DiskIdentity disk{};  // zero when it carries no label
+  RaidIdentity raid{};  // of the group that was looked for
   std::optional<std::uint32_t> index;
   std::string explanation;  // what was found and what to do, one sentence; empty when nothing is wrong
 };

@@ -420,7 +420,8 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, Peer
   TM_CO_TRY_ASSIGN(const io::Address peer, io::Address::parse(address));
   if (Entry* entry = find(name)) {
     if (entry->record.side == Side::kPrimary && entry->record.peer_address == peer.to_string() &&
-        entry->record.peer_group == place.group) {
+        entry->record.peer_group == place.group &&
+        (place.raid.empty() || place.raid == entry->record.peer_raid)) {
       co_return Result<void>{};
     }
     co_return fail(ErrorCode::kExists,

@@ -22,6 +22,8 @@ class PairHost {
   virtual std::shared_ptr<group::Group> hold_group(const std::string& name) const = 0;
   // Makes the secondary's group and registers it; kExists when the name or the identity is taken.
   virtual io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) = 0;
+  // Whether the node has the place for it that the primary names; before anything gives way to it.
+  virtual Result<void> check_place(const format::Hello& hello) const = 0;
   // Closes the group and gives its space back.
   virtual io::Task<Result<void>> drop_group(std::string name) = 0;
   // Ends the connections to the group's exports, views excepted, before its live state changes under them.

@@ -248,6 +248,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   auto state = group::GroupState::decode(hello.state, &live);
   if (!state.ok()) co_return std::move(state).error();
   const std::string name = hello.group_name;
+  TM_CO_TRY(host_.check_place(hello));
   if (group::Group* existing = host_.find_group(name)) {
     Entry* entry = find(name);
     const bool complete = existing->local().window_open;

@@ -118,9 +118,10 @@ TEST(Roles, EveryOperationHasItsRole) {
         "table_check",         "mark_create",        "mark_name",       "mark_hold",
         "mark_release"}},
       {Role::kAdministrator,
-       {"disk_add", "disk_replace", "disk_remove", "raid_create", "group_create", "group_set", "group_open",
-        "group_serve", "group_delete", "volume_create", "volume_resize", "volume_delete", "pair_create",
-        "pair_set", "pair_takeover", "pair_delete", "mark_delete", "restore", "branch_release"}}};
+       {"disk_add",      "disk_replace",  "disk_remove",   "raid_create", "raid_forget",
+        "group_create",  "group_set",     "group_open",    "group_serve", "group_delete",
+        "volume_create", "volume_resize", "volume_delete", "pair_create", "pair_set",
+        "pair_takeover", "pair_delete",   "mark_delete",   "restore",     "branch_release"}}};
   std::map<Role, std::set<std::string_view>> found;
   for (const ServerRoute& route : server_routes()) {
     found[route.info.role].insert(route.info.operation);

@@ -133,12 +133,155 @@ class SeveralRaidGroups(TidemarkTest):
         self.assertEqual(set(self.raids(tokyo).values()), {"optimal"})
         for name in ("app/db", "split/db"):
             self.assertHolds(tokyo, name, models[name].snapshot())
-        self.assertIn("its name is 'gone', and so is that of another group", "\n".join(self.problems(tokyo)))
-        # Which of the two is served is told by where it lies; the other one is kept.
+        self.assertIn("its name is 'gone', and so is that of the group that is served", "\n".join(self.problems(tokyo)))
+        # The other one is kept, and served when the name is free.
+        self.assertHolds(tokyo, "gone/db", models["gone/db"].snapshot())
         tokyo.cli("group", "delete", "gone", "--force")
         tokyo.stop()
         tokyo.start()
         self.assertHolds(tokyo, "gone/db", third.snapshot())
+
+    def test_without_a_list_nothing_is_taken_for_lost(self):
+        # What a start finds is all that it knows of, and it may be a part.
+        tokyo = self.new_node()
+        tokyo.create("app", "db", size="32M", options=(*JOURNAL, "--log-raid", "backup"))
+        self.make_raid(tokyo, "wide", "0", "w0", "w1")
+        tokyo.create("other", options=JOURNAL)
+        tokyo.cli("volume", "create", "other/db", "--size", "32M", "--raid", "wide")
+        models = {name: Model(SIZE, seed) for seed, name in enumerate(("app/db", "other/db"))}
+        for name, model in models.items():
+            self.scribble(tokyo, name, model)
+            with Connection(tokyo, name) as handle:  # until it is destaged
+                for lap in range(100):
+                    handle.pwrite(bytes([lap]) * MIB, 16 * MIB)
+                handle.flush()
+            model.bytes[16 * MIB:17 * MIB] = bytes([99]) * MIB
+            wait_until(lambda name=name: tokyo.cli("volume", "show", name)["allocated_bytes"] > 0, "it is destaged")
+        tokyo.kill()
+        shutil.move(os.path.join(tokyo.folder, "disk"), self.disk("own"))
+        shutil.rmtree(tokyo.folder)
+        some = [word for disk in ("own", "w0", "f0") for word in ("--disk", self.disk(disk))]
+        for options in (("--recover", *some), tuple(some)):
+            tokyo.start(*options)
+            problems = "\n".join(self.problems(tokyo))
+            self.assertIn("1 volume of group", problems)
+            self.assertIn("journal is on none of the disks", problems)
+            self.assertIn("RAID group wide is not here", problems)
+            self.assertIn(f"disk {self.disk('w0')} is not used: its RAID group is not here", problems)
+            self.assertEqual(tokyo.cli("group", "list")["groups"], [])
+            self.assertRefused(tokyo.refused("raid", "create", "new", "--level", "0", "--disk", self.disk("n0")),
+                               "refused", "only its disks know its number")
+            tokyo.stop()
+        rest = [word for disk in ("b0", "b1", "w1") for word in ("--disk", self.disk(disk))]
+        tokyo.start(*some, *rest)
+        self.assertNotRegex("\n".join(self.problems(tokyo)), "RAID|disk")
+        for name, model in models.items():
+            self.assertHolds(tokyo, name, model.snapshot())
+        tokyo.stop()
+        # Nor when a RAID group was left out of the list, as by a folder from an old backup.
+        with open(os.path.join(tokyo.folder, "raid-groups"), "r+", encoding="utf-8") as file:
+            lines = [line for line in file if "wide" not in line]
+            file.seek(0)
+            file.truncate()
+            file.writelines(lines)
+        self.hide("w1")
+        for _ in range(2):
+            tokyo.start(*some, *rest)
+            self.assertIn("RAID group wide is not here", "\n".join(self.problems(tokyo)))
+            tokyo.stop()
+        self.bring_back("w1")
+        tokyo.start(*some, *rest)
+        self.assertHolds(tokyo, "other/db", models["other/db"].snapshot())
+
+    def test_a_raid_group_that_is_lost_for_good_is_forgotten(self):
+        tokyo = self.new_node()
+        tokyo.create("app", "db", size="32M", options=JOURNAL)
+        tokyo.create("split", "own", size="32M", options=(*JOURNAL, "--log-raid", "fast"))
+        tokyo.create("half", options=JOURNAL)
+        tokyo.cli("volume", "create", "half/db", "--size", "32M", "--raid", "fast")
+        model = Model(SIZE, 8)
+        self.scribble(tokyo, "app/db", model)
+        half = Model(SIZE, 9)
+        self.scribble(tokyo, "half/db", half)
+        self.assertRefused(tokyo.refused("raid", "forget", "fast"), "refused", "is here")
+        tokyo.stop()
+        self.hide("f0")
+        tokyo.start()
+        # While something may lie there, nothing is made or deleted that it could be mistaken for.
+        copy = ("pair", "create", "app", "--peer", "self", "--peer-group", "copy", "--raid", "backup")
+        self.assertRefused(tokyo.refused(*copy), "io", "RAID group fast is not here")
+        self.assertRefused(tokyo.refused("group", "delete", "app", "--force"), "io", "RAID group fast is not here")
+        tokyo.cli("volume", "create", "app/more", "--size", "32M")
+        self.assertIn("tidemark raid forget fast", "\n".join(self.problems(tokyo)))
+        tokyo.cli("raid", "forget", "fast")
+        self.assertEqual(set(self.raids(tokyo)), {"disk", "backup"})
+        self.assertRefused(tokyo.refused("raid", "forget", "fast"), "not-found", "misses no RAID group")
+        self.make_raid(tokyo, "new", "0", "n0")
+        self.assertRefused(tokyo.refused("raid", "create", "fast", "--level", "0", "--disk", self.disk("n1")), "exists",
+                           "was called 'fast'")
+        tokyo.cli(*copy)
+        tokyo.stop()
+        tokyo.start()
+        self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "new"})
+        # Of this one all is in its journal still.
+        self.assertHolds(tokyo, "half/db", half.snapshot())
+        # What is left of the other is told, and goes when somebody says so.
+        self.assertIn("journal is on none of the disks", "\n".join(self.problems(tokyo)))
+        for problem in tokyo.cli("status")["problems"]:
+            identity = next(word for word in problem["text"].split() if len(word) == 32)
+            self.assertRefused(tokyo.refused("group", "delete", identity), "refused", "--force")
+            tokyo.cli("group", "delete", identity, "--force")
+        self.assertEqual(self.problems(tokyo), [])
+        self.assertHolds(tokyo, "app/db", model.snapshot())
+
+    def test_a_secondary_takes_new_volumes_while_another_raid_group_is_missing(self):
+        tokyo, osaka = self.node("tokyo"), self.node("osaka", start=False)
+        osaka.options = ("--disk-size", "256M", "--cache-size", "16M")
+        osaka.start()
+        self.make_raid(osaka, "spare", "0", "s0")
+        tokyo.create("app", "db", size="32M", options=JOURNAL)
+        tokyo.cli("pair", "create", "app", "--peer", f"unix:{osaka.folder}/replication.sock")
+        self.wait_for_state(tokyo, "PAIR")
+        osaka.stop()
+        self.hide("s0")
+        osaka.start()
+        tokyo.cli("volume", "create", "app/new", "--size", "32M")
+        model = Model(SIZE, 3)
+        self.scribble(tokyo, "app/new", model)
+        for lap in range(2):  # past what its journal holds
+            with Connection(tokyo, "app/new") as handle:
+                for at in range(100):
+                    handle.pwrite(bytes([lap + 1]) * MIB, 16 * MIB)
+                handle.flush()
+        model.bytes[16 * MIB:17 * MIB] = bytes([2]) * MIB
+        tokyo.mark("app", "all", "--wait", "peer")
+        self.assertHolds(osaka, "app/new@all", model.snapshot())
+        osaka.kill()
+        self.bring_back("s0")
+        osaka.start()
+        self.assertHolds(osaka, "app/new@all", model.snapshot())
+
+    def test_a_refused_creation_forgets_no_disk_that_was_known(self):
+        tokyo = self.new_node()
+        tokyo.create("app", "db", size="32M", options=(*JOURNAL, "--raid", "fast"))
+        tokyo.stop()
+        self.hide("f0")
+        tokyo.start()
+        self.bring_back("f0")
+        self.assertRefused(tokyo.refused("raid", "create", "more", "--level", "0", "--disk", self.disk("f0")), "exists",
+                           self.disk("f0"))
+        tokyo.stop()
+        tokyo.start()
+        self.assertEqual(self.raids(tokyo)["fast"], "optimal")
+        # A replacement that was made is answered again as one, whichever RAID group the old disk was of.
+        for _ in range(2):
+            tokyo.cli("disk", "replace", self.disk("b0"), self.disk("b2"))
+        # What is not told where to lie goes to the first one, or nowhere.
+        tokyo.stop()
+        os.rename(os.path.join(tokyo.folder, "disk"), self.disk("own"))
+        tokyo.start()
+        self.assertRefused(tokyo.refused("group", "create", "new", *JOURNAL), "io", "the first of this node",
+                           "name another")
 
     def test_a_copy_within_the_node_outlives_the_disks_of_the_original(self):
         tokyo = self.new_node()
@@ -202,7 +345,7 @@ class SeveralRaidGroups(TidemarkTest):
         # As when the node had gone just before the RAID group was noted; and then, before its pool was made.
         for pool_is_there in (True, False):
             with open(listed, "w", encoding="utf-8") as file:
-                file.writelines(lines[:2])
+                file.writelines([*lines[:2], "2 creating fast\n"])
             if not pool_is_there:
                 with open(self.disk("f0"), "r+b") as file:
                     file.seek(MIB)

@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 
+#include "base/crc32c.h"
 #include "group_bench.h"
 
 namespace tidemark::group {
@@ -156,6 +157,72 @@ TEST_F(GroupPools, AVolumeOfAMissingPoolIsNotMadeASecondTime) {
   Buffer out = Buffer::allocate(kBlockSizeBytes);
   ASSERT_TRUE(world->run(group->data().read(made->id, group->live_path(), 0, out, true)).ok());
   EXPECT_EQ(GroupBench::bytes_of_blocks(out), std::vector<int>{7});
+}
+
+TEST_F(GroupPools, AVolumeWhoseBaseIsLostIsDamageAndOneThatIsWholeInTheJournalIsMadeAgain) {
+  ASSERT_NO_FATAL_FAILURE(start(4));
+  const auto made = world->run(group->create_volume("data", kVolumeBytes));
+  ASSERT_TRUE(made.ok());
+  Buffer data = Buffer::allocate(kBlockSizeBytes);
+  std::memset(data.data(), 7, data.size());
+  for (const bool destaged : {false, true}) {
+    ASSERT_TRUE(world->run(group->data().write(made->id, 0, data, true)).ok());
+    if (destaged) {
+      ASSERT_TRUE(world->run(group->destage_now(true)).ok());
+    }
+    const LuNumber unit = group->volume_status(*made).lu;
+    process->power_cut();
+    // Nobody misses the pool, and its unit is gone all the same.
+    ASSERT_NO_FATAL_FAILURE(open_pools({0, 1}));
+    ASSERT_TRUE(world->run(pools->remove(unit)).ok());
+    const auto opened = open_group();
+    ASSERT_EQ(opened.ok(), !destaged);
+    if (destaged) {
+      EXPECT_EQ(opened.error().code, ErrorCode::kDamaged);
+      EXPECT_NE(opened.error().message.find("is on none of this node's disks"), std::string::npos);
+      EXPECT_EQ(pools->units().size(), 1u);
+      break;
+    }
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    ASSERT_TRUE(world->run(group->data().read(made->id, group->live_path(), 0, out, true)).ok());
+    EXPECT_EQ(GroupBench::bytes_of_blocks(out), std::vector<int>{7});
+  }
+}
+
+TEST_F(GroupPools, OfTwoUnitsOfAVolumeTheEmptyOneGoesAndTwoThatHoldSomethingAreDamage) {
+  ASSERT_NO_FATAL_FAILURE(start(5));
+  const auto made = world->run(group->create_volume("data", kVolumeBytes));
+  ASSERT_TRUE(made.ok());
+  Buffer data = Buffer::allocate(kBlockSizeBytes);
+  std::memset(data.data(), 7, data.size());
+  ASSERT_TRUE(world->run(group->data().write(made->id, 0, data, true)).ok());
+  ASSERT_TRUE(world->run(group->destage_now(true)).ok());
+  const GroupIdentity identity = group->identity();
+  for (const bool is_empty : {true, false}) {
+    process->power_cut();
+    ASSERT_NO_FATAL_FAILURE(open_pools({0, 1}));
+    // With a lower number than the right one.
+    const auto other = world->run(pools->create_data_volume(kOwn, identity, made->id, kVolumeBytes));
+    ASSERT_TRUE(other.ok());
+    if (!is_empty) {
+      pool::DataVolume* unit = pools->data_volume(*other);
+      const BlockRange block{3, 4};
+      ASSERT_TRUE(world->run(unit->reserve(block)).ok());
+      ASSERT_TRUE(world->run(unit->write(block, data, {crc32c(Bytes(data))})).ok());
+      ASSERT_TRUE(world->run(unit->flush()).ok());
+    }
+    const auto opened = open_group();
+    ASSERT_EQ(opened.ok(), is_empty);
+    EXPECT_EQ(pools->units().size(), is_empty ? 2u : 3u);
+    if (!is_empty) {
+      EXPECT_EQ(opened.error().code, ErrorCode::kDamaged);
+      EXPECT_NE(opened.error().message.find("both hold something"), std::string::npos);
+      break;
+    }
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    ASSERT_TRUE(world->run(group->data().read(made->id, group->live_path(), 0, out, true)).ok());
+    EXPECT_EQ(GroupBench::bytes_of_blocks(out), std::vector<int>{7});
+  }
 }
 
 }  // namespace
