@@ -211,11 +211,11 @@ io::Task<Result<bool>> Destager::step(Need need) {
 }
 
 io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
+  // Nothing may count as destaged of a volume that has no base to be destaged to.
+  TM_CO_TRY(co_await core_.settle_volumes(false));
   TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(floor));
   auto timer = co_await Points(core_).timer_at(floor);
   if (!timer.ok()) co_return std::move(timer).error();
-  // Nothing may count as destaged of a volume that has no base to be destaged to.
-  TM_CO_TRY(co_await core_.settle_volumes(false));
   // A view may have been opened, or the head moved to another branch, while the above was awaited; or the
   // window of a first copy opened beyond it.
   if (!core_.state.epochs().is_ancestor(floor, limit_by_pins(need))) co_return false;
