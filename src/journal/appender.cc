@@ -90,6 +90,16 @@ void State::add_directory_point(Place place, LogId first, WallTime timer) {
   directory.push_back({place, first, timer});
 }
 
+void State::add_summary(const RecentBatch& batch, const format::BatchMeta& meta) {
+  if (summaries.size() == kSummariesMax) summaries.pop_front();
+  summaries.push_back({.place = batch.frame,
+                       .next = batch.frame.plus(batch.frame_blocks),
+                       .first = meta.first,
+                       .last = meta.last(),
+                       .first_timer = meta.entries.front().timer,
+                       .last_timer = meta.entries.back().timer});
+}
+
 void State::queue_frame(format::FrameKind kind, Bytes meta, std::vector<Buffer> payload,
                         std::uint32_t payload_blocks, Place place, std::uint64_t ticket, LogId last,
                         WallTime timer) {
@@ -207,6 +217,7 @@ void State::close_open() {
   // The batch's own checksum is the last field of its meta.
   last_checksum = crc32c(Bytes(batch.encoded_meta).first(batch.encoded_meta.size() - 4));
   add_directory_point(batch.frame, open.meta.first, open.meta.entries.front().timer);
+  add_summary(batch, open.meta);
   const WallTime timer = open.meta.entries.back().timer;
   ++counters.batches;
   open.batch = nullptr;

@@ -221,6 +221,7 @@ Appended Journal::append_batch(const format::BatchMeta& meta, std::vector<std::b
   state.counters.payload_bytes += batch.payload_blocks * kBlockSizeBytes;
   ++state.counters.batches;
   state.add_directory_point(batch.frame, meta.first, meta.entries.front().timer);
+  state.add_summary(batch, meta);
   state.last_checksum = crc32c(Bytes(encoded_meta).first(encoded_meta.size() - 4));
   state.last_timer = std::max(state.last_timer, meta.entries.back().timer);
   state.epoch_identity = meta.epoch_identity;

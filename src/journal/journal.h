@@ -64,6 +64,16 @@ struct StoredBatch {
   Place payload_place{};                  // of payload block 0
 };
 
+// What a list of batches says of each.
+struct BatchSummary {
+  Place place{};  // of its frame
+  Place next{};   // where a scan goes on
+  LogId first{};
+  LogId last{};
+  WallTime first_timer{};
+  WallTime last_timer{};
+};
+
 // One frame read back from the disk, whatever is in memory, and held against all checksums that it has.
 struct CheckedFrame {
   Place place{};
@@ -232,6 +242,8 @@ class Journal {
   // snapshot_end() gave, or oldest()); nothing at the durable end. Checksums of the meta are verified,
   // payload is not read. kExpired when `from` has been freed.
   io::Task<Result<std::optional<StoredBatch>>> scan(Place from);
+  // What scan() would find, from memory while `from` is not before the newest few thousand batches.
+  io::Task<Result<std::optional<BatchSummary>>> scan_summary(Place from);
   // The payload of a batch that scan() gave, as it crosses the link.
   io::Task<Result<Buffer>> read_payload(const StoredBatch& batch);
 

@@ -171,6 +171,30 @@ io::Task<Result<std::optional<StoredBatch>>> State::scan(Place from) {
   }
 }
 
+io::Task<Result<std::optional<BatchSummary>>> Journal::scan_summary(Place from) {
+  const State& state = *state_;
+  if (state.failed.has_value()) co_return *state.failed;
+  if (!state.summaries.empty() && from >= state.summaries.front().place) {
+    const auto at =
+        std::lower_bound(state.summaries.begin(), state.summaries.end(), from,
+                         [](const BatchSummary& summary, Place place) { return summary.place < place; });
+    const bool is_durable = at != state.summaries.end() && at->place < state.durable_end;
+    co_return is_durable ? std::optional(*at) : std::nullopt;
+  }
+  auto batch = co_await state_->scan(from);
+  if (!batch.ok()) co_return std::move(batch).error();
+  if (!batch->has_value()) co_return std::optional<BatchSummary>();
+  const format::BatchMeta& meta = (*batch)->meta;
+  BatchSummary summary;
+  summary.place = (*batch)->place;
+  summary.next = (*batch)->next;
+  summary.first = meta.first;
+  summary.last = meta.last();
+  summary.first_timer = meta.entries.front().timer;
+  summary.last_timer = meta.entries.back().timer;
+  co_return std::optional(summary);
+}
+
 Buffer Journal::recent(Place place, std::uint32_t blocks) const {
   return state_->recent.read(place, blocks);
 }

@@ -32,6 +32,8 @@ inline constexpr std::uint64_t kGenerationSkip = 16;
 // every block behind the end of the journal is looked at, a start waits for it.
 inline constexpr std::uint32_t kWindowBlocks = 16;
 inline constexpr std::uint32_t kSweepWindowBlocks = 256;
+// Batches of which a summary stays in memory: some seconds of small writes, in 0.75 MiB.
+inline constexpr std::size_t kSummariesMax = 16384;
 // One point of the directory at least every so many bytes of journal.
 inline constexpr std::uint64_t kDirectoryStepBytes = 256 << 10;
 
@@ -154,6 +156,9 @@ struct State {
   std::uint64_t pending_bytes = 0;
   RecentBatches recent;
   std::vector<DirectoryPoint> directory;
+  // Of the newest batches appended since the start, durable or not; none between the oldest of them and the
+  // newest is left out.
+  std::deque<BatchSummary> summaries;
   JournalStatus counters;
   bool closing = false;
   io::WaitQueue pump_wanted;
@@ -175,6 +180,7 @@ struct State {
   void queue_frame(format::FrameKind kind, Bytes meta, std::vector<Buffer> payload,
                    std::uint32_t payload_blocks, Place place, std::uint64_t ticket, LogId last,
                    WallTime timer);
+  void add_summary(const RecentBatch& batch, const format::BatchMeta& meta);
   void add_directory_point(Place place, LogId first, WallTime timer);
   void queue_seal();
   io::Task<void> pump();

@@ -27,6 +27,10 @@ catalog::LogIdRow log_id_row(const std::string& group, const format::BatchMeta& 
                            meta.entries.back().timer};
 }
 
+catalog::LogIdRow summary_row(const std::string& group, const journal::BatchSummary& batch) {
+  return catalog::LogIdRow{group, batch.first, batch.last, batch.first_timer, batch.last_timer};
+}
+
 catalog::Change trim_log_ids(const std::string& group, LogId floor) {
   return catalog::TrimLogIds{group, floor};
 }
@@ -197,12 +201,12 @@ io::Task<Result<void>> Node::write_rows_locked() {
       Place& from = projected_[name];
       from = std::max(from, group->journal().oldest());
       const Place place = from;
-      auto batch = co_await group->journal().scan(place);
+      auto batch = co_await group->journal().scan_summary(place);
       if (!batch.ok() || !batch->has_value() || unprojected_.contains(name)) break;
-      const format::BatchMeta& meta = (*batch)->meta;
-      rows->push_back(log_id_row(name, meta));
-      projected_epochs_[name].insert(meta.first.epoch());
-      projected_[name] = (*batch)->next;
+      const journal::BatchSummary& summary = **batch;
+      rows->push_back(summary_row(name, summary));
+      projected_epochs_[name].insert(summary.first.epoch());
+      projected_[name] = summary.next;
       ++batches;
     }
     if (batches == kBatchesPerRoundMax) rows_left_ = true;

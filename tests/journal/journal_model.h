@@ -140,13 +140,24 @@ inline void expect_same(const ModelEntry& expected, LogId id, const format::Entr
   ASSERT_EQ(entry.body, expected.body) << id.to_string();
 }
 
+// What the summary of a batch says is what a scan finds.
+inline bool is_summary_of(const BatchSummary& summary, const StoredBatch& batch) {
+  return summary.place == batch.place && summary.next == batch.next && summary.first == batch.meta.first &&
+         summary.last == batch.meta.last() && summary.first_timer == batch.meta.entries.front().timer &&
+         summary.last_timer == batch.meta.entries.back().timer;
+}
+
 // All batches from `from` on.
 inline io::Task<Result<std::vector<StoredBatch>>> scan_all(Journal& journal, Place from) {
   std::vector<StoredBatch> batches;
   while (true) {
+    auto summary = co_await journal.scan_summary(from);
     auto batch = co_await journal.scan(from);
     if (!batch.ok()) co_return std::move(batch).error();
+    // More can have become durable in between, and not less.
+    TM_ASSERT(summary.ok() && (!summary->has_value() || batch->has_value()));
     if (!batch->has_value()) co_return batches;
+    TM_ASSERT(!summary->has_value() || is_summary_of(**summary, **batch));
     TM_ASSERT((*batch)->place >= from);
     from = (*batch)->next;
     batches.push_back(std::move(**batch));
