@@ -592,10 +592,17 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
                                             " RAID groups in its life, and this one has had them");
   }
   std::vector<raid::NamedDisk> disks;
+  std::uint64_t smallest_bytes = UINT64_MAX;
   for (const std::string& path : what.disks) {
     TM_CO_TRY_ASSIGN(raid::NamedDisk disk, co_await open_another(path));
+    smallest_bytes = std::min(smallest_bytes, disk.disk->size_bytes());
     disks.push_back(std::move(disk));
   }
+  // Whether a pool fits, before anything is labelled.
+  TM_CO_TRY_ASSIGN(const format::RaidShape shape,
+                   format::make_raid_shape(what.level, static_cast<std::uint32_t>(disks.size()),
+                                           what.unit_bytes, smallest_bytes));
+  TM_CO_TRY(format::make_disk_layout(format::data_bytes(shape)));
   // First, so that a start between this and the end finds them, and knows what it finds.
   for (const std::string& path : what.disks) TM_CO_TRY(co_await remember(path));
   if (!is_being_created(what.name)) {

@@ -151,6 +151,10 @@ Result<RaidShape> make_raid_shape(RaidLevel level, std::uint32_t member_count, s
   return shape;
 }
 
+std::uint64_t data_bytes(const RaidShape& shape) {
+  return cells_of(shape) * shape.member_bytes;
+}
+
 bool has_raid_mark(std::uint64_t disk_offset, Bytes block) {
   const auto is = [block](std::string_view magic) {
     return std::ranges::equal(block.first(kMagicSizeBytes), as_bytes(magic));

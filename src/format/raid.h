@@ -138,5 +138,7 @@ Result<StripeEntry> decode_stripe_entry(Bytes block, const RaidIdentity& raid, c
 // unit, or the size of the disks.
 Result<RaidShape> make_raid_shape(RaidLevel level, std::uint32_t member_count, std::uint32_t unit_bytes,
                                   std::uint64_t disk_bytes);
+// What a group of that shape can hold.
+std::uint64_t data_bytes(const RaidShape& shape);
 
 }  // namespace tidemark::format

@@ -400,6 +400,12 @@ class SeveralRaidGroups(TidemarkTest):
             file.truncate(64 * MIB)
         self.assertRefused(tokyo.refused("raid", "create", "more", "--level", "0", "--disk", self.disk("other")),
                            "exists", self.disk("other"))
+        with open(self.disk("small"), "wb") as file:
+            file.truncate(6 * MIB)
+        self.assertRefused(tokyo.refused("raid", "create", "more", "--level", "0", "--disk", self.disk("small")),
+                           "invalid", "too small for a pool")
+        with open(self.disk("small"), "rb") as file:
+            self.assertEqual(file.read().strip(b"\0"), b"")
         self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "fast"})
         # Of several, one is named; a path names the one that it is of.
         for words in (("raid", "status"), ("raid", "scrub", "--no-wait"), ("disk", "add", self.disk("s")),
