@@ -148,7 +148,8 @@ void add_delete(CLI::App& family, Cli& cli) {
       add_command(family, "delete", "Delete a group",
                   "Deletes a group with its journal, its marks and all past points. A group that still "
                   "has volumes, connected writers or a pair is refused without --force; the refusal says "
-                  "what it has. This cannot be undone.",
+                  "what it has. A group that is not served is named by its identity, which `tidemark status` "
+                  "tells; --force deletes what is left of it. This cannot be undone.",
                   "tidemark group delete app");
   add_group(command, request->group);
   add_flag(command, "--force", request->force, "Disconnect clients, dissolve its pair, delete its volumes");

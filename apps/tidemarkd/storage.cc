@@ -85,6 +85,10 @@ pool::MissingPool missing_pool(PoolNumber number, std::string name, std::string 
 
 constexpr const char* kCreating = "creating";
 constexpr const char* kForgotten = "forgotten";
+constexpr const char* kWasForgotten =
+    "what lies on it was forgotten (`tidemark raid forget`); zero its first MiB to use it for something else";
+constexpr const char* kWasCutOff =
+    "the `raid create` that it is of was cut off; zero its first MiB to use it again";
 
 }  // namespace
 
@@ -99,7 +103,12 @@ Result<std::vector<std::string>> Storage::disk_paths(const Machine& machine, boo
   return paths;
 }
 
-// A line is the pool's number, the identity of the RAID group or the disk, and its name.
+bool Storage::knows_disks(const os::DataFolder& folder) {
+  const auto lines = read_list(folder.file(kExpectedName));
+  return !lines.ok() || !lines->empty();
+}
+
+// A line is the pool's number, the identity of the RAID group or the disk, its name, and a word for its fate.
 Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string& path) {
   TM_TRY_ASSIGN(const std::vector<std::string> lines, read_list(path));
   std::vector<Expected> out;
@@ -114,7 +123,8 @@ Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string&
                                            "the node goes by the labels of the disks that it finds");
     }
     in >> word;
-    expected.forgotten = word == kForgotten;
+    if (word == kCreating) expected.fate = Fate::kCreating;
+    if (word == kForgotten) expected.fate = Fate::kForgotten;
     out.push_back(std::move(expected));
   }
   return out;
@@ -124,7 +134,10 @@ io::Task<Result<void>> Storage::write_expected() {
   std::string text;
   for (const Expected& expected : expected_) {
     text += std::to_string(expected.number.value) + " " + expected.identity + " " + expected.name +
-            (expected.forgotten ? std::string(" ") + kForgotten : "") + "\n";
+            (expected.fate == Fate::kCreating    ? std::string(" ") + kCreating
+             : expected.fate == Fate::kForgotten ? std::string(" ") + kForgotten
+                                                 : "") +
+            "\n";
   }
   auto outcome = std::make_shared<Result<void>>();
   std::function<void()> work =
@@ -177,6 +190,7 @@ io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeId
   TM_CO_TRY_ASSIGN(storage->expected_, read_expected(expected));
   TM_CO_TRY(co_await storage->open_files(std::move(paths), is_new));
   TM_CO_TRY(co_await storage->open_parts(is_new));
+  if (!storage->expected_.empty()) co_await storage->note_found();
   co_return storage;
 }
 
@@ -236,7 +250,13 @@ io::Task<Storage::Sorted> Storage::sort_files() {
     }
     const auto loaded = co_await pool::load_label(*disk.disk);
     if (loaded.ok() && loaded->label.node == node_) {
-      sorted.plain.push_back(file.get());
+      const Expected* known = find_expected(loaded->label.disk.to_string());
+      if (known == nullptr || known->fate != Fate::kForgotten) {
+        sorted.plain.push_back(file.get());
+      } else {
+        std::vector<raid::NamedDisk> forgotten{std::move(disk)};
+        report_unused(forgotten, kWasForgotten);
+      }
     } else {
       sorted.rest.push_back(std::move(disk));
     }
@@ -254,16 +274,25 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
   }
   const bool is_plain = files_.size() == 1 && sorted.raids.empty() && machine_.options.raid.empty();
   if (is_plain || !sorted.plain.empty()) {
-    // Without a label, the node says what is wrong with it.
     Part part;
     part.name = node::kPlainDiskName;
     part.file = sorted.plain.empty() ? files_.front().get() : sorted.plain.front();
     machine_.log("disk", part.file->description());
     TM_CO_TRY(co_await take_number(&part, is_new));
+    const bool has_label = !sorted.plain.empty();
     parts_.push_back(std::move(part));
+    // The node says what is wrong with the only disk.
+    if (is_plain && !has_label) co_return Result<void>{};
   }
   // Of disks that are of no RAID group, the first one that there is says why.
-  report_rest(sorted.raids.empty() ? sorted.rest : std::vector<raid::NamedDisk>());
+  if (sorted.raids.empty()) {
+    std::erase_if(sorted.rest, [this](const raid::NamedDisk& disk) {
+      return !parts_.empty() && parts_.front().file == disk.disk;
+    });
+    report_unused(
+        sorted.rest,
+        "it carries no label of this node; `tidemark raid create` makes a RAID group of blank disks");
+  }
   for (auto& [identity, disks] : sorted.raids) {
     std::move(sorted.rest.begin(), sorted.rest.end(), std::back_inserter(disks));
     sorted.rest.clear();
@@ -303,7 +332,8 @@ io::Task<Result<void>> Storage::make_first_part() {
   what.name = kRaidName;
   what.level = *level;
   what.unit_bytes = static_cast<std::uint32_t>(options.stripe_unit_bytes);
-  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), named()));
+  const auto identity = machine_.environment.random.identity<RaidIdentity>();
+  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), named(), identity));
   machine_.log("raid-create", log_field("level", options.raid) + " " +
                                   log_field("disks", std::uint64_t{files_.size()}) + " " +
                                   log_field("identity", part.identity));
@@ -312,15 +342,15 @@ io::Task<Result<void>> Storage::make_first_part() {
 }
 
 io::Task<Result<Storage::Part>> Storage::make_raid(node::NewRaidGroup what,
-                                                   std::vector<raid::NamedDisk> disks) {
+                                                   std::vector<raid::NamedDisk> disks,
+                                                   RaidIdentity identity) {
   raid::RaidSpec spec;
   spec.name = what.name;
   spec.level = what.level;
   spec.unit_bytes = what.unit_bytes;
+  spec.identity = identity;
   std::vector<raid::NamedDisk> blank = disks;
-  TM_CO_TRY_ASSIGN(
-      const RaidIdentity identity,
-      co_await raid::RaidGroup::create(machine_.environment, std::move(blank), node_, std::move(spec)));
+  TM_CO_TRY(co_await raid::RaidGroup::create(machine_.environment, std::move(blank), node_, std::move(spec)));
   co_return co_await assemble(identity, std::move(disks));
 }
 
@@ -351,25 +381,31 @@ io::Task<Result<Storage::Part>> Storage::assemble(RaidIdentity identity, std::ve
 // A RAID group of this node that disks are of.
 io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid::NamedDisk> disks,
                                          bool is_new) {
-  const auto known = std::ranges::find(expected_, identity.to_string(), &Expected::identity);
+  const std::string identity_text = identity.to_string();
+  const Expected* known = find_expected(identity_text);
+  const Fate fate = known == nullptr ? Fate::kKept : known->fate;
+  const PoolNumber number = known == nullptr ? node::kUnknownPool : known->number;
+  if (fate == Fate::kForgotten) {
+    report_unused(disks, kWasForgotten);
+    co_return Result<void>{};
+  }
   const auto label = co_await raid::RaidGroup::inspect(*disks.front().disk);
-  const std::string name = label.ok() ? label->name : identity.to_string();
-  const std::string first = disks.front().name;
+  const std::string name = label.ok() ? label->name : identity_text;
+  const std::vector<raid::NamedDisk> named = disks;
   auto part = co_await assemble(identity, std::move(disks));
   Result<void> usable;
   if (!part.ok()) usable = part.error();
   if (usable.ok()) usable = co_await take_number(&*part, is_new);
+  if (!usable.ok() && fate == Fate::kCreating) {
+    std::erase_if(reports_, [&](const raid::DiskReport& report) { return report.raid == identity; });
+    report_unused(named, kWasCutOff);
+    co_return Result<void>{};
+  }
   if (!usable.ok()) {
     machine_.log("raid-missing", log_field("raid", name) + " " + log_field("reason", usable.error().message));
-    // One that `raid create` did not come to the end of has never held anything. Of any other that may be so,
-    // and nobody can say it.
-    const bool is_unfinished = known == expected_.end() && is_being_created(name);
-    const bool is_forgotten = known != expected_.end() && known->forgotten;
-    if (is_unfinished || is_forgotten) co_return Result<void>{};
     if (!failure_.has_value()) failure_ = usable.error();
-    missing_identities_[name] = identity.to_string();
-    missing_.push_back(missing_pool(known == expected_.end() ? node::kUnknownPool : known->number, name,
-                                    usable.error().message));
+    missing_identities_[name] = identity_text;
+    missing_.push_back(missing_pool(number, name, usable.error().message));
     co_return Result<void>{};
   }
   const std::optional<format::RaidLevel> asked = level_named(machine_.options.raid);
@@ -385,21 +421,18 @@ io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid
 io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   const auto loaded = co_await pool::load_label(part->disk());
   if (loaded.ok() && part->raid == nullptr) part->identity = loaded->label.disk.to_string();
-  const auto known = std::ranges::find(expected_, part->identity, &Expected::identity);
+  const Expected* known = find_expected(part->identity);
   const bool is_blank = !loaded.ok() && loaded.error().code == ErrorCode::kNotFound;
   if (loaded.ok()) {
     part->number = loaded->label.pool;
-  } else if (known != expected_.end() && known->number != node::kUnknownPool) {
-    part->number = known->number;  // the node says what is wrong with its label
-  } else if (is_blank && part->raid != nullptr && is_being_created(part->name)) {
+  } else if (known != nullptr && known->fate == Fate::kCreating && is_blank) {
     // Its `raid create` was cut off before the pool was made.
-    const auto intent = std::ranges::find_if(expected_, [&](const Expected& expected) {
-      return expected.identity == kCreating && expected.name == part->name;
-    });
-    part->number = intent->number;
+    part->number = known->number;
     const PoolNumber number = part->number;
     TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part->disk(), node_, number));
     machine_.log("raid-create", log_field("raid", part->name) + " outcome=finished");
+  } else if (known != nullptr && known->number != node::kUnknownPool) {
+    part->number = known->number;  // the node says what is wrong with its label
   } else if (part->raid != nullptr && !is_new) {
     co_return fail(loaded.error().code, "RAID group " + part->name + ": " + loaded.error().message);
   }
@@ -411,24 +444,43 @@ io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   co_return Result<void>{};
 }
 
-bool Storage::is_being_created(const std::string& name) const {
-  return std::ranges::any_of(expected_, [&](const Expected& expected) {
-    return expected.identity == kCreating && expected.name == name;
-  });
+const Storage::Expected* Storage::find_expected(const std::string& identity) const {
+  const auto at = std::ranges::find(expected_, identity, &Expected::identity);
+  return at == expected_.end() ? nullptr : &*at;
 }
 
 // What the node was given and does not use.
-void Storage::report_rest(const std::vector<raid::NamedDisk>& rest) {
-  for (const raid::NamedDisk& disk : rest) {
-    if (!parts_.empty() && parts_.front().file == disk.disk) continue;
+void Storage::report_unused(const std::vector<raid::NamedDisk>& disks, const std::string& explanation) {
+  for (const raid::NamedDisk& disk : disks) {
     raid::DiskReport report;
     report.name = disk.name;
-    report.explanation =
-        "it carries no label of this node; `tidemark raid create` makes a RAID group of blank disks";
-    machine_.log("disk",
-                 log_field("disk", report.name) + " role=blank " + log_field("reason", report.explanation));
+    report.role = raid::DiskRole::kForeign;
+    report.explanation = explanation;
+    machine_.log("disk", log_field("disk", report.name) + " role=unused " + log_field("reason", explanation));
     reports_.push_back(std::move(report));
   }
+}
+
+// What was found and is not in the list must be missed when it is gone: without that it is not used. A node
+// without a list goes by what it finds.
+io::Task<void> Storage::note_found() {
+  const auto is_listed = [this](const Part& part) {
+    const Expected* known = find_expected(part.identity);
+    return part.identity.empty() || (known != nullptr && known->fate == Fate::kKept);
+  };
+  if (std::ranges::all_of(parts_, is_listed)) co_return;
+  const std::vector<Expected> before = expected_;
+  const Result<void> settled = co_await settle();
+  if (settled.ok()) co_return;
+  expected_ = before;
+  for (const Part& part : parts_) {
+    if (is_listed(part)) continue;
+    const std::string reason = "it cannot be noted: " + settled.error().message;
+    machine_.log("raid-missing", log_field("raid", part.name) + " " + log_field("reason", reason));
+    missing_.push_back(missing_pool(part.number, part.name, reason));
+    missing_identities_[part.name] = part.identity;
+  }
+  std::erase_if(parts_, [&](const Part& part) { return !is_listed(part); });
 }
 
 PoolNumber Storage::next_number() const {
@@ -447,7 +499,7 @@ void Storage::note_missing() {
       return missing.name == expected.name &&
              (missing.number == expected.number || missing.number == node::kUnknownPool);
     });
-    if (is_here || is_told || expected.forgotten || expected.identity == kCreating) continue;
+    if (is_here || is_told || expected.fate != Fate::kKept) continue;
     const std::string reason = expected.name == node::kPlainDiskName
                                    ? "it was not found, or its label cannot be read"
                                    : "none of its disks was found";
@@ -464,10 +516,7 @@ io::Task<Result<void>> Storage::settle() {
       TM_CO_TRY_ASSIGN(const pool::LoadedLabel loaded, co_await pool::load_label(part.disk()));
       part.identity = loaded.label.disk.to_string();
     }
-    std::erase_if(wanted, [&](const Expected& expected) {
-      return expected.identity == part.identity ||
-             (expected.identity == kCreating && expected.name == part.name);
-    });
+    std::erase_if(wanted, [&](const Expected& expected) { return expected.identity == part.identity; });
     Expected expected;
     expected.number = part.number;
     expected.identity = part.identity;
@@ -487,7 +536,7 @@ io::Task<Result<void>> Storage::settle() {
   });
   const auto is_same = [](const Expected& one, const Expected& other) {
     return one.number == other.number && one.identity == other.identity && one.name == other.name &&
-           one.forgotten == other.forgotten;
+           one.fate == other.fate;
   };
   if (std::ranges::equal(wanted, expected_, is_same)) co_return Result<void>{};
   expected_ = std::move(wanted);
@@ -497,7 +546,7 @@ io::Task<Result<void>> Storage::settle() {
 io::Task<Result<void>> Storage::forget_raid(std::string name) {
   const std::vector<Expected> before = expected_;
   for (Expected& expected : expected_) {
-    if (expected.name == name && expected.identity != kCreating) expected.forgotten = true;
+    if (expected.name == name && expected.fate == Fate::kKept) expected.fate = Fate::kForgotten;
   }
   const Result<void> written = co_await write_expected();
   if (!written.ok()) {
@@ -505,6 +554,8 @@ io::Task<Result<void>> Storage::forget_raid(std::string name) {
     co_return written;
   }
   std::erase_if(missing_, [&](const pool::MissingPool& missing) { return missing.name == name; });
+  // One that could be put together, and whose pool could not be opened.
+  std::erase_if(parts_, [&](const Part& part) { return part.name == name; });
   co_return Result<void>{};
 }
 
@@ -577,16 +628,13 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
         "them back, or forget it");
   }
   const auto is_taken = [&](const Expected& expected) {
-    return expected.name == what.name && expected.identity != kCreating;
+    return expected.name == what.name && expected.fate != Fate::kCreating;
   };
   if (std::ranges::any_of(expected_, is_taken)) {
     co_return fail(ErrorCode::kExists,
                    "a RAID group of this node was called '" + what.name + "'; choose another name");
   }
-  const auto begun = std::ranges::find_if(expected_, [&](const Expected& expected) {
-    return expected.name == what.name && expected.identity == kCreating;
-  });
-  const PoolNumber number = begun == expected_.end() ? next_number() : begun->number;
+  const PoolNumber number = next_number();
   if (number.value >= pool::kPoolsMax) {
     co_return fail(ErrorCode::kRefused, "a node has at most " + std::to_string(pool::kPoolsMax) +
                                             " RAID groups in its life, and this one has had them");
@@ -605,15 +653,20 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
   TM_CO_TRY(format::make_disk_layout(format::data_bytes(shape)));
   // First, so that a start between this and the end finds them, and knows what it finds.
   for (const std::string& path : what.disks) TM_CO_TRY(co_await remember(path));
-  if (!is_being_created(what.name)) {
-    Expected intent;
-    intent.number = number;
-    intent.identity = kCreating;
-    intent.name = what.name;
-    expected_.push_back(std::move(intent));
-    TM_CO_TRY(co_await write_expected());
+  const auto identity = machine_.environment.random.identity<RaidIdentity>();
+  Expected begun;
+  begun.number = number;
+  begun.identity = identity.to_string();
+  begun.name = what.name;
+  begun.fate = Fate::kCreating;
+  const std::vector<Expected> before = expected_;
+  expected_.push_back(std::move(begun));
+  const Result<void> noted = co_await write_expected();
+  if (!noted.ok()) {
+    expected_ = before;
+    co_return noted.error();
   }
-  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), std::move(disks)));
+  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), std::move(disks), identity));
   part.number = number;
   TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part.disk(), node_, number));
   co_return part;
@@ -630,6 +683,7 @@ node::PoolDisk Storage::pool_disk(const Part& part) const {
 }
 
 std::string Storage::name() const {
+  if (parts_.empty()) return "the node's disks";
   const Part& first = parts_.front();
   return first.raid != nullptr ? "RAID group " + first.name : first.file->path();
 }

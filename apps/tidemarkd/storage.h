@@ -34,6 +34,8 @@ class Storage {
   // put together, are told in the log, and fail the start only when nothing else is there.
   static io::Task<Result<std::unique_ptr<Storage>>> open(Machine machine, NodeIdentity node, bool is_new);
 
+  // Whether the folder is of a node that has had disks.
+  static bool knows_disks(const os::DataFolder& folder);
   // The node that the disks belong to, as their labels say. Writes nothing. kNotFound when none carries a
   // label, kRefused when they are of several nodes.
   static io::Task<Result<NodeIdentity>> find_owner(Machine machine);
@@ -63,6 +65,19 @@ class Storage {
     std::vector<raid::NamedDisk> rest;
   };
 
+  // A line of `raid-groups`.
+  enum class Fate {
+    kKept,
+    kCreating,   // by `raid create`, which is not done, or was cut off: it has never held anything
+    kForgotten,  // it is not missed and not used; its number and its name are not given again
+  };
+  struct Expected {
+    PoolNumber number{};   // kUnknownPool: only its disks know it
+    std::string identity;  // of the RAID group, or the disk
+    std::string name;
+    Fate fate = Fate::kKept;
+  };
+
   Storage(Machine machine, NodeIdentity node) : machine_(std::move(machine)), node_(node) {}
 
   static Result<std::vector<std::string>> disk_paths(const Machine& machine, bool is_new);
@@ -71,14 +86,16 @@ class Storage {
   io::Task<Sorted> sort_files();
   io::Task<Result<void>> open_parts(bool is_new);
   io::Task<Result<void>> make_first_part();
-  io::Task<Result<Part>> make_raid(node::NewRaidGroup what, std::vector<raid::NamedDisk> disks);
+  io::Task<Result<Part>> make_raid(node::NewRaidGroup what, std::vector<raid::NamedDisk> disks,
+                                   RaidIdentity identity);
   io::Task<Result<Part>> assemble(RaidIdentity identity, std::vector<raid::NamedDisk> disks);
   io::Task<Result<void>> add_raid(RaidIdentity identity, std::vector<raid::NamedDisk> disks, bool is_new);
   io::Task<Result<void>> take_number(Part* part, bool is_new);
   PoolNumber next_number() const;
   void note_missing();
-  void report_rest(const std::vector<raid::NamedDisk>& rest);
-  bool is_being_created(const std::string& name) const;
+  void report_unused(const std::vector<raid::NamedDisk>& disks, const std::string& explanation);
+  const Expected* find_expected(const std::string& identity) const;
+  io::Task<void> note_found();
   io::Task<Result<raid::NamedDisk>> open_another(std::string path);
   // True when that changed it.
   io::Task<Result<bool>> change_list(std::string path, bool listed);
@@ -90,13 +107,6 @@ class Storage {
   std::vector<raid::NamedDisk> named() const;
   node::PoolDisk pool_disk(const Part& part) const;
 
-  // A line of `raid-groups`.
-  struct Expected {
-    PoolNumber number{};   // kPoolsMax: not known
-    std::string identity;  // kCreating: of `raid create`, until it is done
-    std::string name;
-    bool forgotten = false;  // it is not missed; its number and its name are not given again
-  };
   static Result<std::vector<Expected>> read_expected(const std::string& path);
   io::Task<Result<void>> write_expected();
 

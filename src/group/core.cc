@@ -245,10 +245,16 @@ io::Task<Result<void>> Core::open_volumes() {
     if (find_volume(id) != nullptr || !state.volume_may_be_read(id, local.floor)) continue;
     // A second unit, made because the first is not here, would read as zeroes.
     TM_CO_TRY(context.pools.check_whole());
-    if (state.was_created_before(id, local.destaged)) {
+    const std::vector<VolumeShape> based = state.shape_at(local.destaged);
+    if (std::ranges::find(based, id, &VolumeShape::id) != based.end()) {
       co_return fail(ErrorCode::kDamaged, "the logical unit of volume " + std::to_string(id.value) +
                                               " of group '" + name() + "' is on none of this node's disks");
     }
+  }
+  // All that it held is in the journal then, or was never there.
+  if (context.pools.find(local.data_pool) == nullptr && context.pools.check_whole().ok()) {
+    local.data_pool = pool::pool_of(log_volume);
+    TM_CO_TRY(co_await save_local());
   }
   co_return co_await settle_volumes(true);
 }
@@ -280,7 +286,7 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
 io::Task<Result<void>> Core::make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
   auto guard = co_await settle_mutex.lock();
   // One that a pool holds which is not here is empty, and goes at the start that finds it.
-  volumes.erase(id);
+  if (find_volume(id) != nullptr) TM_CO_TRY(co_await remove_unit_locked(id));
   const GroupIdentity group = journal->group();
   for (const pool::LuRecord& unit : context.pools.units()) {
     if (unit.group == group && unit.kind == pool::LuKind::kData && unit.volume == id) {

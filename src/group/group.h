@@ -73,8 +73,8 @@ class Group {
   // A new group with its log volume, its first epoch and no volumes. One that fails leaves nothing; one that
   // a crash cuts off leaves a forming log volume, which the next start hands to destroy().
   static io::Task<Result<std::unique_ptr<Group>>> create(GroupContext context, NewGroup what);
-  // The group whose log volume this is: replays what the snapshot and the index do not hold. kNotFound when
-  // its deletion had begun: destroy() finishes that.
+  // The group whose log volume this is: replays what the snapshot and the index do not hold. Null when its
+  // deletion had begun: destroy() finishes that.
   static io::Task<Result<std::unique_ptr<Group>>> open(GroupContext context, LuNumber log_volume);
   // An empty secondary. Nothing is readable until the first copy has been applied and open_window() called.
   // kInvalid when the state does not end at `start`.

@@ -111,6 +111,8 @@ io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNum
   auto journal = co_await journal::Journal::open(context.environment, *disk, context.journal_options);
   if (!journal.ok()) co_return std::move(journal).error();
   std::unique_ptr<Group> group(new Group(context, std::move(journal).value(), log_volume));
+  TM_CO_TRY_ASSIGN(group->core_.local, LocalRecord::decode(group->core_.journal->local_record()));
+  if (group->core_.local.dropped) co_return std::unique_ptr<Group>();
   TM_CO_TRY(co_await group->replay());
   group->start();
   // A restore from the other node that was cut off: what was there before is gone back to.
@@ -123,10 +125,6 @@ io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNum
 }
 
 io::Task<Result<void>> Group::replay() {
-  TM_CO_TRY_ASSIGN(core_.local, LocalRecord::decode(core_.journal->local_record()));
-  if (core_.local.dropped) {
-    co_return fail(ErrorCode::kNotFound, "group '" + core_.local.name + "' was being deleted");
-  }
   TM_CO_TRY_ASSIGN(Snapshot snapshot, decode_snapshot(core_.journal->snapshot()));
   core_.state = std::move(snapshot.state);
   core_.live_epoch = snapshot.live_epoch;

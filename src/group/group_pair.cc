@@ -257,7 +257,7 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
   if (saved.ok()) saved = co_await core_.save_local();
   if (saved.ok()) saved = co_await core_.save_snapshot();
   if (!saved.ok() && !core_.failure.has_value()) {
-    // Nothing of it is on disk. A logical unit that was made goes with the next that are removed.
+    // Nothing of it is on disk. A logical unit that was made stays for the next try.
     core_.state = state_before;
     core_.local.skipped_to = local_before.skipped_to;
     core_.local.skipped_to_checksum = local_before.skipped_to_checksum;

@@ -239,12 +239,6 @@ std::map<VolumeId, std::uint64_t> GroupState::sizes_max() const {
   return sizes;
 }
 
-bool GroupState::was_created_before(VolumeId volume, LogId point) const {
-  return std::any_of(shape_changes_.begin(), shape_changes_.end(), [&](const ShapeChange& change) {
-    return change.volume.id == volume && !change.deleted && epochs_.is_ancestor(change.id, point);
-  });
-}
-
 bool GroupState::volume_may_be_read(VolumeId volume, LogId floor) const {
   for (const VolumeShape& shape : shape_at(floor)) {
     if (shape.id == volume) return true;

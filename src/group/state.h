@@ -80,8 +80,6 @@ class GroupState {
   VolumeId next_volume_id() const { return VolumeId{last_volume_.value + 1}; }
   // Every volume ever seen that was not forgotten, with the largest size it had at any point.
   std::map<VolumeId, std::uint64_t> sizes_max() const;
-  // Whether a volume was created, as far as is known, at or before `point` on its branch.
-  bool was_created_before(VolumeId volume, LogId point) const;
   // True when some point after `floor`, on any branch, or `floor` itself may show the volume.
   bool volume_may_be_read(VolumeId volume, LogId floor) const;
 

@@ -184,14 +184,17 @@ std::vector<control::Problem> Node::orphan_problems() const {
 
 std::optional<GroupIdentity> Node::find_unserved(const std::string& identity) const {
   if (groups_.contains(identity)) return std::nullopt;
+  for (const BrokenGroup& broken : broken_) {
+    if (broken.identity.to_string() == identity) return broken.identity;
+  }
+  // One that is being made or deleted has its journal.
+  std::optional<GroupIdentity> orphan;
   for (const pool::LuRecord& unit : storage_.pools().units()) {
     if (unit.group.is_zero() || unit.group.to_string() != identity) continue;
-    const bool is_served = std::any_of(groups_.begin(), groups_.end(), [&](const auto& entry) {
-      return entry.second->identity() == unit.group;
-    });
-    if (!is_served) return unit.group;
+    if (unit.kind == pool::LuKind::kLog) return std::nullopt;
+    orphan = unit.group;
   }
-  return std::nullopt;
+  return orphan;
 }
 
 io::Task<void> Node::watch_clock() {
@@ -213,7 +216,12 @@ io::Task<void> Node::open_groups() {
     if (unit.kind != pool::LuKind::kLog) continue;
     // One was made while the pool of the other was missing; they would share volumes.
     if (journals[unit.group] > 1) {
-      note_broken(unit, "it has two journals, on two RAID groups");
+      note_broken(unit, "it has two journals; this one is logical unit " + std::to_string(unit.number.value));
+      continue;
+    }
+    if (unit.forming && journals[unit.group] == 1) {
+      auto removed = co_await storage_.pools().remove(unit.number);
+      log_("unit-leftover", log_field("unit", unit.number.value) + outcome_field(removed));
       continue;
     }
     if (unit.forming) {
@@ -223,7 +231,7 @@ io::Task<void> Node::open_groups() {
     }
     const group::GroupContext context = group_context();
     auto group = co_await group::Group::open(context, unit.number);
-    if (!group.ok() && group.error().code == ErrorCode::kNotFound) {
+    if (group.ok() && *group == nullptr) {
       auto destroyed = co_await group::Group::destroy(storage_.pools(), unit.group);
       log_("group-delete", log_field("identity", unit.group.to_string()) + outcome_field(destroyed));
       continue;

@@ -220,7 +220,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   std::vector<control::Problem> orphan_problems() const;
   // A group that is not served, by its identity as text.
   std::optional<GroupIdentity> find_unserved(const std::string& identity) const;
-  io::Task<Result<control::Done>> delete_broken(GroupIdentity identity);
+  io::Task<Result<control::Done>> delete_unserved(GroupIdentity identity);
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);

@@ -175,8 +175,9 @@ io::Task<Result<void>> Node::wait_for_changes(group::Group& group) const {
 }
 
 // Of a group that is not served, named by its identity.
-io::Task<Result<control::Done>> Node::delete_broken(GroupIdentity identity) {
+io::Task<Result<control::Done>> Node::delete_unserved(GroupIdentity identity) {
   auto guard = co_await registry_mutex_.lock();
+  if (!find_unserved(identity.to_string()).has_value()) co_return control::Done();
   TM_CO_TRY(storage_.pools().check_whole());
   TM_CO_TRY(co_await group::Group::destroy(storage_.pools(), identity));
   std::erase_if(broken_, [&](const BrokenGroup& broken) { return broken.identity == identity; });
@@ -186,7 +187,7 @@ io::Task<Result<control::Done>> Node::delete_broken(GroupIdentity identity) {
 
 io::Task<Result<control::Done>> Node::group_delete(control::GroupDeleteRequest request) {
   if (const auto identity = find_unserved(request.group); identity.has_value()) {
-    if (request.force) co_return co_await delete_broken(*identity);
+    if (request.force) co_return co_await delete_unserved(*identity);
     co_return fail(ErrorCode::kRefused,
                    "group " + request.group +
                        " is not served, so nobody can say what it holds; --force deletes what "

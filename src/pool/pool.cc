@@ -229,6 +229,7 @@ Result<void> PoolImpl::adopt_extent(std::uint64_t slot, const format::ExtentReco
 
 io::Task<Result<void>> PoolImpl::clear_slots(std::vector<std::uint64_t> slots) {
   std::vector<ExtentChange> changes;
+  changes.reserve(slots.size());
   for (const std::uint64_t slot : slots) changes.push_back({slot, std::nullopt});
   TM_CO_TRY(co_await core_->extents.update(std::move(changes)));
   std::uint64_t seen = core_->shared_flush.failures();

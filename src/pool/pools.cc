@@ -33,7 +33,7 @@ Result<Pool*> Pools::require(PoolNumber number) const {
   if (missing != missing_.end()) {
     return fail(ErrorCode::kIo, "RAID group " + missing->name + " is not here: " + missing->reason);
   }
-  return fail(ErrorCode::kNotFound, "there is no pool " + std::to_string(number.value));
+  return fail(ErrorCode::kIo, "pool " + std::to_string(number.value) + " is on none of this node's disks");
 }
 
 // Numbers grow with those of the pools.

@@ -41,7 +41,7 @@ class Pools {
 
   // Those of the pools that are here, by number.
   std::vector<LuRecord> units() const;
-  // As those of Pool. kNotFound when the pool is not here.
+  // As those of Pool. kIo when the pool is not here.
   io::Task<Result<LuNumber>> create_data_volume(PoolNumber pool, GroupIdentity group, VolumeId volume,
                                                 std::uint64_t size_bytes);
   io::Task<Result<LuNumber>> create_log_volume(PoolNumber pool, GroupIdentity group,

@@ -54,7 +54,7 @@ io::Task<Result<RaidIdentity>> RaidGroup::create(io::Environment& environment, s
   for (const NamedDisk& disk : disks) TM_CO_TRY(co_await check_blank(disk, 0));
   RaidLabel label;
   label.node = node;
-  label.raid = environment.random.identity<RaidIdentity>();
+  label.raid = spec.identity.is_zero() ? environment.random.identity<RaidIdentity>() : spec.identity;
   label.generation = 1;
   label.name = spec.name;
   label.shape = shape;

@@ -28,6 +28,7 @@ struct RaidSpec {
   std::string name;  // at most 64 bytes
   format::RaidLevel level = format::RaidLevel::k1;
   std::uint32_t unit_bytes = kUnitBytesDefault;  // stripe unit: a multiple of 4096, at most 1 MiB
+  RaidIdentity identity{};                       // zero: drawn
 };
 
 struct RaidOptions {

@@ -197,8 +197,7 @@ class SeveralRaidGroups(TidemarkTest):
         tokyo = self.new_node()
         tokyo.create("app", "db", size="32M", options=JOURNAL)
         tokyo.create("split", "own", size="32M", options=(*JOURNAL, "--log-raid", "fast"))
-        tokyo.create("half", options=JOURNAL)
-        tokyo.cli("volume", "create", "half/db", "--size", "32M", "--raid", "fast")
+        tokyo.create("half", "db", size="32M", options=(*JOURNAL, "--raid", "fast", "--log-raid", "disk"))
         model = Model(SIZE, 8)
         self.scribble(tokyo, "app/db", model)
         half = Model(SIZE, 9)
@@ -225,6 +224,7 @@ class SeveralRaidGroups(TidemarkTest):
         self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "new"})
         # Of this one all is in its journal still.
         self.assertHolds(tokyo, "half/db", half.snapshot())
+        tokyo.cli("volume", "create", "half/more", "--size", "32M")
         # What is left of the other is told, and goes when somebody says so.
         self.assertIn("journal is on none of the disks", "\n".join(self.problems(tokyo)))
         for problem in tokyo.cli("status")["problems"]:
@@ -233,6 +233,62 @@ class SeveralRaidGroups(TidemarkTest):
             tokyo.cli("group", "delete", identity, "--force")
         self.assertEqual(self.problems(tokyo), [])
         self.assertHolds(tokyo, "app/db", model.snapshot())
+        tokyo.stop()
+        # Nor does it come back by itself, with what was of another time.
+        self.bring_back("f0")
+        for _ in range(2):
+            tokyo.start()
+            self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "new"})
+            self.assertIn("what lies on it was forgotten", "\n".join(self.problems(tokyo)))
+            self.assertHolds(tokyo, "half/db", half.snapshot())
+            tokyo.stop()
+        self.wipe_first_mib("f0")
+        tokyo.start()
+        self.make_raid(tokyo, "again", "0", "f0")
+        self.assertEqual(self.problems(tokyo), [])
+
+    def test_a_pool_that_cannot_be_opened_is_forgotten_for_good(self):
+        tokyo = self.new_node()
+        tokyo.stop()
+        with open(self.disk("f0"), "r+b") as file:  # the label of its pool
+            file.seek(MIB)
+            file.write(bytes(MIB))
+        for forget in (True, False):
+            tokyo.start()
+            if forget:
+                self.assertEqual(self.raids(tokyo)["fast"], "missing")
+                tokyo.cli("raid", "forget", "fast")
+            self.assertEqual(set(self.raids(tokyo)), {"disk", "backup"})
+            tokyo.stop()
+
+    def test_what_a_cut_off_creation_left_is_in_nobodys_way(self):
+        tokyo = self.new_node()
+        self.make_raid(tokyo, "wide", "0", "w0", "w1")
+        tokyo.stop()
+        # As when one of the two disks had been labelled.
+        listed = os.path.join(tokyo.folder, "raid-groups")
+        with open(listed, encoding="utf-8") as file:
+            lines = [line.replace(" wide", " wide creating") for line in file]
+        with open(listed, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        self.wipe_first_mib("w1")
+        tokyo.start()
+        self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "fast"})
+        self.assertIn(f"disk {self.disk('w0')} is not used: the `raid create` that it is of was cut off",
+                      "\n".join(self.problems(tokyo)))
+        self.make_raid(tokyo, "wide", "0", "n0", "n1")
+        tokyo.create("app", "db", size="32M", options=(*JOURNAL, "--raid", "wide"))
+        for _ in range(2):
+            tokyo.stop()
+            tokyo.start()
+            self.assertEqual(set(self.raids(tokyo).values()), {"optimal"})
+        self.assertEqual(tokyo.cli("volume", "show", "app/db")["raid"], "wide")
+        tokyo.cli("group", "delete", "app", "--force")
+        self.wipe_first_mib("w0")
+        tokyo.stop()
+        tokyo.start()
+        self.make_raid(tokyo, "wider", "0", "w0", "w1")
+        self.assertNotIn("cut off", "\n".join(self.problems(tokyo)))
 
     def test_a_secondary_takes_new_volumes_while_another_raid_group_is_missing(self):
         tokyo, osaka = self.node("tokyo"), self.node("osaka", start=False)
@@ -345,7 +401,7 @@ class SeveralRaidGroups(TidemarkTest):
         # As when the node had gone just before the RAID group was noted; and then, before its pool was made.
         for pool_is_there in (True, False):
             with open(listed, "w", encoding="utf-8") as file:
-                file.writelines([*lines[:2], "2 creating fast\n"])
+                file.writelines([*lines[:2], lines[2].rstrip("\n") + " creating\n"])
             if not pool_is_there:
                 with open(self.disk("f0"), "r+b") as file:
                     file.seek(MIB)

@@ -117,7 +117,20 @@ std::vector<std::byte> changed(std::vector<std::byte> bytes, Bytes input) {
   return bytes;
 }
 
+// What is there against what should be: other rows than some_rows() among it.
+void compare(Catalog& catalog) {
+  Changes rows = some_rows();
+  rows.pop_back();
+  rows.push_back(MarkIdRow{"app", "other", LogId(Epoch{1}, 9), WallTime{1}, {}, "host", "", "live"});
+  const std::vector<TableName> tables{TableName::kNode,        TableName::kVolume, TableName::kDeviceAddress,
+                                      TableName::kRaidAddress, TableName::kPair,   TableName::kLogVolumeGroup,
+                                      TableName::kMarkId,      TableName::kLogId};
+  const auto checks = catalog.check(rows, tables, WallTime{});
+  TM_ASSERT(!checks.ok() || checks->size() == tables.size());
+}
+
 void use(Catalog& catalog) {
+  compare(catalog);
   for (std::string table : Catalog::table_names()) {
     if (table == "node") table = "no such table";
     Query query;
