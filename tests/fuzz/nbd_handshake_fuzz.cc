@@ -22,6 +22,19 @@ constexpr std::array<ErrorCode, 7> kErrors = {
     ErrorCode::kInvalid,  ErrorCode::kRefused,  ErrorCode::kBusy, ErrorCode::kUnsupported,
     ErrorCode::kShutdown, ErrorCode::kReadOnly, ErrorCode::kIo};
 
+// TLS that changes nothing, or is not accepted.
+class PlainUpgrade final : public io::StreamUpgrade {
+ public:
+  explicit PlainUpgrade(bool accepts) : accepts_(accepts) {}
+  io::Task<Result<std::unique_ptr<io::Stream>>> upgrade(std::unique_ptr<io::Stream> stream) override {
+    if (!accepts_) co_return fail(ErrorCode::kRefused, "its certificate is not accepted");
+    co_return stream;
+  }
+
+ private:
+  bool accepts_;
+};
+
 std::string name_of(unsigned drawn) {
   static const std::array<std::string, 6> names = {
       "disk", "disk", "", "nothing", std::string("a\0b", 3), std::string(kStringBytesMax + 1, 'x')};
@@ -95,11 +108,16 @@ void run_handshake(Bytes input) {
        input = input.subspan(kRecordBytes), ++n) {
     say_record(script, input.first(kRecordBytes));
   }
-  hear_out(world, directory, disk, script, [&](Session& session) {
+  const auto stop_perhaps = [&](Session& session) {
     if ((mode & 64) == 0) return;
     world.run_for(Duration::nanoseconds(100 * static_cast<std::int64_t>(more)));
     session.begin_stop();
-  });
+  };
+  PlainUpgrade upgrade(more % 16 != 3);
+  TlsMode tls;
+  if ((mode & 128) != 0) tls.upgrade = &upgrade;
+  tls.required = (mode & 128) != 0 && more % 2 == 0;
+  hear_out(world, directory, disk, script, stop_perhaps, tls);
 }
 
 }  // namespace

@@ -14,13 +14,13 @@ namespace tidemark::nbd::test {
 // may interfere once it runs.
 inline void hear_out(
     sim::World& world, MemoryDirectory& directory, MemoryExport& disk, Script& script,
-    const std::function<void(Session&)>& meanwhile = [](Session&) {}) {
+    const std::function<void(Session&)>& meanwhile = [](Session&) {}, TlsMode tls = {}) {
   // Virtual: far more than the time limits of a session together.
   constexpr Duration kPatience = Duration::seconds(120);
   {
     PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
     Session session(world.environment(), std::make_unique<ScriptedStream>(script), directory, budgets,
-                    SessionLimits{});
+                    SessionLimits{}, tls);
     io::TaskScope scope(world);
     scope.spawn(session.run());
     meanwhile(session);
