@@ -1,5 +1,6 @@
 #include "group/core.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace tidemark::group {
