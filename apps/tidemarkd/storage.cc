@@ -256,6 +256,7 @@ io::Task<Storage::Sorted> Storage::sort_files() {
       } else {
         std::vector<raid::NamedDisk> forgotten{std::move(disk)};
         report_unused(forgotten, kWasForgotten);
+        sorted.has_forgotten = true;
       }
     } else {
       sorted.rest.push_back(std::move(disk));
@@ -272,7 +273,8 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
                                             " carry the same pool of this node: one is a copy of the other; "
                                             "name one of them");
   }
-  const bool is_plain = files_.size() == 1 && sorted.raids.empty() && machine_.options.raid.empty();
+  const bool is_plain =
+      files_.size() == 1 && sorted.raids.empty() && machine_.options.raid.empty() && !sorted.has_forgotten;
   if (is_plain || !sorted.plain.empty()) {
     Part part;
     part.name = node::kPlainDiskName;
@@ -282,20 +284,27 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
     const bool has_label = !sorted.plain.empty();
     parts_.push_back(std::move(part));
     // The node says what is wrong with the only disk.
-    if (is_plain && !has_label) co_return Result<void>{};
+    if (is_plain && !has_label) {
+      note_missing();
+      co_return Result<void>{};
+    }
   }
-  // Of disks that are of no RAID group, the first one that there is says why.
-  if (sorted.raids.empty()) {
+  // Of disks that are of no RAID group, the first one that is in use says why.
+  const auto says_why = std::ranges::find_if(sorted.raids, [this](const auto& entry) {
+    const Expected* known = find_expected(entry.first.to_string());
+    return known == nullptr || known->fate == Fate::kKept;
+  });
+  if (says_why == sorted.raids.end()) {
     std::erase_if(sorted.rest, [this](const raid::NamedDisk& disk) {
       return !parts_.empty() && parts_.front().file == disk.disk;
     });
     report_unused(
         sorted.rest,
         "it carries no label of this node; `tidemark raid create` makes a RAID group of blank disks");
+  } else {
+    std::move(sorted.rest.begin(), sorted.rest.end(), std::back_inserter(says_why->second));
   }
   for (auto& [identity, disks] : sorted.raids) {
-    std::move(sorted.rest.begin(), sorted.rest.end(), std::back_inserter(disks));
-    sorted.rest.clear();
     TM_CO_TRY(co_await add_raid(identity, std::move(disks), is_new));
   }
   if (parts_.empty() && missing_.empty()) {
@@ -494,7 +503,9 @@ PoolNumber Storage::next_number() const {
 
 void Storage::note_missing() {
   for (const Expected& expected : expected_) {
-    const bool is_here = std::ranges::find(parts_, expected.identity, &Part::identity) != parts_.end();
+    const bool is_here = std::ranges::any_of(parts_, [&](const Part& part) {
+      return part.identity == expected.identity || (part.file != nullptr && part.name == expected.name);
+    });
     const bool is_told = std::ranges::any_of(missing_, [&](const pool::MissingPool& missing) {
       return missing.name == expected.name &&
              (missing.number == expected.number || missing.number == node::kUnknownPool);
@@ -666,7 +677,20 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
     expected_ = before;
     co_return noted.error();
   }
-  TM_CO_TRY_ASSIGN(Part part, co_await make_raid(std::move(what), std::move(disks), identity));
+  const std::vector<raid::NamedDisk> named = disks;
+  auto made = co_await make_raid(std::move(what), std::move(disks), identity);
+  if (!made.ok()) {
+    // What was refused before a disk was labelled has left nothing.
+    bool is_left = false;
+    for (const raid::NamedDisk& disk : named) {
+      const auto label = co_await raid::RaidGroup::inspect(*disk.disk);
+      is_left |= label.ok() ? label->raid == identity : label.error().code == ErrorCode::kIo;
+    }
+    if (!is_left) expected_ = before;
+    if (!is_left) (void)co_await write_expected();
+    co_return made.error();
+  }
+  Part part = std::move(made).value();
   part.number = number;
   TM_CO_TRY(co_await pool::Pool::format(machine_.environment, part.disk(), node_, number));
   co_return part;

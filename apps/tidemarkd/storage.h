@@ -63,6 +63,7 @@ class Storage {
     std::map<RaidIdentity, std::vector<raid::NamedDisk>> raids;
     std::vector<os::FileDisk*> plain;  // with a pool of this node
     std::vector<raid::NamedDisk> rest;
+    bool has_forgotten = false;  // a disk that was used as it is
   };
 
   // A line of `raid-groups`.

@@ -329,6 +329,21 @@ class SeveralRaidGroups(TidemarkTest):
         tokyo.stop()
         tokyo.start()
         self.assertEqual(self.raids(tokyo)["fast"], "optimal")
+        # A disk of nobody is not taken for one that was left over.
+        with open(self.disk("foreign"), "wb") as file:
+            file.write(os.urandom(MIB))
+            file.truncate(64 * MIB)
+        tokyo.stop()
+        self.hide("f0")
+        tokyo.start()
+        tokyo.cli("raid", "forget", "fast")
+        tokyo.stop()
+        self.bring_back("f0")
+        tokyo.start("--disk", os.path.join(tokyo.folder, "disk"), "--disk", self.disk("foreign"))
+        why = {disk["disk"]: disk["explanation"] for disk in tokyo.cli("disk", "list")["disks"]}
+        self.assertIn("was forgotten", why[self.disk("f0")])
+        self.assertTrue(why[self.disk("foreign")])
+        self.assertNotIn("zero its first MiB", why[self.disk("foreign")])
         # A replacement that was made is answered again as one, whichever RAID group the old disk was of.
         for _ in range(2):
             tokyo.cli("disk", "replace", self.disk("b0"), self.disk("b2"))
@@ -463,6 +478,8 @@ class SeveralRaidGroups(TidemarkTest):
         with open(self.disk("small"), "rb") as file:
             self.assertEqual(file.read().strip(b"\0"), b"")
         self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "fast"})
+        with open(os.path.join(tokyo.folder, "raid-groups"), encoding="utf-8") as listed:
+            self.assertEqual(len(listed.readlines()), 3)
         # Of several, one is named; a path names the one that it is of.
         for words in (("raid", "status"), ("raid", "scrub", "--no-wait"), ("disk", "add", self.disk("s")),
                       ("disk", "remove", "0")):
