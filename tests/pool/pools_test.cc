@@ -76,8 +76,7 @@ TEST_F(PoolsTest, WhatLiesInAMissingPoolIsToldFromWhatIsNowhere) {
   EXPECT_EQ(whole.error().message, "RAID group fast is not here: its disk is gone");
   EXPECT_EQ(world.run(pools.create_data_volume(PoolNumber{1}, group, VolumeId{1}, kMiB)).error().code,
             ErrorCode::kIo);
-  EXPECT_EQ(world.run(pools.create_log_volume(PoolNumber{2}, group, kMiB)).error().code,
-            ErrorCode::kIo);
+  EXPECT_EQ(world.run(pools.create_log_volume(PoolNumber{2}, group, kMiB)).error().code, ErrorCode::kIo);
   EXPECT_EQ(world.run(pools.remove(LuNumber{100'000'001})).error().code, ErrorCode::kIo);
   EXPECT_EQ(world.run(pools.finish_log_volume(LuNumber{100'000'001})).error().code, ErrorCode::kIo);
   EXPECT_EQ(pools.data_volume(LuNumber{100'000'001}), nullptr);
