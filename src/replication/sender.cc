@@ -391,6 +391,11 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
       cursor_.offset = 0;
       continue;
     }
+    // A peer that had more, and came back with less: its copy was begun anew by somebody else.
+    if (!group_.state().epochs().is_ancestor(group_.local().destaged, sent_)) {
+      co_return fail(ErrorCode::kExpired, "the peer holds log:" + sent_.to_string() +
+                                              " of the copy, and the base here is beyond that by now");
+    }
     // Read at the last entry sent: whatever the chunk holds, the peer has the entries that made it so.
     const std::shared_ptr<const index::Path> path = group_.path_to(sent_);
     const std::uint64_t length = std::min(kLookAheadBytes, shape.size_bytes - cursor_.offset);

@@ -54,6 +54,8 @@ Request Play::draw_request() {
 io::Task<void> issue(Stage* stage, Machine* machine, std::shared_ptr<Issued> issued, Duration after) {
   co_await stage->world.sleep_for(after);
   issued->issued_at = stage->next_moment();
+  issued->to_secondary =
+      machine->group() != nullptr && machine->group()->local().role == group::Role::kSecondary;
   issued->result = co_await carry_out(machine->node(), issued->request);
   issued->ended_at = stage->next_moment();
 }
@@ -145,7 +147,7 @@ void Play::explain(Machine& machine, const Issued& issued) {
     case ErrorCode::kNotReceived:
     case ErrorCode::kReadOnly:
     case ErrorCode::kClosed:
-      if (issued.request.kind == Request::Kind::kRestore) return;
+      if (issued.request.kind == Request::Kind::kRestore || issued.to_secondary) return;
       if (!machine.group()->check_accepting().ok()) return;
       break;
     default:

@@ -36,6 +36,7 @@ struct Request {
 struct Issued {
   Request request{};
   std::uint64_t issued_at = 0;
+  bool to_secondary = false;   // which it was then; it may have turned since
   std::uint64_t ended_at = 0;  // 0: it has not
   Result<void> result{};
   LogId id{};                // of its entry, when one was found

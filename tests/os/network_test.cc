@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -388,7 +390,12 @@ TEST_F(NetworkTest, ASocketThatOutlivesItsProcessIsReplaced) {
 }
 
 TEST_F(NetworkTest, AFileInTheWayOfAUnixSocketIsLeftAlone) {
-  std::ofstream(unix_address().path) << "precious";
+  {
+    std::ofstream file(unix_address().path);
+    file << "precious" << std::flush;
+    ASSERT_TRUE(file.good()) << std::strerror(errno);
+  }
+  ASSERT_EQ(std::filesystem::file_size(unix_address().path), 8u);
   const auto listener = reactor->run(network.listen(unix_address()));
   ASSERT_FALSE(listener.ok());
   EXPECT_EQ(listener.error().code, ErrorCode::kBusy);
