@@ -170,7 +170,8 @@ io::Task<Result<void>> serve(Machine* machine) {
   // The index is made after the first disk was formatted; from then on a disk that is missing or empty is a
   // loss to be told, not a new one to be made.
   const std::string index_folder = folder.file("index");
-  bool had_disk = std::filesystem::exists(index_folder) || Storage::knows_disks(folder);
+  bool had_disk =
+      std::filesystem::exists(index_folder) || KnownPools(folder, machine->environment.offload).exist();
   const Storage::Machine disks{machine->reactor, machine->environment, options, folder, log_line};
   if (options.recover && had_disk && std::filesystem::exists(folder.file(kIdentityName))) {
     log_line("recover-not-needed", log_field("folder", folder.path()));

@@ -2,11 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "base/log_field.h"
-#include "os/small_file.h"
 #include "pool/label.h"
 
 namespace tidemark {
@@ -14,23 +11,7 @@ namespace {
 
 constexpr Duration kDiskReleaseTimeout = Duration::seconds(20);
 constexpr Duration kDiskRetryInterval = Duration::milliseconds(20);
-constexpr const char* kListName = "disks";
-constexpr const char* kExpectedName = "raid-groups";
 constexpr const char* kRaidName = "raid0";
-
-// The lines of a list in the folder; none when it is not there.
-Result<std::vector<std::string>> read_list(const std::string& path) {
-  std::vector<std::string> out;
-  std::error_code error;
-  if (!std::filesystem::exists(path, error) && !error) return out;
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) out.push_back(line);
-  }
-  // Taken for an empty list, it would cost the disks on it their places.
-  if (error || !in.eof() || in.bad()) return fail(ErrorCode::kIo, path + " cannot be read");
-  return out;
-}
 
 void add_new(std::vector<std::string>& paths, const std::vector<std::string>& more) {
   for (const std::string& path : more) {
@@ -47,44 +28,19 @@ std::optional<format::RaidLevel> level_named(const std::string& text) {
   return std::nullopt;
 }
 
-std::function<void()> list_change(std::string list, std::string path, bool listed,
-                                  std::shared_ptr<Result<bool>> outcome) {
-  return [list = std::move(list), path = std::move(path), listed, outcome = std::move(outcome)] {
-    Result<std::vector<std::string>> paths = read_list(list);
-    if (!paths.ok()) {
-      *outcome = paths.error();
-      return;
-    }
-    const std::vector<std::string> before = *paths;
-    if (listed) add_new(*paths, {path});
-    if (!listed) std::erase(*paths, path);
-    *outcome = *paths != before;
-    if (*paths == before) return;
-    std::string text;
-    for (const std::string& line : *paths) text += line + "\n";
-    const Result<void> replaced = os::replace_file(list, text);
-    if (!replaced.ok()) *outcome = replaced.error();
-  };
-}
-
-std::function<void()> list_replacement(std::string list, std::string text,
-                                       std::shared_ptr<Result<void>> outcome) {
-  return [list = std::move(list), text = std::move(text), outcome = std::move(outcome)] {
-    *outcome = os::replace_file(list, text);
-  };
-}
-
 // An aggregate is built in a plain function: see CONTRIBUTING.md on them in coroutines.
 raid::NamedDisk name_disk(std::string name, io::Disk* disk) {
   return {std::move(name), disk};
+}
+
+KnownPool known_pool(PoolNumber number, std::string identity, std::string name, KnownPool::Fate fate) {
+  return {number, std::move(identity), std::move(name), fate};
 }
 
 pool::MissingPool missing_pool(PoolNumber number, std::string name, std::string reason) {
   return {number, std::move(name), std::move(reason)};
 }
 
-constexpr const char* kCreating = "creating";
-constexpr const char* kForgotten = "forgotten";
 constexpr const char* kWasForgotten =
     "what lies on it was forgotten (`tidemark raid forget`); zero its first MiB to use it for something else";
 constexpr const char* kWasCutOff =
@@ -95,55 +51,13 @@ constexpr const char* kWasCutOff =
 // Those of the options, or the folder's own disk, and those that were added since.
 Result<std::vector<std::string>> Storage::disk_paths(const Machine& machine, bool is_new) {
   std::vector<std::string> paths = machine.options.disks;
-  TM_TRY_ASSIGN(const std::vector<std::string> added, read_list(machine.folder.file(kListName)));
+  TM_TRY_ASSIGN(const std::vector<std::string> added,
+                AddedDisks(machine.folder, machine.environment.offload).read());
   const std::string own = machine.folder.file("disk");
   const bool has_own = is_new || added.empty() || std::filesystem::exists(own);
   if (paths.empty() && has_own) paths.push_back(own);
   add_new(paths, added);
   return paths;
-}
-
-bool Storage::knows_disks(const os::DataFolder& folder) {
-  const auto lines = read_list(folder.file(kExpectedName));
-  return !lines.ok() || !lines->empty();
-}
-
-// A line is the pool's number, the identity of the RAID group or the disk, its name, and a word for its fate.
-Result<std::vector<Storage::Expected>> Storage::read_expected(const std::string& path) {
-  TM_TRY_ASSIGN(const std::vector<std::string> lines, read_list(path));
-  std::vector<Expected> out;
-  for (const std::string& line : lines) {
-    std::istringstream in(line);
-    Expected expected;
-    std::string word;
-    in >> expected.number.value >> expected.identity >> expected.name;
-    if (!in || expected.number.value > pool::kPoolsMax) {
-      return fail(ErrorCode::kDamaged, path + ": '" + printable(line) +
-                                           "' is not a number, an identity and a name; without that file "
-                                           "the node goes by the labels of the disks that it finds");
-    }
-    in >> word;
-    if (word == kCreating) expected.fate = Fate::kCreating;
-    if (word == kForgotten) expected.fate = Fate::kForgotten;
-    out.push_back(std::move(expected));
-  }
-  return out;
-}
-
-io::Task<Result<void>> Storage::write_expected() {
-  std::string text;
-  for (const Expected& expected : expected_) {
-    text += std::to_string(expected.number.value) + " " + expected.identity + " " + expected.name +
-            (expected.fate == Fate::kCreating    ? std::string(" ") + kCreating
-             : expected.fate == Fate::kForgotten ? std::string(" ") + kForgotten
-                                                 : "") +
-            "\n";
-  }
-  auto outcome = std::make_shared<Result<void>>();
-  std::function<void()> work =
-      list_replacement(machine_.folder.file(kExpectedName), std::move(text), outcome);
-  co_await machine_.environment.offload.run(std::move(work));
-  co_return *outcome;
 }
 
 io::Task<Result<NodeIdentity>> Storage::find_owner(Machine machine) {
@@ -185,12 +99,11 @@ io::Task<Result<std::unique_ptr<Storage>>> Storage::open(Machine machine, NodeId
     co_return fail(ErrorCode::kInvalid,
                    "several disks become a RAID group: say --raid 0, 1, 5, 6 or 10 at the first start");
   }
-  const std::string expected = machine.folder.file(kExpectedName);
   std::unique_ptr<Storage> storage(new Storage(std::move(machine), node));
-  TM_CO_TRY_ASSIGN(storage->expected_, read_expected(expected));
+  TM_CO_TRY(storage->known_.read());
   TM_CO_TRY(co_await storage->open_files(std::move(paths), is_new));
   TM_CO_TRY(co_await storage->open_parts(is_new));
-  if (!storage->expected_.empty()) co_await storage->note_found();
+  if (!storage->known_.all().empty()) co_await storage->note_found();
   co_return storage;
 }
 
@@ -250,7 +163,7 @@ io::Task<Storage::Sorted> Storage::sort_files() {
     }
     const auto loaded = co_await pool::load_label(*disk.disk);
     if (loaded.ok() && loaded->label.node == node_) {
-      const Expected* known = find_expected(loaded->label.disk.to_string());
+      const KnownPool* known = known_.find(loaded->label.disk.to_string());
       if (known == nullptr || known->fate != Fate::kForgotten) {
         sorted.plain.push_back(file.get());
       } else {
@@ -291,7 +204,7 @@ io::Task<Result<void>> Storage::open_parts(bool is_new) {
   }
   // Of disks that are of no RAID group, the first one that is in use says why.
   const auto says_why = std::ranges::find_if(sorted.raids, [this](const auto& entry) {
-    const Expected* known = find_expected(entry.first.to_string());
+    const KnownPool* known = known_.find(entry.first.to_string());
     return known == nullptr || known->fate == Fate::kKept;
   });
   if (says_why == sorted.raids.end()) {
@@ -391,7 +304,7 @@ io::Task<Result<Storage::Part>> Storage::assemble(RaidIdentity identity, std::ve
 io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid::NamedDisk> disks,
                                          bool is_new) {
   const std::string identity_text = identity.to_string();
-  const Expected* known = find_expected(identity_text);
+  const KnownPool* known = known_.find(identity_text);
   const Fate fate = known == nullptr ? Fate::kKept : known->fate;
   const PoolNumber number = known == nullptr ? node::kUnknownPool : known->number;
   if (fate == Fate::kForgotten) {
@@ -430,7 +343,7 @@ io::Task<Result<void>> Storage::add_raid(RaidIdentity identity, std::vector<raid
 io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   const auto loaded = co_await pool::load_label(part->disk());
   if (loaded.ok() && part->raid == nullptr) part->identity = loaded->label.disk.to_string();
-  const Expected* known = find_expected(part->identity);
+  const KnownPool* known = known_.find(part->identity);
   const bool is_blank = !loaded.ok() && loaded.error().code == ErrorCode::kNotFound;
   if (loaded.ok()) {
     part->number = loaded->label.pool;
@@ -453,11 +366,6 @@ io::Task<Result<void>> Storage::take_number(Part* part, bool is_new) {
   co_return Result<void>{};
 }
 
-const Storage::Expected* Storage::find_expected(const std::string& identity) const {
-  const auto at = std::ranges::find(expected_, identity, &Expected::identity);
-  return at == expected_.end() ? nullptr : &*at;
-}
-
 // What the node was given and does not use.
 void Storage::report_unused(const std::vector<raid::NamedDisk>& disks, const std::string& explanation) {
   for (const raid::NamedDisk& disk : disks) {
@@ -474,14 +382,12 @@ void Storage::report_unused(const std::vector<raid::NamedDisk>& disks, const std
 // without a list goes by what it finds.
 io::Task<void> Storage::note_found() {
   const auto is_listed = [this](const Part& part) {
-    const Expected* known = find_expected(part.identity);
+    const KnownPool* known = known_.find(part.identity);
     return part.identity.empty() || (known != nullptr && known->fate == Fate::kKept);
   };
   if (std::ranges::all_of(parts_, is_listed)) co_return;
-  const std::vector<Expected> before = expected_;
   const Result<void> settled = co_await settle();
   if (settled.ok()) co_return;
-  expected_ = before;
   for (const Part& part : parts_) {
     if (is_listed(part)) continue;
     const std::string reason = "it cannot be noted: " + settled.error().message;
@@ -494,7 +400,7 @@ io::Task<void> Storage::note_found() {
 
 PoolNumber Storage::next_number() const {
   std::uint32_t next = 0;
-  for (const Expected& expected : expected_) {
+  for (const KnownPool& expected : known_.all()) {
     if (expected.number != node::kUnknownPool) next = std::max(next, expected.number.value + 1);
   }
   for (const Part& part : parts_) next = std::max(next, part.number.value + 1);
@@ -502,7 +408,7 @@ PoolNumber Storage::next_number() const {
 }
 
 void Storage::note_missing() {
-  for (const Expected& expected : expected_) {
+  for (const KnownPool& expected : known_.all()) {
     const bool is_here = std::ranges::any_of(parts_, [&](const Part& part) {
       return part.identity == expected.identity || (part.file != nullptr && part.name == expected.name);
     });
@@ -521,49 +427,29 @@ void Storage::note_missing() {
 
 // What is here, and what is known to be missing.
 io::Task<Result<void>> Storage::settle() {
-  std::vector<Expected> wanted = expected_;
+  std::vector<KnownPool> wanted = known_.all();
   for (Part& part : parts_) {
     if (part.identity.empty()) {
       TM_CO_TRY_ASSIGN(const pool::LoadedLabel loaded, co_await pool::load_label(part.disk()));
       part.identity = loaded.label.disk.to_string();
     }
-    std::erase_if(wanted, [&](const Expected& expected) { return expected.identity == part.identity; });
-    Expected expected;
-    expected.number = part.number;
-    expected.identity = part.identity;
-    expected.name = part.name;
-    wanted.push_back(std::move(expected));
+    std::erase_if(wanted, [&](const KnownPool& known) { return known.identity == part.identity; });
+    wanted.push_back(known_pool(part.number, part.identity, part.name, Fate::kKept));
   }
   for (const pool::MissingPool& missing : missing_) {
-    if (std::ranges::find(wanted, missing.name, &Expected::name) != wanted.end()) continue;
-    Expected expected;
-    expected.number = missing.number;
-    expected.identity = missing_identities_[missing.name];
-    expected.name = missing.name;
-    wanted.push_back(std::move(expected));
+    if (std::ranges::find(wanted, missing.name, &KnownPool::name) != wanted.end()) continue;
+    wanted.push_back(
+        known_pool(missing.number, missing_identities_[missing.name], missing.name, Fate::kKept));
   }
-  std::ranges::sort(wanted, {}, [](const Expected& expected) {
-    return std::pair(expected.number.value, expected.identity);
-  });
-  const auto is_same = [](const Expected& one, const Expected& other) {
-    return one.number == other.number && one.identity == other.identity && one.name == other.name &&
-           one.fate == other.fate;
-  };
-  if (std::ranges::equal(wanted, expected_, is_same)) co_return Result<void>{};
-  expected_ = std::move(wanted);
-  co_return co_await write_expected();
+  co_return co_await known_.replace(std::move(wanted));
 }
 
 io::Task<Result<void>> Storage::forget_raid(std::string name) {
-  const std::vector<Expected> before = expected_;
-  for (Expected& expected : expected_) {
-    if (expected.name == name && expected.fate == Fate::kKept) expected.fate = Fate::kForgotten;
+  std::vector<KnownPool> wanted = known_.all();
+  for (KnownPool& known : wanted) {
+    if (known.name == name && known.fate == Fate::kKept) known.fate = Fate::kForgotten;
   }
-  const Result<void> written = co_await write_expected();
-  if (!written.ok()) {
-    expected_ = before;
-    co_return written;
-  }
+  TM_CO_TRY(co_await known_.replace(std::move(wanted)));
   std::erase_if(missing_, [&](const pool::MissingPool& missing) { return missing.name == name; });
   // One that could be put together, and whose pool could not be opened.
   std::erase_if(parts_, [&](const Part& part) { return part.name == name; });
@@ -584,15 +470,8 @@ io::Task<Result<raid::NamedDisk>> Storage::open_another(std::string path) {
   co_return name_disk(path, disk);
 }
 
-io::Task<Result<bool>> Storage::change_list(std::string path, bool listed) {
-  auto outcome = std::make_shared<Result<bool>>(false);
-  std::function<void()> work = list_change(machine_.folder.file(kListName), std::move(path), listed, outcome);
-  co_await machine_.environment.offload.run(std::move(work));
-  co_return *outcome;
-}
-
 io::Task<Result<void>> Storage::remember(std::string path) {
-  TM_CO_TRY_ASSIGN(const bool is_new, co_await change_list(path, true));
+  TM_CO_TRY_ASSIGN(const bool is_new, co_await added_.add(path));
   if (is_new) listed_.push_back(std::move(path));
   co_return Result<void>{};
 }
@@ -605,7 +484,7 @@ io::Task<void> Storage::give_back(std::string path) {
   std::erase_if(files_, [&](const auto& file) { return file.get() == *tried; });
   tried_.erase(tried);
   if (std::erase(listed_, path) == 0) co_return;
-  const auto forgotten = co_await change_list(path, false);
+  const auto forgotten = co_await added_.remove(path);
   if (!forgotten.ok()) machine_.log("disk-list", log_field("reason", forgotten.error().message));
 }
 
@@ -638,10 +517,10 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
         "a RAID group is missing of which only its disks know its number (`tidemark raid list`); bring "
         "them back, or forget it");
   }
-  const auto is_taken = [&](const Expected& expected) {
-    return expected.name == what.name && expected.fate != Fate::kCreating;
+  const auto is_taken = [&](const KnownPool& known) {
+    return known.name == what.name && known.fate != Fate::kCreating;
   };
-  if (std::ranges::any_of(expected_, is_taken)) {
+  if (std::ranges::any_of(known_.all(), is_taken)) {
     co_return fail(ErrorCode::kExists,
                    "a RAID group of this node was called '" + what.name + "'; choose another name");
   }
@@ -665,18 +544,10 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
   // First, so that a start between this and the end finds them, and knows what it finds.
   for (const std::string& path : what.disks) TM_CO_TRY(co_await remember(path));
   const auto identity = machine_.environment.random.identity<RaidIdentity>();
-  Expected begun;
-  begun.number = number;
-  begun.identity = identity.to_string();
-  begun.name = what.name;
-  begun.fate = Fate::kCreating;
-  const std::vector<Expected> before = expected_;
-  expected_.push_back(std::move(begun));
-  const Result<void> noted = co_await write_expected();
-  if (!noted.ok()) {
-    expected_ = before;
-    co_return noted.error();
-  }
+  const std::vector<KnownPool> before = known_.all();
+  std::vector<KnownPool> begun = before;
+  begun.push_back(known_pool(number, identity.to_string(), what.name, Fate::kCreating));
+  TM_CO_TRY(co_await known_.replace(std::move(begun)));
   const std::vector<raid::NamedDisk> named = disks;
   auto made = co_await make_raid(std::move(what), std::move(disks), identity);
   if (!made.ok()) {
@@ -686,8 +557,7 @@ io::Task<Result<Storage::Part>> Storage::form_raid(node::NewRaidGroup what) {
       const auto label = co_await raid::RaidGroup::inspect(*disk.disk);
       is_left |= label.ok() ? label->raid == identity : label.error().code == ErrorCode::kIo;
     }
-    if (!is_left) expected_ = before;
-    if (!is_left) (void)co_await write_expected();
+    if (!is_left) (void)co_await known_.replace(before);
     co_return made.error();
   }
   Part part = std::move(made).value();

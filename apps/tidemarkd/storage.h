@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "disk_lists.h"
 #include "io/environment.h"
 #include "node/node_storage.h"
 #include "options.h"
@@ -34,8 +35,6 @@ class Storage {
   // put together, are told in the log, and fail the start only when nothing else is there.
   static io::Task<Result<std::unique_ptr<Storage>>> open(Machine machine, NodeIdentity node, bool is_new);
 
-  // Whether the folder is of a node that has had disks.
-  static bool knows_disks(const os::DataFolder& folder);
   // The node that the disks belong to, as their labels say. Writes nothing. kNotFound when none carries a
   // label, kRefused when they are of several nodes.
   static io::Task<Result<NodeIdentity>> find_owner(Machine machine);
@@ -66,20 +65,13 @@ class Storage {
     bool has_forgotten = false;  // a disk that was used as it is
   };
 
-  // A line of `raid-groups`.
-  enum class Fate {
-    kKept,
-    kCreating,   // by `raid create`, which is not done, or was cut off: it has never held anything
-    kForgotten,  // it is not missed and not used; its number and its name are not given again
-  };
-  struct Expected {
-    PoolNumber number{};   // kUnknownPool: only its disks know it
-    std::string identity;  // of the RAID group, or the disk
-    std::string name;
-    Fate fate = Fate::kKept;
-  };
+  using Fate = KnownPool::Fate;
 
-  Storage(Machine machine, NodeIdentity node) : machine_(std::move(machine)), node_(node) {}
+  Storage(Machine machine, NodeIdentity node)
+      : machine_(std::move(machine)),
+        node_(node),
+        added_(machine_.folder, machine_.environment.offload),
+        known_(machine_.folder, machine_.environment.offload) {}
 
   static Result<std::vector<std::string>> disk_paths(const Machine& machine, bool is_new);
   io::Task<Result<void>> open_files(std::vector<std::string> paths, bool is_new);
@@ -95,11 +87,8 @@ class Storage {
   PoolNumber next_number() const;
   void note_missing();
   void report_unused(const std::vector<raid::NamedDisk>& disks, const std::string& explanation);
-  const Expected* find_expected(const std::string& identity) const;
   io::Task<void> note_found();
   io::Task<Result<raid::NamedDisk>> open_another(std::string path);
-  // True when that changed it.
-  io::Task<Result<bool>> change_list(std::string path, bool listed);
   io::Task<Result<void>> remember(std::string path);
   io::Task<void> give_back(std::string path);
   io::Task<Result<node::PoolDisk>> create_raid(node::NewRaidGroup what);
@@ -108,12 +97,10 @@ class Storage {
   std::vector<raid::NamedDisk> named() const;
   node::PoolDisk pool_disk(const Part& part) const;
 
-  static Result<std::vector<Expected>> read_expected(const std::string& path);
-  io::Task<Result<void>> write_expected();
-
   Machine machine_;
   NodeIdentity node_;
-  std::vector<Expected> expected_;
+  AddedDisks added_;
+  KnownPools known_;
   std::vector<pool::MissingPool> missing_;
   std::map<std::string, std::string> missing_identities_;  // by name, of those whose disks are here in part
   std::vector<std::unique_ptr<os::FileDisk>> files_;

@@ -54,20 +54,12 @@ control::DiskState state_of(const raid::MemberStatus& member) {
   return control::DiskState::kFailed;
 }
 
-format::RaidLevel level_of(control::RaidLevel level) {
-  switch (level) {
-    case control::RaidLevel::k0:
-      return format::RaidLevel::k0;
-    case control::RaidLevel::k1:
-      return format::RaidLevel::k1;
-    case control::RaidLevel::k5:
-      return format::RaidLevel::k5;
-    case control::RaidLevel::k6:
-      return format::RaidLevel::k6;
-    case control::RaidLevel::k10:
-      return format::RaidLevel::k10;
+format::RaidLevel level_of(control::RaidLevel wanted) {
+  using format::RaidLevel;
+  for (const RaidLevel level : {RaidLevel::k0, RaidLevel::k5, RaidLevel::k6, RaidLevel::k10}) {
+    if (level_of(level) == wanted) return level;
   }
-  return format::RaidLevel::k1;
+  return RaidLevel::k1;
 }
 
 control::DiskInfo member_info(const std::string& raid, const raid::MemberStatus& member,
