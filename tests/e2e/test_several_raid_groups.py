@@ -317,6 +317,20 @@ class SeveralRaidGroups(TidemarkTest):
         osaka.start()
         self.assertHolds(osaka, "app/new@all", model.snapshot())
 
+    def test_a_creation_that_cannot_be_noted_labels_nothing(self):
+        tokyo = self.new_node()
+        in_the_way = os.path.join(tokyo.folder, "raid-groups.new")
+        os.mkdir(in_the_way)
+        refusal = tokyo.refused("raid", "create", "more", "--level", "0", "--disk", self.disk("m0"))
+        self.assertRefused(refusal, "io", "raid-groups")
+        with open(self.disk("m0"), "rb") as file:
+            self.assertEqual(file.read(MIB).strip(b"\0"), b"")
+        with open(os.path.join(tokyo.folder, "disks"), encoding="utf-8") as listed:
+            self.assertNotIn("m0", listed.read())
+        self.assertEqual(set(self.raids(tokyo)), {"disk", "backup", "fast"})
+        os.rmdir(in_the_way)
+        self.make_raid(tokyo, "more", "0", "m0")
+
     def test_a_refused_creation_forgets_no_disk_that_was_known(self):
         tokyo = self.new_node()
         tokyo.create("app", "db", size="32M", options=(*JOURNAL, "--raid", "fast"))
