@@ -69,7 +69,7 @@ void Lobby::admit(int socket) {
   place.guest = std::make_unique<Guest>();
   place.guest->client = client_fields(socket);
   place.guest->channel = std::make_unique<Channel>(socket);
-  place.deadline = in(kSilenceTimeMax);
+  place.deadline = in(kArrivalTimeMax);
   enter(std::move(place));
 }
 
@@ -138,10 +138,7 @@ void Lobby::take_arrivals() {
     if (places_.size() >= kGuestsMax) make_room();
     if (place.state == State::kShaking) {
       tls::SslPointer ssl = callbacks_.make_ssl();
-      if (ssl != nullptr) {
-        place.guest->channel->begin_tls(std::move(ssl));
-        place.deadline = in(kArrivalTimeMax);
-      }
+      if (ssl != nullptr) place.guest->channel->begin_tls(std::move(ssl));
     }
     places_.push_back(std::move(place));
   }
@@ -211,7 +208,7 @@ bool Lobby::read(Place& place) {
     }
     if (!unread.empty() && !place.has_begun) {
       place.has_begun = true;
-      if (place.guest->requests > 0 || !channel.is_tls()) place.deadline = in(kArrivalTimeMax);
+      if (place.guest->requests > 0) place.deadline = in(kArrivalTimeMax);
     }
     const Step step = channel.receive();
     if (step == Step::kDone) continue;

@@ -22,10 +22,10 @@ struct Guest {
 
 // Connections at once that one address keeps before and between their requests.
 inline constexpr std::size_t kGuestsMax = 256;
-// From the first byte of a request until its headers are here; inside TLS, of the first request, from when
-// the connection was accepted.
+// From when a connection was accepted until the headers of its first request are here; of a later request,
+// from its first byte. A packet that is lost on the way costs a second and more (RFC 6298, section 2).
 inline constexpr std::chrono::seconds kArrivalTimeMax{10};
-// For a client in the clear, and for any after an answer, to begin with its next request.
+// For a client to begin with its next request after an answer.
 inline constexpr std::chrono::seconds kSilenceTimeMax{1};
 // For a client to read what was written last, and hang up.
 inline constexpr std::chrono::seconds kLeaveTimeMax{1};

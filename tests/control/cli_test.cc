@@ -373,6 +373,12 @@ class CliImageTest : public CliTest {
     }
     CliTest::TearDown();
   }
+  void tell_of_an_address_where_nobody_listens() {
+    NodeStatus status;
+    status.nbd_addresses = {"unix:" + folder_.path() + "/nobody.sock"};
+    ASSERT_EQ(run_shell(folder_, "touch nobody.sock").exit_code, 0);
+    node_.on<NodeStatusRequest>([=](const NodeStatusRequest&) { return status; });
+  }
   std::uint64_t created_size_bytes_ = 0;
   bool deleted_ = false;
 };
@@ -406,9 +412,7 @@ TEST_F(CliImageTest, AFileInTheWayIsKeptUnlessForced) {
 }
 
 TEST_F(CliImageTest, AFailedExportLeavesNothingBehind) {
-  NodeStatus status;
-  status.nbd_addresses = {"unix:" + folder_.path() + "/control.sock"};  // speaks no NBD
-  node_.on<NodeStatusRequest>([=](const NodeStatusRequest&) { return status; });
+  tell_of_an_address_where_nobody_listens();
   const ProgramResult result = tidemark("export app/db out.raw");
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_NE(result.err.find("nbdcopy failed"), std::string::npos) << result.err;
@@ -416,9 +420,7 @@ TEST_F(CliImageTest, AFailedExportLeavesNothingBehind) {
 }
 
 TEST_F(CliImageTest, AFailedImportTakesTheVolumeAway) {
-  NodeStatus status;
-  status.nbd_addresses = {"unix:" + folder_.path() + "/control.sock"};
-  node_.on<NodeStatusRequest>([=](const NodeStatusRequest&) { return status; });
+  tell_of_an_address_where_nobody_listens();
   const ProgramResult result = tidemark("volume create app/db --from image.raw");
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_TRUE(deleted_);
