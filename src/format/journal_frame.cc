@@ -12,7 +12,9 @@ namespace {
 constexpr std::uint32_t kFrameMagic = 0x31464d54;       // "TMF1"
 constexpr std::uint32_t kSuperblockMagic = 0x314a4d54;  // "TMJ1"
 constexpr std::uint16_t kFrameVersion = 1;
-constexpr std::uint32_t kSuperblockVersion = 1;
+// One log volume is written as version 1, so that who knows no other can still read it.
+constexpr std::uint32_t kSuperblockOfOneVolume = 1;
+constexpr std::uint32_t kSuperblockVersion = 2;
 constexpr std::size_t kFrameChecksumAt = kFrameHeaderBytes - 4;
 constexpr std::size_t kFirstMetaBytes = kBlockSizeBytes - kFrameHeaderBytes;
 
@@ -36,6 +38,28 @@ std::vector<std::byte> encode_frame_header(const FrameHeader& header, std::uint3
 
 Error invalid(const char* what) {
   return fail(ErrorCode::kInvalid, what);
+}
+
+// What is cut off has no count, or a volume without segments.
+Result<std::vector<FurtherLogVolume>> decode_further(Decoder& in, const JournalSuperblock& superblock) {
+  std::vector<FurtherLogVolume> further(in.u8());
+  if (further.empty() || further.size() > kFurtherLogVolumesMax) {
+    return invalid("a journal superblock has a number of log volumes out of bounds");
+  }
+  std::uint32_t end = superblock.segment_count;
+  for (FurtherLogVolume& volume : further) {
+    volume.number.value = in.u32();
+    volume.first_segment = in.u32();
+    volume.segment_count = in.u32();
+    const std::uint8_t leaving = in.u8();
+    volume.leaving = leaving == 1;
+    const bool fits = volume.first_segment >= end && volume.first_segment < kSegmentIndexMax &&
+                      volume.segment_count > 0 &&
+                      volume.segment_count < kSegmentIndexMax - volume.first_segment;
+    if (!fits || leaving > 1) return invalid("a journal superblock has a log volume out of bounds");
+    end = volume.end();
+  }
+  return further;
 }
 
 }  // namespace
@@ -160,7 +184,7 @@ Buffer encode_journal_superblock(const JournalSuperblock& superblock) {
   TM_ASSERT(superblock.local_record.size() <= kLocalRecordBytesMax);
   Encoder out;
   out.u32(kSuperblockMagic);
-  out.u32(kSuperblockVersion);
+  out.u32(superblock.further.empty() ? kSuperblockOfOneVolume : kSuperblockVersion);
   out.u64(superblock.sequence);
   out.raw(superblock.group.bytes);
   out.u64(superblock.segment_size_bytes);
@@ -178,6 +202,16 @@ Buffer encode_journal_superblock(const JournalSuperblock& superblock) {
   out.u64(superblock.void_generation_end);
   out.u32(static_cast<std::uint32_t>(superblock.local_record.size()));
   out.raw(Bytes(superblock.local_record));
+  if (!superblock.further.empty()) {
+    TM_ASSERT(superblock.further.size() <= kFurtherLogVolumesMax);
+    out.u8(static_cast<std::uint8_t>(superblock.further.size()));
+    for (const FurtherLogVolume& volume : superblock.further) {
+      out.u32(volume.number.value);
+      out.u32(volume.first_segment);
+      out.u32(volume.segment_count);
+      out.u8(volume.leaving ? 1 : 0);
+    }
+  }
   out.pad_to(kBlockSizeBytes - 4);
   out.u32(crc32c(out.bytes()));
   TM_ASSERT(out.size() == kBlockSizeBytes);
@@ -193,9 +227,9 @@ Result<JournalSuperblock> decode_journal_superblock(Bytes block) {
     return fail(ErrorCode::kDamaged, "a journal superblock does not match its checksum");
   }
   const std::uint32_t version = in.u32();
-  if (version != kSuperblockVersion) {
+  if (version < kSuperblockOfOneVolume || version > kSuperblockVersion) {
     return fail(ErrorCode::kUnsupported, "a journal has format version " + std::to_string(version) +
-                                             "; this tidemarkd knows version " +
+                                             "; this tidemarkd knows versions up to " +
                                              std::to_string(kSuperblockVersion));
   }
   JournalSuperblock superblock;
@@ -219,10 +253,13 @@ Result<JournalSuperblock> decode_journal_superblock(Bytes block) {
     return invalid("a journal superblock has a local record out of bounds");
   const Bytes record = in.raw(record_bytes);
   superblock.local_record.assign(record.begin(), record.end());
+  if (version == kSuperblockVersion) {
+    TM_TRY_ASSIGN(superblock.further, decode_further(in, superblock));
+  }
   const std::uint64_t segment_blocks = superblock.segment_size_bytes / kBlockSizeBytes;
   if (in.failed() || superblock.segment_size_bytes % kBlockSizeBytes != 0 || segment_blocks < 16 ||
       segment_blocks > Place::kBlockMax || superblock.segment_count < 4 ||
-      superblock.segments_prepared > superblock.segment_count) {
+      superblock.segments_prepared > superblock.segments_end()) {
     return invalid("a journal superblock has a field out of bounds");
   }
   return superblock;

@@ -85,13 +85,26 @@ struct SnapshotPart {
 std::vector<std::byte> encode_snapshot_part(const SnapshotPart& part);
 Result<SnapshotPart> decode_snapshot_part(Bytes bytes);
 
-// The first two blocks of a log volume, written in turn; the readable one with the higher sequence counts.
+// A log volume that was added to the one with the superblocks. It holds segments and nothing else.
+struct FurtherLogVolume {
+  LuNumber number{};
+  std::uint32_t first_segment = 0;  // index of the segment that lies at its begin
+  std::uint32_t segment_count = 0;
+  bool leaving = false;  // no segment on it is taken any more; when all are free, it goes
+  std::uint32_t end() const { return first_segment + segment_count; }
+  bool operator==(const FurtherLogVolume&) const = default;
+};
+inline constexpr std::size_t kFurtherLogVolumesMax = 15;
+inline constexpr std::uint32_t kSegmentIndexMax = 1u << 31;
+
+// The first two blocks of a group's first log volume, written in turn; the readable one with the higher
+// sequence counts.
 inline constexpr std::size_t kLocalRecordBytesMax = 3000;
 struct JournalSuperblock {
   std::uint64_t sequence = 0;
   GroupIdentity group{};
   std::uint64_t segment_size_bytes = 0;
-  std::uint32_t segment_count = 0;
+  std::uint32_t segment_count = 0;           // on the first log volume
   std::uint32_t segments_prepared = 0;       // this many, from index 0 on, have been written in full
   std::uint64_t oldest_generation = 0;       // older segments are free
   Place durable_end{};                       // everything before it was durable when this was written
@@ -106,6 +119,9 @@ struct JournalSuperblock {
   std::uint64_t void_generation_begin = 0;
   std::uint64_t void_generation_end = 0;
   std::vector<std::byte> local_record{};
+  std::vector<FurtherLogVolume> further{};  // by their first segment; where one was removed is a hole
+  // Beyond the highest index of a segment.
+  std::uint32_t segments_end() const { return further.empty() ? segment_count : further.back().end(); }
 };
 Buffer encode_journal_superblock(const JournalSuperblock& superblock);
 // kNotFound when the block holds something else, kDamaged when its checksum is wrong, kUnsupported for a

@@ -152,10 +152,9 @@ io::Task<Result<std::optional<CheckedFrame>>> State::check(Place from, CheckWind
   }
   if (!checked.ok()) {
     frame.is_batch = false;
-    frame.unreadable =
-        tidemark::fail(checked.error().code == ErrorCode::kIo ? ErrorCode::kIo : ErrorCode::kDamaged,
-                       where(at) + " of the journal (log volume offset " +
-                           std::to_string(disk_offset(at).value) + "): " + checked.error().message);
+    frame.unreadable = tidemark::fail(
+        checked.error().code == ErrorCode::kIo ? ErrorCode::kIo : ErrorCode::kDamaged,
+        where(at) + " of the journal (" + on_log_volume(disk_offset(at)) + "): " + checked.error().message);
     // The next frame of the segment that reads, or the segment's end; no further than a piece at once.
     std::uint32_t block = at.block() + 1;
     const std::uint32_t looked_at = std::min(end, block + kCheckBlocks);

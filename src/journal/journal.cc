@@ -19,18 +19,11 @@ std::uint64_t choose_segment_size(std::uint64_t size_bytes) {
   return segment;
 }
 
-std::uint32_t reserve_for(Purpose purpose, std::uint32_t segment_count) {
-  if (purpose == Purpose::kRelease) return kReservedForSnapshot;
-  const std::uint32_t for_control = kReservedForSnapshot + kReservedForRelease;
-  if (purpose == Purpose::kControl) return for_control;
-  return for_control + std::max(kReservedForControl, segment_count / 16);
-}
-
 }  // namespace
 
 State::State(io::Environment io_environment, io::Disk& log_volume, JournalOptions journal_options)
     : environment(io_environment),
-      disk(log_volume),
+      disk(environment.scheduler, log_volume),
       options(journal_options),
       superblock_mutex(environment.scheduler),
       snapshot_mutex(environment.scheduler),
@@ -79,9 +72,10 @@ io::Task<Result<std::unique_ptr<Journal>>> Journal::create(io::Environment envir
 }
 
 io::Task<Result<std::unique_ptr<Journal>>> Journal::open(io::Environment environment, io::Disk& disk,
-                                                         JournalOptions options) {
+                                                         JournalOptions options,
+                                                         FindLogVolume find_log_volume) {
   auto state = std::make_unique<State>(environment, disk, options);
-  TM_CO_TRY(co_await state->recover());
+  TM_CO_TRY(co_await state->recover(find_log_volume));
   state->tasks.spawn(state->pump());
   state->tasks.spawn(state->prepare_segments());
   co_return std::unique_ptr<Journal>(new Journal(std::move(state)));
@@ -181,19 +175,19 @@ void Journal::begin_epoch(EpochIdentity identity, LogId next, std::uint32_t pare
 
 io::Task<Result<void>> Journal::make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
                                           Purpose purpose) {
-  const std::uint32_t reserve = reserve_for(purpose, state_->superblock.segment_count);
+  const std::uint32_t reserve = reserve_for(purpose, state_->segments_staying());
   const std::size_t meta_bytes = format::encoded_entry_bytes(payload_blocks, body_bytes);
   co_return co_await state_->make_room(payload_blocks, meta_bytes, reserve, false);
 }
 
 io::Task<Result<void>> Journal::make_room_for_batch(std::uint32_t payload_blocks, std::uint32_t meta_bytes) {
-  const std::uint32_t reserve = reserve_for(Purpose::kData, state_->superblock.segment_count);
+  const std::uint32_t reserve = reserve_for(Purpose::kData, state_->segments_staying());
   co_return co_await state_->make_room(payload_blocks, meta_bytes, reserve, true);
 }
 
 bool Journal::has_room(std::uint32_t payload_blocks, std::uint32_t body_bytes, Purpose purpose) const {
   const std::size_t meta_bytes = format::encoded_entry_bytes(payload_blocks, body_bytes);
-  return state_->has_room(payload_blocks, meta_bytes, reserve_for(purpose, state_->superblock.segment_count),
+  return state_->has_room(payload_blocks, meta_bytes, reserve_for(purpose, state_->segments_staying()),
                           false);
 }
 
@@ -320,7 +314,9 @@ io::Task<Result<void>> Journal::free_before(Place place) {
   // Durable before the first of them is overwritten: a segment that should be there and is not is damage
   // then.
   TM_CO_TRY(co_await state.write_superblock());
-  for (const std::uint32_t index : indexes) state.free_indexes.push_back(index);
+  for (const std::uint32_t index : indexes) {
+    if (!state.is_leaving(index)) state.free_indexes.push_back(index);
+  }
   state.room_changed.wake_all();
   co_return Result<void>{};
 }
@@ -329,7 +325,10 @@ JournalStatus Journal::status() const {
   const State& state = *state_;
   JournalStatus status = state.counters;
   status.segment_size_bytes = state.superblock.segment_size_bytes;
-  status.segments_total = state.superblock.segment_count;
+  status.segments_total = state.segments_staying();
+  for (const format::FurtherLogVolume& volume : state.superblock.further) {
+    if (volume.leaving) status.segments_total += state.segments_used_on(volume);
+  }
   status.segments_free = static_cast<std::uint32_t>(state.free_indexes.size());
   status.size_bytes = status.segments_total * status.segment_size_bytes;
   status.used_bytes = state.used.size() * status.segment_size_bytes;

@@ -105,8 +105,20 @@ struct SegmentInfo {
   WallTime first_timer{};
 };
 
+// Finds a further log volume of a journal that is opened; an error when it is not here.
+using FindLogVolume = std::function<Result<io::Disk*>(LuNumber)>;
+
+struct LogVolumeStatus {
+  LuNumber number{};  // 0: the first one, with the superblocks
+  std::uint32_t segments_total = 0;
+  std::uint32_t segments_used = 0;
+  bool leaving = false;  // it is removed once nothing on it is needed
+  LogId first{};         // oldest entry on it; none when there is none
+  LogId last{};          // newest entry on it
+};
+
 struct JournalStatus {
-  std::uint64_t size_bytes = 0;  // what the segments hold in all
+  std::uint64_t size_bytes = 0;  // what the segments hold in all; on a log volume that leaves, those in use
   std::uint64_t used_bytes = 0;  // in segments not free
   std::uint64_t segment_size_bytes = 0;
   std::uint32_t segments_total = 0;
@@ -123,7 +135,8 @@ enum class Purpose {
   kRelease,  // what lets space be freed: leaves the last one, for the snapshot that frees it
 };
 
-// The log of a group on one log volume: segments, written in append order and recycled in place.
+// The log of a group on its log volumes: segments, written in append order and recycled in place. The first
+// one holds the superblocks and stays; further ones come and go.
 // docs/formats/journal.md describes what lies on disk and what a crash may leave.
 //
 // Invariants
@@ -134,20 +147,22 @@ enum class Purpose {
 //      get that error, and what is on disk is learnt by opening it again.
 //   5. The snapshot named by the superblock, and everything after it, is never freed.
 //
-// Owned by its Group; used on the group's reactor thread only. The disk must outlive it. Call close()
+// Owned by its Group; used on the group's reactor thread only. The disks must outlive it. Call close()
 // and await it before destroying it in an orderly way; destroying it at any other time is a crash.
 class Journal {
  public:
-  // Lays out a new journal over all of `disk` (a log volume): superblock only; segments are prepared
+  // Lays out a new journal over all of `disk` (its first log volume): superblock only; segments are prepared
   // ahead of their first use. Durable on return.
   static io::Task<Result<std::unique_ptr<Journal>>> create(io::Environment environment, io::Disk& disk,
                                                            GroupIdentity group, JournalOptions options);
   // Reads the superblock, orders the segments and finds the end: the torn tail, if any, is cut (its
   // bytes can never be taken for entries later). kDamaged with the exact place and log ids when
   // something at or below a recorded durable-through does not read; kUnsupported for a newer version;
-  // kNotFound when there is no journal on the disk.
+  // kNotFound when there is no journal on the disk; what `find_log_volume` says when a further log volume is
+  // not here.
   static io::Task<Result<std::unique_ptr<Journal>>> open(io::Environment environment, io::Disk& disk,
-                                                         JournalOptions options);
+                                                         JournalOptions options,
+                                                         FindLogVolume find_log_volume = {});
   ~Journal();
 
   GroupIdentity group() const;
@@ -276,6 +291,21 @@ class Journal {
   io::Task<Result<void>> free_before(Place place);
   JournalStatus status() const;
   std::vector<SegmentInfo> segments() const;
+
+  // ---- Log volumes ----
+
+  std::vector<LogVolumeStatus> log_volumes() const;  // the first one first
+  // Goes on on `disk` too, which reads as zeroes and outlives the journal or drop_log_volume(). Durable on
+  // return. kInvalid when it does not hold a segment, kNoSpace when there are too many.
+  io::Task<Result<void>> add_log_volume(LuNumber number, io::Disk& disk);
+  // Takes no segment on it any more; what lies there stays until it is freed. Durable on return; doing it
+  // again is harmless. kNotFound for one that is not there and for the first, kNoSpace when the others have
+  // no free segment for data.
+  io::Task<Result<void>> empty_log_volume(LuNumber number);
+  // Those of them on which nothing lies any more.
+  std::vector<LuNumber> emptied_log_volumes() const;
+  // One of these. On return it is durably no part of the journal, and nothing of its disk is used.
+  io::Task<Result<void>> drop_log_volume(LuNumber number);
 
   // Writes out the open batch and a seal, waits for everything in flight. Appending is over.
   io::Task<Result<void>> close();

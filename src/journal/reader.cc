@@ -219,8 +219,7 @@ io::Task<Result<Buffer>> Journal::read(Place place, std::vector<std::uint32_t> c
     const auto other = co_await state.read_other_payload_block(at, std::move(block), checksums[i]);
     if (!other.ok()) {
       co_return tidemark::fail(ErrorCode::kDamaged,
-                               where + " does not match its checksum (log volume offset " +
-                                   std::to_string(offset.value + i * kBlockSizeBytes) + ")");
+                               where + " does not match its checksum (" + state.on_log_volume(at) + ")");
     }
   }
   co_return data;

@@ -46,17 +46,29 @@ io::Task<Result<void>> State::read_superblocks() {
   co_return Result<void>{};
 }
 
+Result<void> State::find_further_volumes(const FindLogVolume& find_log_volume) {
+  for (const format::FurtherLogVolume& volume : superblock.further) {
+    const std::string name = "log volume " + std::to_string(volume.number.value) + " of the journal";
+    if (!find_log_volume) return tidemark::fail(ErrorCode::kNotFound, name + " is not here");
+    TM_TRY_ASSIGN(io::Disk* const found, find_log_volume(volume.number));
+    if (found->size_bytes() < volume.segment_count * superblock.segment_size_bytes) {
+      return tidemark::fail(ErrorCode::kDamaged, name + " is smaller than what the journal has on it");
+    }
+    disk.add(segment_offset(volume.first_segment).value, *found);
+  }
+  return {};
+}
+
 io::Task<Result<Buffer>> State::read_segment_block(std::uint32_t index, std::uint32_t block) {
   Buffer bytes = Buffer::allocate(kBlockSizeBytes);
-  const DiskOffset offset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes +
-                          block * kBlockSizeBytes};
+  const DiskOffset offset{segment_offset(index).value + block * kBlockSizeBytes};
   TM_CO_TRY(co_await disk.read(offset, bytes));
   co_return bytes;
 }
 
 io::Task<Result<SegmentStarts>> State::read_segment_starts() {
   SegmentStarts starts;
-  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
+  for (const std::uint32_t index : segment_indexes()) {
     TM_CO_TRY_ASSIGN(const Buffer block, co_await read_segment_block(index, 0));
     // The block names its own generation; everything else must agree with it.
     const Place place = format::frame_place(block);
@@ -194,8 +206,9 @@ io::Task<Result<void>> State::find_end(Place from, Place durable,
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> State::recover() {
+io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
   TM_CO_TRY(co_await read_superblocks());
+  TM_CO_TRY(find_further_volumes(find_log_volume));
   TM_CO_TRY_ASSIGN(const SegmentStarts starts, co_await read_segment_starts());
   const Place told = std::max(superblock.durable_end, starts.durable);
   const std::map<std::uint64_t, Segment>& all = starts.all;
@@ -208,7 +221,9 @@ io::Task<Result<void>> State::recover() {
                                                         std::to_string(from.generation()) +
                                                         ", where its replay begins, cannot be read");
     }
-    for (std::uint32_t index = 0; index < superblock.segment_count; ++index) free_indexes.push_back(index);
+    for (const std::uint32_t index : segment_indexes()) {
+      if (!is_leaving(index)) free_indexes.push_back(index);
+    }
     // Frames of a first segment whose own first block was lost may lie here; its generation is not used
     // again.
     next_generation = std::max(std::max(superblock.oldest_generation, superblock.void_generation_end),
@@ -254,11 +269,12 @@ io::Task<Result<void>> State::recover() {
   TM_CO_TRY_ASSIGN(const Place snapshot_parts_end, co_await load_snapshot());
   const Place needed = std::max(std::max(from, durable_batch_end), snapshot_parts_end);
   TM_CO_TRY(co_await drop_empty_segments(needed));
-  for (std::uint32_t index = 0; index < superblock.segment_count; ++index) {
+  for (const std::uint32_t index : segment_indexes()) {
     const bool in_chain =
         std::any_of(used.begin(), used.end(), [&](const Segment& s) { return s.index == index; });
-    if (!in_chain) free_indexes.push_back(index);
+    if (!in_chain && !is_leaving(index)) free_indexes.push_back(index);
   }
+  if (is_leaving(used.back().index)) tail_is_usable = false;
   for (const Segment& segment : used) {
     if (segment.first.is_none()) continue;
     const Place first(segment.generation, 1);

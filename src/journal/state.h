@@ -11,6 +11,7 @@
 #include "format/journal_frame.h"
 #include "io/sync.h"
 #include "journal/journal.h"
+#include "journal/log_volumes.h"
 #include "journal/recent_batches.h"
 
 namespace tidemark::journal {
@@ -36,6 +37,9 @@ inline constexpr std::uint32_t kSweepWindowBlocks = 256;
 inline constexpr std::size_t kSummariesMax = 16384;
 // One point of the directory at least every so many bytes of journal.
 inline constexpr std::uint64_t kDirectoryStepBytes = 256 << 10;
+
+// Free segments that an append for this purpose leaves, of so many.
+std::uint32_t reserve_for(Purpose purpose, std::uint32_t segment_count);
 
 // A segment in use.
 struct Segment {
@@ -86,14 +90,14 @@ struct Beyond {
 };
 
 // Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
-// segments.cc (taking, preparing, freeing), reader.cc (frames, scans, look-ups), recovery.cc (open),
-// journal.cc (the rest).
+// segments.cc (taking, preparing, freeing; log volumes that come and go), reader.cc (frames, scans,
+// look-ups), recovery.cc (open), journal.cc (the rest).
 struct State {
   State(io::Environment io_environment, io::Disk& log_volume, JournalOptions journal_options);
   ~State();
 
   io::Environment environment;
-  io::Disk& disk;
+  LogVolumes disk;
   JournalOptions options;
   format::JournalSuperblock superblock;
   std::vector<std::byte> snapshot;
@@ -106,6 +110,7 @@ struct State {
   std::deque<Segment> used;  // by generation
   std::deque<std::uint32_t> free_indexes;
   std::uint64_t next_generation = 1;
+  std::optional<std::uint32_t> preparing;  // index of the segment that is being written in full
   std::optional<Error> prepare_error;
   std::multiset<std::uint64_t> pins;  // generations
   io::WaitQueue pin_dropped;
@@ -117,7 +122,22 @@ struct State {
   }
   const Segment* find_segment(std::uint64_t generation) const;
   DiskOffset disk_offset(Place place) const;  // of a place in a segment in use
+  DiskOffset segment_offset(std::uint32_t index) const {
+    return DiskOffset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes};
+  }
+  // An address, for people: "log volume offset 4096", or of which further one.
+  std::string on_log_volume(DiskOffset offset) const;
+  // Of all log volumes; of those that stay.
+  std::vector<std::uint32_t> segment_indexes() const;
+  std::uint32_t segments_staying() const;
+  format::FurtherLogVolume* find_further(LuNumber number);
+  // The further log volume that the segment lies on; null for the first.
+  const format::FurtherLogVolume* volume_of(std::uint32_t index) const;
+  bool is_leaving(std::uint32_t index) const;
+  std::uint32_t segments_used_on(const format::FurtherLogVolume& volume) const;
   bool is_prepared(std::uint32_t index) const { return index < superblock.segments_prepared; }
+  // The segment to be prepared next; nothing when all are that may be taken.
+  std::optional<std::uint32_t> next_unprepared() const;
   std::uint32_t free_prepared() const;
   bool segment_available(std::uint32_t reserve) const;
   void take_segment();
@@ -216,7 +236,8 @@ struct State {
   io::Task<Result<std::optional<CheckedFrame>>> check(Place from, CheckWindow* held);
 
   // ---- recovery.cc
-  io::Task<Result<void>> recover();
+  io::Task<Result<void>> recover(const FindLogVolume& find_log_volume);
+  Result<void> find_further_volumes(const FindLogVolume& find_log_volume);
   io::Task<Result<void>> read_superblocks();
   io::Task<Result<Buffer>> read_segment_block(std::uint32_t index, std::uint32_t block);
   bool is_void(std::uint64_t generation) const {

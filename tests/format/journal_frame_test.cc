@@ -237,6 +237,29 @@ TEST(JournalSuperblock, HoldsTheLargestLocalRecord) {
   EXPECT_EQ(back->local_record, superblock.local_record);
 }
 
+TEST(JournalSuperblock, NamesFurtherLogVolumes) {
+  JournalSuperblock superblock = example_superblock();
+  superblock.further = {{LuNumber{5}, 64, 7, false}, {LuNumber{100'000'002}, 80, 1, true}};
+  superblock.segments_prepared = 70;
+  const Buffer block = encode_journal_superblock(superblock);
+  EXPECT_EQ(hex(head_of(block, 8)), "544d4a3102000000");
+  EXPECT_EQ(hex(Bytes(block).subspan(131, 27)),
+            "0205000000400000000700000000"
+            "02e1f505500000000100000001");
+  const auto back = decode_journal_superblock(block);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(back->further, superblock.further);
+  EXPECT_EQ(back->segments_end(), 81u);
+  EXPECT_EQ(back->segments_prepared, 70u);
+  superblock.local_record = pattern(kLocalRecordBytesMax);
+  while (superblock.further.size() < kFurtherLogVolumesMax) {
+    superblock.further.push_back({LuNumber{9}, superblock.segments_end(), 3, false});
+  }
+  const auto largest = decode_journal_superblock(encode_journal_superblock(superblock));
+  ASSERT_TRUE(largest.ok()) << largest.error().message;
+  EXPECT_EQ(largest->further, superblock.further);
+}
+
 TEST(JournalSuperblock, EveryFlippedByteIsSeen) {
   for_each_flip(encode_journal_superblock(example_superblock()), [](Bytes bytes, std::size_t at) {
     const auto decoded = decode_journal_superblock(bytes);
@@ -262,13 +285,21 @@ TEST(JournalSuperblock, FieldsOutOfBoundsAreInvalid) {
   EXPECT_EQ(code_with([](JournalSuperblock& s) { s.segment_size_bytes = 1ull << 40; }), ErrorCode::kInvalid);
   EXPECT_EQ(code_with([](JournalSuperblock& s) { s.segment_count = 3; }), ErrorCode::kInvalid);
   EXPECT_EQ(code_with([](JournalSuperblock& s) { s.segments_prepared = 65; }), ErrorCode::kInvalid);
+  const auto code_with_volume = [&](FurtherLogVolume volume) {
+    return code_with([&](JournalSuperblock& s) { s.further = {{LuNumber{5}, 64, 6, false}, volume}; });
+  };
+  EXPECT_EQ(code_with_volume({LuNumber{6}, 70, 1, false}), ErrorCode::kShutdown);
+  EXPECT_EQ(code_with_volume({LuNumber{6}, 69, 1, false}), ErrorCode::kInvalid);
+  EXPECT_EQ(code_with_volume({LuNumber{6}, 70, 0, false}), ErrorCode::kInvalid);
+  EXPECT_EQ(code_with_volume({LuNumber{6}, 70, UINT32_MAX, false}), ErrorCode::kInvalid);
+  EXPECT_EQ(code_with_volume({LuNumber{6}, kSegmentIndexMax, 1, false}), ErrorCode::kInvalid);
 }
 
 TEST(JournalSuperblock, ABlockOfZeroesIsNoJournalAndANewerVersionIsUnsupported) {
   const std::vector<std::byte> zeroes(kBlockSizeBytes);
   EXPECT_EQ(decode_journal_superblock(zeroes).error().code, ErrorCode::kNotFound);
   Buffer block = encode_journal_superblock(example_superblock());
-  block.writable()[4] = std::byte{2};
+  block.writable()[4] = std::byte{3};
   const std::uint32_t checksum = crc32c(Bytes(block).first(kBlockSizeBytes - 4));
   for (std::size_t i = 0; i < 4; ++i) {
     block.writable()[kBlockSizeBytes - 4 + i] = std::byte(checksum >> (8 * i));

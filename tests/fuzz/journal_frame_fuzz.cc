@@ -62,22 +62,27 @@ void try_frames(Bytes input) {
   try_frame(block, overflow);
 }
 
-Buffer example_superblock() {
+Buffer example_superblock(std::vector<FurtherLogVolume> further) {
   JournalSuperblock superblock;
   superblock.sequence = 1;
   superblock.segment_size_bytes = 256 << 10;
   superblock.segment_count = 8;
   superblock.local_record.resize(5);
+  superblock.further = std::move(further);
   return encode_journal_superblock(superblock);
 }
 
 void try_superblock(Bytes input) {
-  static const Buffer example = example_superblock();
+  static const Buffer of_one_volume = example_superblock({});
+  static const Buffer of_several =
+      example_superblock({{LuNumber{7}, 8, 2, true}, {LuNumber{8}, 12, 3, false}});
   fuzz::check_stable(input, decode_journal_superblock, encode_journal_superblock);
-  std::vector<std::byte> bytes =
-      fuzz::laid_over(example, input.first(std::min<std::size_t>(input.size(), kBlockSizeBytes)));
-  fuzz::seal(bytes);
-  fuzz::check_stable(bytes, decode_journal_superblock, encode_journal_superblock);
+  for (const Buffer& example : {of_one_volume, of_several}) {
+    std::vector<std::byte> bytes =
+        fuzz::laid_over(example, input.first(std::min<std::size_t>(input.size(), kBlockSizeBytes)));
+    fuzz::seal(bytes);
+    fuzz::check_stable(bytes, decode_journal_superblock, encode_journal_superblock);
+  }
 }
 
 void try_metas(Bytes bytes) {

@@ -39,11 +39,23 @@ struct Kept {
   std::size_t may_be_freed = 0;  // entries before this one were given up
 };
 
-// One life of a node: writers that append and wait, and a housekeeper that saves, frees and reads.
+// Disks for further log volumes. Each time that one is added it has another number.
+struct Shelf {
+  std::vector<std::unique_ptr<sim::Disk>> disks;
+  std::uint32_t added = 0;
+  std::uint32_t dropped = 0;
+  sim::Disk& disk_of(LuNumber number) { return *disks[number.value % disks.size()]; }
+  FindLogVolume finder() {
+    return [this](LuNumber number) -> Result<io::Disk*> { return &disk_of(number); };
+  }
+};
+
+// One life of a node: writers that append and wait, and a housekeeper that saves, frees, reads, and adds and
+// removes log volumes.
 class Life {
  public:
-  Life(World& world, Journal& journal, Kept& kept, std::uint64_t seed)
-      : world_(world), journal_(journal), kept_(kept), random_(seed), more_(world) {}
+  Life(World& world, Journal& journal, Kept& kept, Shelf& shelf, std::uint64_t seed)
+      : world_(world), journal_(journal), kept_(kept), shelf_(shelf), random_(seed), more_(world) {}
 
   io::Task<void> write_on_and_on() {
     const std::uint32_t blocks_max = std::min(6u, journal_.entry_blocks_max());
@@ -98,6 +110,9 @@ class Life {
           kept_.record_durable = number;
           break;
         }
+        case 3:
+          co_await change_log_volumes();
+          break;
         default:
           co_await read_one();
       }
@@ -127,6 +142,34 @@ class Life {
     more_.wake_all();
   }
 
+  io::Task<void> change_log_volumes() {
+    for (const LuNumber number : journal_.emptied_log_volumes()) {
+      const auto dropped = co_await journal_.drop_log_volume(number);
+      EXPECT_TRUE(dropped.ok()) << dropped.error().message;
+      ++shelf_.dropped;
+    }
+    const std::vector<LogVolumeStatus> volumes = journal_.log_volumes();
+    if (volumes.size() > 1 && random_.coin()) {
+      const LuNumber number = volumes[1 + random_.below(volumes.size() - 1)].number;
+      const auto emptied = co_await journal_.empty_log_volume(number);
+      EXPECT_TRUE(emptied.ok() || emptied.error().code == ErrorCode::kNoSpace) << emptied.error().message;
+      co_return;
+    }
+    const LuNumber number{++shelf_.added};
+    sim::Disk& disk = shelf_.disk_of(number);
+    for (const LogVolumeStatus& volume : volumes) {
+      if (volume.number.value != 0 && &shelf_.disk_of(volume.number) == &disk) co_return;
+    }
+    const auto cleared = co_await disk.discard(DiskOffset{0}, disk.size_bytes());
+    EXPECT_TRUE(cleared.ok());
+    const auto flushed = co_await disk.flush();
+    EXPECT_TRUE(flushed.ok());
+    const auto added = co_await journal_.add_log_volume(number, disk);
+    EXPECT_TRUE(added.ok()) << added.error().message;
+    full_ = false;
+    more_.wake_all();
+  }
+
   io::Task<void> read_one() {
     if (kept_.may_be_freed >= kept_.model.entries.size()) co_return;
     const std::size_t at =
@@ -145,6 +188,7 @@ class Life {
   World& world_;
   Journal& journal_;
   Kept& kept_;
+  Shelf& shelf_;
   sim::SeededRandom random_;
   io::WaitQueue more_;
   bool full_ = false;
@@ -199,11 +243,16 @@ io::Task<Result<void>> check_after_crash(Journal& journal, Kept& kept) {
   co_return Result<void>{};
 }
 
-void run_one(std::uint64_t seed) {
+// Counts the log volumes that were added and removed again.
+void run_one(std::uint64_t seed, std::uint64_t* dropped) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   World world(seed);
   sim::SeededRandom random(seed * 7919 + 1);
   sim::Disk disk(world, disk_bytes(static_cast<std::uint32_t>(8 + random.below(8))));
+  Shelf shelf;
+  for (std::uint64_t count = 1 + random.below(4); count > 0; --count) {
+    shelf.disks.push_back(std::make_unique<sim::Disk>(world, kSmallSegmentBytes * (1 + random.below(6))));
+  }
   JournalOptions options = small_options();
   options.recent_bytes_max = random.below(200'000);
   options.batches_in_flight_max = static_cast<std::uint32_t>(1 + random.below(5));
@@ -220,24 +269,26 @@ void run_one(std::uint64_t seed) {
     for (std::uint64_t cuts = random.below(3); cuts > 0; --cuts) {
       SimulatedProcess process(world);
       process.use(disk);
-      process.tasks().spawn(
-          [](io::Environment environment, sim::Disk* log, JournalOptions with) -> io::Task<void> {
-            auto opened = co_await Journal::open(environment, *log, with);
-            EXPECT_TRUE(opened.ok()) << opened.error().message;
-          }(world.environment(), &disk, options));
+      for (const auto& further : shelf.disks) process.use(*further);
+      process.tasks().spawn([](io::Environment environment, sim::Disk* log, JournalOptions with,
+                               Shelf* others) -> io::Task<void> {
+        auto opened = co_await Journal::open(environment, *log, with, others->finder());
+        EXPECT_TRUE(opened.ok()) << opened.error().message;
+      }(world.environment(), &disk, options, &shelf));
       world.run_steps(random.below(40));
       process.power_cut();
     }
-    auto opened = world.run(Journal::open(world.environment(), disk, options));
+    auto opened = world.run(Journal::open(world.environment(), disk, options, shelf.finder()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     SimulatedProcess process(world);
     process.use(disk);
+    for (const auto& further : shelf.disks) process.use(*further);
     Journal& journal = process.own(std::move(opened).value());
     const auto checked = world.run(check_after_crash(journal, kept));
     ASSERT_TRUE(checked.ok()) << checked.error().message;
     if (::testing::Test::HasFailure()) return;
     go_on(journal, kept.model);
-    Life& writer = process.own(std::make_unique<Life>(world, journal, kept, random.next()));
+    Life& writer = process.own(std::make_unique<Life>(world, journal, kept, shelf, random.next()));
     process.tasks().spawn(writer.write_on_and_on());
     if (random.coin()) process.tasks().spawn(writer.write_on_and_on());
     process.tasks().spawn(writer.keep_house());
@@ -252,14 +303,17 @@ void run_one(std::uint64_t seed) {
         process.power_cut();
     }
   }
+  *dropped += shelf.dropped;
 }
 
 TEST(JournalCrash, WhatSurvivesIsAPrefixThatHoldsAllThatWasDurable) {
   const std::uint64_t first = first_seed();
+  std::uint64_t log_volumes_dropped = 0;
   for (std::uint64_t seed = first; seed < first + rounds(800, 60); ++seed) {
-    run_one(seed);
+    run_one(seed, &log_volumes_dropped);
     if (HasFailure()) break;
   }
+  EXPECT_GT(log_volumes_dropped, 0u);
 }
 
 TEST(JournalCrash, ACrashAtEveryStepOfAFreshJournal) {
