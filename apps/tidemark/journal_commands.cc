@@ -51,6 +51,45 @@ void add_status(CLI::App& family, Cli& cli) {
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
 }
 
+void add_add_volume(CLI::App& family, Cli& cli) {
+  struct Options {
+    control::JournalVolumeAddRequest request;
+    std::optional<std::uint64_t> size_bytes;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      family, "add-volume", "Add a log volume to a journal",
+      "The journal goes on there too, so that it keeps longer history, or a full one has room again; hosts "
+      "notice nothing. The log volume is on the RAID group of the first one, or on another with --raid. Its "
+      "size is rounded up to whole segments of the journal. A group has at most 16.",
+      "tidemark journal add-volume app --size 64G --raid backup");
+  add_group(command, options->request.group);
+  add_size(command, "--size", options->size_bytes, "How large it is", control::kJournalSizeRule).required();
+  add_text(command, "--raid", options->request.raid, "The RAID group that it lies on (that of the first one)")
+      .shown_as("NAME");
+  on_chosen(cli, command, [&cli, options] {
+    options->request.size_bytes = *options->size_bytes;
+    return cli.ask(options->request, show_journal);
+  });
+}
+
+void add_remove_volume(CLI::App& family, Cli& cli) {
+  auto request = std::make_shared<control::JournalVolumeRemoveRequest>();
+  CLI::App* command = add_command(
+      family, "remove-volume", "Remove a log volume from a journal",
+      "Nothing more is written to it, and what it holds stays readable as long as the window reaches there. "
+      "Then it goes by itself, and its space is the RAID group's again: `journal status` shows it as leaving "
+      "until then. A shorter `group set --retain` hastens it, a held mark delays it. The group's first log "
+      "volume stays as long as the group.",
+      "tidemark journal remove-volume app 12");
+  add_group(command, request->group);
+  add_number(command, "LOG-VOLUME", request->lu_number, 1, UINT32_MAX,
+             "Its number, as `journal status` shows it")
+      .required()
+      .shown_as("");
+  on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_journal); });
+}
+
 void show_entries(const control::JournalShowReply& reply) {
   Table table({">LOG ID", "TIMER", "KIND", "MARK", "VOLUME", ">OFFSET", ">LENGTH", "MARK ID", "NOTE"});
   for (const control::JournalEntry& entry : reply.entries) {
@@ -372,6 +411,8 @@ void add_journal_commands(CLI::App& app, Cli& cli) {
   add_start(*family, cli);
   add_stop(*family, cli);
   add_status(*family, cli);
+  add_add_volume(*family, cli);
+  add_remove_volume(*family, cli);
   add_show(*family, cli);
   add_export(*family, cli);
   add_verify(*family, cli);

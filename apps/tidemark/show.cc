@@ -55,9 +55,15 @@ void add_journal_facts(Facts& facts, const control::JournalStatus& journal) {
   if (journal.destaged) facts.add("destaged", journal.destaged->to_string());
   facts.add("journal", format_size(journal.used_bytes) + " of " + format_size(journal.capacity_bytes) + " (" +
                            percent(journal.used_bytes, journal.capacity_bytes) + ")");
+  std::string raids;
   for (const control::LogVolumeInfo& log_volume : journal.log_volumes) {
-    facts.add_known("journal on", log_volume.raid.empty() ? "" : "RAID group " + log_volume.raid);
+    if (log_volume.raid.empty() ||
+        (" " + raids + ",").find(" " + log_volume.raid + ",") != std::string::npos) {
+      continue;
+    }
+    raids += (raids.empty() ? "" : ", ") + log_volume.raid;
   }
+  facts.add_known("journal on", raids.empty() ? "" : "RAID group " + raids);
   facts.add("retain", format_duration(journal.retain));
   facts.add("on full", std::string(word(journal.on_full)));
   if (journal.log_started) {
@@ -283,10 +289,11 @@ void show_journal(const control::JournalStatus& journal) {
   facts.print();
   if (journal.log_volumes.empty()) return;
   std::printf("\n");
-  Table table({">LOG VOLUME", ">CAPACITY", ">USED"});
+  Table table({">LOG VOLUME", "RAID", ">CAPACITY", ">USED", ">FIRST", ">LAST", "STATE"});
   for (const control::LogVolumeInfo& volume : journal.log_volumes) {
-    table.row({std::to_string(volume.lu_number), format_size(volume.capacity_bytes),
-               format_size(volume.used_bytes)});
+    table.row({std::to_string(volume.lu_number), volume.raid, format_size(volume.capacity_bytes),
+               format_size(volume.used_bytes), volume.first ? volume.first->to_string() : "",
+               volume.last ? volume.last->to_string() : "", volume.leaving ? "leaving" : "open"});
   }
   table.print();
 }

@@ -62,6 +62,8 @@ class NodeOperations {
   virtual io::Task<Result<PairComparison>> pair_verify_status(PairVerifyStatusRequest request) = 0;
   virtual io::Task<Result<Done>> pair_verify_stop(PairVerifyStopRequest request) = 0;
 
+  virtual io::Task<Result<JournalStatus>> journal_volume_add(JournalVolumeAddRequest request) = 0;
+  virtual io::Task<Result<JournalStatus>> journal_volume_remove(JournalVolumeRemoveRequest request) = 0;
   virtual io::Task<Result<JournalStatus>> journal_start(JournalStartRequest request) = 0;
   virtual io::Task<Result<JournalStatus>> journal_stop(JournalStopRequest request) = 0;
   virtual io::Task<Result<JournalStatus>> journal_status(JournalStatusRequest request) = 0;

@@ -95,6 +95,11 @@ inline constexpr int kApiVersion = 1;  // the "version" member of every answer
     "Cease to acquire the log")                                                                             \
   X(journal_status, JournalStatusRequest, JournalStatus, kViewer, "GET", "/v1/groups/{group}/journal",      \
     "The extent and use of a journal")                                                                      \
+  X(journal_volume_add, JournalVolumeAddRequest, JournalStatus, kAdministrator, "POST",                     \
+    "/v1/groups/{group}/journal/volumes", "Add a log volume to a journal")                                  \
+  X(journal_volume_remove, JournalVolumeRemoveRequest, JournalStatus, kAdministrator, "DELETE",             \
+    "/v1/groups/{group}/journal/volumes/{lu_number}",                                                       \
+    "Remove a log volume when what it holds is out of the window")                                          \
   X(journal_show, JournalShowRequest, JournalShowReply, kViewer, "GET",                                     \
     "/v1/groups/{group}/journal/entries", "Log entries from a point on")                                    \
   X(journal_data, JournalDataRequest, JournalDataReply, kOperator, "GET",                                   \

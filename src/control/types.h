@@ -151,6 +151,9 @@ struct LogVolumeInfo {
   std::string raid;  // the RAID group that it lies on
   std::uint64_t capacity_bytes = 0;
   std::uint64_t used_bytes = 0;
+  std::optional<LogId> first;  // oldest entry on it
+  std::optional<LogId> last;   // newest
+  bool leaving = false;        // it takes no more, and goes when its entries have left the window
 };
 
 // What keeps the floor from rising.
@@ -531,6 +534,15 @@ struct JournalStopRequest {
 };
 struct JournalStatusRequest {
   std::string group;
+};
+struct JournalVolumeAddRequest {
+  std::string group;
+  std::uint64_t size_bytes = 0;     // rounded up to whole segments
+  std::optional<std::string> raid;  // RAID group; default: that of the group's first log volume
+};
+struct JournalVolumeRemoveRequest {
+  std::string group;
+  std::uint32_t lu_number = 0;
 };
 struct JournalShowRequest {
   std::string group;

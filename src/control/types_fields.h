@@ -241,6 +241,9 @@ TM_FIELDS(LogVolumeInfo) {
   v.field("raid", r.raid);
   v.field("capacity_bytes", r.capacity_bytes);
   v.field("used_bytes", r.used_bytes);
+  v.field("first", r.first);
+  v.field("last", r.last);
+  v.field("leaving", r.leaving);
 }
 TM_FIELDS(PinInfo) {
   v.field("kind", r.kind);
@@ -571,6 +574,15 @@ TM_FIELDS(JournalStopRequest) {
 }
 TM_FIELDS(JournalStatusRequest) {
   v.required("group", r.group, kGroupRule);
+}
+TM_FIELDS(JournalVolumeAddRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.required("size_bytes", r.size_bytes, kJournalSizeRule);
+  v.field("raid", r.raid, kRaidRule);
+}
+TM_FIELDS(JournalVolumeRemoveRequest) {
+  v.required("group", r.group, kGroupRule);
+  v.required("lu_number", r.lu_number);
 }
 TM_FIELDS(JournalShowRequest) {
   v.required("group", r.group, kGroupRule);

@@ -359,7 +359,8 @@ io::Task<Result<void>> Core::wait_for_space() {
   co_return fail(ErrorCode::kNoSpace,
                  "the journal of group '" + local.name +
                      "' is full and nothing in it may be given up; see `tidemark journal status " +
-                     local.name + "` for what holds it, release marks or branches, or shorten --retain");
+                     local.name +
+                     "` for what holds it, release marks or branches, shorten --retain, or add a log volume");
 }
 
 io::Task<Result<journal::Appended>> Core::append_control(format::ControlRecord record) {

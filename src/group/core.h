@@ -83,7 +83,7 @@ struct Core {
 
   GroupContext context;
   std::unique_ptr<journal::Journal> journal;
-  LuNumber log_volume{};  // where the journal lies
+  LuNumber log_volume{};  // the first one of the journal
   std::unique_ptr<GroupIndex> index;
   LocalRecord local;
   GroupState state;
@@ -173,6 +173,11 @@ struct Core {
   // The logical unit of one volume; what a creation that was cut off left of the same number goes.
   io::Task<Result<void>> make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
   io::Task<Result<void>> remove_unit(VolumeId id);
+  // log_volumes.cc: at the start, units of log volumes that the journal does not name are given back.
+  io::Task<Result<void>> remove_unnamed_log_volumes();
+  // Goes on with what remove_log_volume() began: what can be moved off is, and who holds nothing is given
+  // back.
+  io::Task<Result<void>> give_back_log_volumes();
   // Room for one entry, made by waiting for the journal or for space to be freed; kNoSpace when none can be.
   io::Task<Result<void>> make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,
                                    journal::Purpose purpose, bool waits = true);
@@ -197,7 +202,7 @@ struct Core {
   io::Mutex command_mutex;
   io::Task<Result<void>> make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
   io::Task<Result<void>> remove_unit_locked(VolumeId id);
-  io::Mutex settle_mutex;  // of settle_volumes(): a command and the destager may want it at once
+  io::Mutex settle_mutex;  // of the logical units: a command and the destager may want to change them at once
   // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
   // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires
   // nothing. Time while the node was off does not count.

@@ -20,6 +20,8 @@ constexpr Duration kPassInterval = Duration::seconds(1);
 constexpr Duration kPeerInterval = Duration::milliseconds(20);
 // How far beyond the retention the window of a quiet group may reach; a quarter of a longer retention.
 constexpr Duration kExpirySlackMin = Duration::seconds(60);
+// How often expired history is looked for while it keeps a log volume that is to go.
+constexpr Duration kLeavingInterval = Duration::seconds(5);
 // Blocks written to the base at once: 1 MiB.
 constexpr std::uint64_t kRunBlocksMax = 256;
 
@@ -259,7 +261,10 @@ io::Task<Result<void>> Destager::keep_map() {
 io::Task<Result<bool>> Destager::free_segments() {
   Place bound = core_.journal->oldest();
   const LogId destaged = core_.local.destaged;
-  if (destaged.sequence() > 0) {
+  // The newest entries leave the journal only where they lie on a log volume that is to go.
+  if (core_.journal->has_leaving() && destaged == core_.journal->durable()) {
+    bound = core_.journal->durable_end();
+  } else if (destaged.sequence() > 0) {
     auto batch = co_await core_.journal->find(destaged);
     if (batch.ok()) {
       bound = batch->meta.last() == destaged ? batch->next : batch->place;
@@ -380,9 +385,11 @@ io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,
 // Looked at now and then, and the floor still moves in steps worth their writes.
 bool Destager::history_has_expired() const {
   const Duration retain = core_.local.settings.retain;
+  const Duration since_last = core_.scheduler().now() - expiry_looked_at_;
+  // After a crash, what is to be freed may be all that is left to be done.
+  if (core_.journal->has_leaving() && since_last >= kLeavingInterval) return core_.local.window_open;
   const Duration slack = std::max(kExpirySlackMin, Duration{retain.ns / 4});
-  return core_.local.window_open && core_.local.floor != core_.head() &&
-         core_.scheduler().now() - expiry_looked_at_ >= slack &&
+  return core_.local.window_open && core_.local.floor != core_.head() && since_last >= slack &&
          core_.age_now() - core_.local.floor_timer - slack > retain;
 }
 
@@ -412,6 +419,10 @@ io::Task<void> Destager::run() {
         }
       }
       freed = stepped.ok() && stepped.value();
+    }
+    if (!core_.failure.has_value()) {
+      const auto given_back = co_await core_.give_back_log_volumes();
+      if (!given_back.ok()) core_.stop(given_back.error());
     }
     // The floor follows what is durable. A pass that only came too early for that says nothing to who waits.
     const std::uint64_t appended = core_.journal->last_ticket();

@@ -93,11 +93,11 @@ io::Task<Result<void>> Group::mark_dropped() {
 }
 
 io::Task<Result<void>> Group::destroy(pool::Pools& pools, GroupIdentity group) {
-  // The log volume last: as long as it is there, a start finds the group and can finish the deletion.
+  // The first log volume last: as long as it is there, a start finds the group and can finish the deletion.
   std::vector<LuNumber> log_volumes;
   for (const pool::LuRecord& unit : pools.units()) {
     if (unit.group != group) continue;
-    if (unit.kind == pool::LuKind::kLog) {
+    if (unit.is_first_log()) {
       log_volumes.push_back(unit.number);
     } else {
       TM_CO_TRY(co_await pools.remove(unit.number));

@@ -62,6 +62,13 @@ struct SecondaryStart {
   std::uint32_t parity = 0;          // of the epoch numbers that this node draws
 };
 
+// A log volume of a group, with its unit.
+struct GroupLogVolume {
+  LuNumber number{};
+  std::uint64_t size_bytes = 0;  // of the logical unit
+  journal::LogVolumeStatus status{};
+};
+
 // The volumes that share one write order, with their journal: the heart of a node.
 //
 // All methods are called on the group's reactor thread. Commands that change the group answer when the change
@@ -92,10 +99,7 @@ class Group {
   // ---- What it is ----
   const std::string& name() const { return core_.local.name; }
   GroupIdentity identity() const { return core_.journal->group(); }
-  LuNumber log_volume() const { return core_.log_volume; }
-  std::uint64_t log_volume_size_bytes() const {
-    return core_.context.pools.log_volume(core_.log_volume)->size_bytes();
-  }
+  LuNumber log_volume() const { return core_.log_volume; }  // the first one
   const LocalRecord& local() const { return core_.local; }
   const GroupState& state() const { return core_.state; }
   LogId head() const { return core_.head(); }
@@ -139,6 +143,18 @@ class Group {
   io::Task<Result<VolumeShape>> resize_volume(std::string name, std::uint64_t size_bytes);
   io::Task<Result<void>> delete_volume(std::string name);
   io::Task<Result<void>> set_settings(GroupSettings settings);
+
+  // ---- Log volumes ----
+  // The first one first. What one that is removed holds stays until it is out of the window.
+  std::vector<GroupLogVolume> log_volumes() const;
+  std::uint64_t log_volumes_size_bytes() const;  // of those that stay
+  // One more, in `pool`, rounded up to whole segments. kNoSpace when there is no room for it or there are as
+  // many as there can be.
+  io::Task<Result<LuNumber>> add_log_volume(PoolNumber pool, std::uint64_t size_bytes);
+  // Takes no more entries, and is given back when those that it holds have left the window. Said again,
+  // nothing changes. kNotFound when the group has no such log volume, kRefused for the first one, kNoSpace
+  // when the others are full of what may not be dropped.
+  io::Task<Result<void>> remove_log_volume(LuNumber number);
 
   // ---- Marks ----
   // kExists when the id was ever used in the group. Covers every write acknowledged before the call.

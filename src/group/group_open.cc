@@ -108,8 +108,20 @@ io::Task<Result<std::unique_ptr<Group>>> Group::open(GroupContext context, LuNum
   if (disk == nullptr) {
     co_return fail(ErrorCode::kNotFound, "there is no log volume " + std::to_string(log_volume.value));
   }
-  auto journal = co_await journal::Journal::open(context.environment, *disk, context.journal_options);
-  if (!journal.ok()) co_return std::move(journal).error();
+  journal::FindLogVolume find_log_volume = [pools = &context.pools](LuNumber number) {
+    return pools->find_log_volume(number);
+  };
+  auto journal = co_await journal::Journal::open(context.environment, *disk, context.journal_options,
+                                                 std::move(find_log_volume));
+  if (!journal.ok()) {
+    // Of a group that is being deleted the further log volumes go first.
+    const auto record = co_await journal::Journal::read_local_record(context.environment, *disk);
+    if (record.ok()) {
+      const auto local = LocalRecord::decode(*record);
+      if (local.ok() && local->dropped) co_return std::unique_ptr<Group>();
+    }
+    co_return std::move(journal).error();
+  }
   std::unique_ptr<Group> group(new Group(context, std::move(journal).value(), log_volume));
   TM_CO_TRY_ASSIGN(group->core_.local, LocalRecord::decode(group->core_.journal->local_record()));
   if (group->core_.local.dropped) co_return std::unique_ptr<Group>();
@@ -162,6 +174,7 @@ io::Task<Result<void>> Group::replay() {
   core_.update_live_path();
   // An entry may have become durable whose effect on the record had not.
   if (core_.follow_log_switch()) TM_CO_TRY(co_await core_.save_local());
+  TM_CO_TRY(co_await core_.remove_unnamed_log_volumes());
   TM_CO_TRY(co_await core_.open_volumes());
   co_return co_await promise_base_space();
 }

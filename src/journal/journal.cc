@@ -81,6 +81,13 @@ io::Task<Result<std::unique_ptr<Journal>>> Journal::open(io::Environment environ
   co_return std::unique_ptr<Journal>(new Journal(std::move(state)));
 }
 
+io::Task<Result<std::vector<std::byte>>> Journal::read_local_record(io::Environment environment,
+                                                                    io::Disk& disk) {
+  State state(environment, disk, JournalOptions{});
+  TM_CO_TRY(co_await state.read_superblocks());
+  co_return state.superblock.local_record;
+}
+
 GroupIdentity Journal::group() const {
   return state_->superblock.group;
 }

@@ -163,6 +163,9 @@ class Journal {
   static io::Task<Result<std::unique_ptr<Journal>>> open(io::Environment environment, io::Disk& disk,
                                                          JournalOptions options,
                                                          FindLogVolume find_log_volume = {});
+  // Of a journal that need not be opened whole: what save_local_record() kept last.
+  static io::Task<Result<std::vector<std::byte>>> read_local_record(io::Environment environment,
+                                                                    io::Disk& disk);
   ~Journal();
 
   GroupIdentity group() const;
@@ -302,6 +305,10 @@ class Journal {
   // again is harmless. kNotFound for one that is not there and for the first, kNoSpace when the others have
   // no free segment for data.
   io::Task<Result<void>> empty_log_volume(LuNumber number);
+  bool has_leaving() const;
+  // The end of the journal, or of the snapshot in force, lies on one that is to be emptied: another snapshot
+  // moves it off.
+  bool ends_on_leaving() const;
   // Those of them on which nothing lies any more.
   std::vector<LuNumber> emptied_log_volumes() const;
   // One of these. On return it is durably no part of the journal, and nothing of its disk is used.

@@ -239,6 +239,17 @@ io::Task<Result<void>> Journal::empty_log_volume(LuNumber number) {
   co_return co_await state.write_superblock();
 }
 
+bool Journal::has_leaving() const {
+  return std::ranges::any_of(state_->superblock.further, &format::FurtherLogVolume::leaving);
+}
+
+bool Journal::ends_on_leaving() const {
+  const State& state = *state_;
+  return std::ranges::any_of(state.used, [&](const Segment& segment) {
+    return segment.generation >= state.snapshot_bound && state.is_leaving(segment.index);
+  });
+}
+
 std::vector<LuNumber> Journal::emptied_log_volumes() const {
   std::vector<LuNumber> out;
   for (const format::FurtherLogVolume& volume : state_->superblock.further) {

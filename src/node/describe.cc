@@ -246,10 +246,16 @@ control::JournalStatus Node::journal_info(const group::Group& group) const {
         .base = local.verified_base,
         .damages = local.verified_damages};
   }
-  info.log_volumes.push_back({.lu_number = group.log_volume().value,
-                              .raid = storage_.name_of(pool::pool_of(group.log_volume())),
-                              .capacity_bytes = status.size_bytes,
-                              .used_bytes = status.used_bytes});
+  for (const group::GroupLogVolume& volume : group.log_volumes()) {
+    control::LogVolumeInfo& told = info.log_volumes.emplace_back();
+    told.lu_number = volume.number.value;
+    told.raid = storage_.name_of(pool::pool_of(volume.number));
+    told.capacity_bytes = volume.status.segments_total * status.segment_size_bytes;
+    told.used_bytes = volume.status.segments_used * status.segment_size_bytes;
+    if (!volume.status.first.is_none()) told.first = volume.status.first;
+    if (!volume.status.last.is_none()) told.last = volume.status.last;
+    told.leaving = volume.status.leaving;
+  }
   constexpr std::size_t kPinsShownMax = 100;
   for (const group::Destager::Pin& pin : group.pins()) {
     if (info.pins.size() == kPinsShownMax) break;

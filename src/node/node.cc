@@ -155,18 +155,17 @@ io::Task<void> Node::remove_scratch_units() {
   }
 }
 
-// Volumes without a journal. A group's log volume is made first and goes last, so they are what is here of a
-// group whose journal lies on disks that were not named: nobody but a person can say that it is gone.
+// Volumes without a journal. A group's first log volume is made first and goes last, so they are what is here
+// of a group whose journal lies on disks that were not named: nobody but a person can say that it is gone.
 std::vector<control::Problem> Node::orphan_problems() const {
   std::set<GroupIdentity> groups;
   std::map<GroupIdentity, std::uint32_t> orphans;
   const std::vector<pool::LuRecord> units = storage_.pools().units();
   for (const pool::LuRecord& unit : units) {
-    if (unit.kind == pool::LuKind::kLog) groups.insert(unit.group);
+    if (unit.is_first_log()) groups.insert(unit.group);
   }
   for (const pool::LuRecord& unit : units) {
-    const bool is_volume = unit.kind == pool::LuKind::kData && !unit.group.is_zero();
-    if (is_volume && !groups.contains(unit.group)) ++orphans[unit.group];
+    if (!unit.group.is_zero() && !groups.contains(unit.group)) ++orphans[unit.group];
   }
   std::vector<control::Problem> out;
   for (const auto& [group, count] : orphans) {
@@ -191,7 +190,7 @@ std::optional<GroupIdentity> Node::find_unserved(const std::string& identity) co
   std::optional<GroupIdentity> orphan;
   for (const pool::LuRecord& unit : storage_.pools().units()) {
     if (unit.group.is_zero() || unit.group.to_string() != identity) continue;
-    if (unit.kind == pool::LuKind::kLog) return std::nullopt;
+    if (unit.is_first_log()) return std::nullopt;
     orphan = unit.group;
   }
   return orphan;
@@ -210,10 +209,10 @@ io::Task<void> Node::open_groups() {
   const std::vector<pool::LuRecord> units = storage_.pools().units();
   std::map<GroupIdentity, std::uint32_t> journals;
   for (const pool::LuRecord& unit : units) {
-    if (unit.kind == pool::LuKind::kLog && !unit.forming) ++journals[unit.group];
+    if (unit.is_first_log() && !unit.forming) ++journals[unit.group];
   }
   for (const pool::LuRecord& unit : units) {
-    if (unit.kind != pool::LuKind::kLog) continue;
+    if (!unit.is_first_log()) continue;
     // One was made while the pool of the other was missing; they would share volumes.
     if (journals[unit.group] > 1) {
       note_broken(unit, "it has two journals; this one is logical unit " + std::to_string(unit.number.value));

@@ -156,6 +156,10 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<control::PairComparison>> pair_verify_status(
       control::PairVerifyStatusRequest request) override;
   io::Task<Result<control::Done>> pair_verify_stop(control::PairVerifyStopRequest request) override;
+  io::Task<Result<control::JournalStatus>> journal_volume_add(
+      control::JournalVolumeAddRequest request) override;
+  io::Task<Result<control::JournalStatus>> journal_volume_remove(
+      control::JournalVolumeRemoveRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_start(control::JournalStartRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_stop(control::JournalStopRequest request) override;
   io::Task<Result<control::JournalStatus>> journal_status(control::JournalStatusRequest request) override;
@@ -271,6 +275,9 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   // projection.cc: the catalogue
   io::Task<void> project();
   catalog::Changes collect_rows();
+  void add_log_volume_rows(const group::Group& group,
+                           const std::map<PoolNumber, NodeStorage::DiskNames>& disk_names,
+                           catalog::Changes& rows) const;
   io::Task<Result<void>> write_rows();
   io::Task<Result<void>> write_rows_locked();
   void keep_epochs_of(const std::map<std::string, std::set<Epoch>>& before);

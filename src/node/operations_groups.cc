@@ -107,7 +107,8 @@ io::Task<Result<control::GroupInfo>> Node::group_show(control::GroupShowRequest 
 io::Task<Result<control::GroupInfo>> Node::group_set(control::GroupSetRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   if (request.journal_size_bytes.has_value()) {
-    co_return fail(ErrorCode::kUnsupported, "the size of a journal cannot be changed in this version");
+    co_return fail(ErrorCode::kUnsupported, "a log volume keeps its size; `tidemark journal add-volume " +
+                                                request.group + " --size SIZE` adds another one");
   }
   group::GroupSettings settings = group->local().settings;
   if (request.retain.has_value()) settings.retain = *request.retain;

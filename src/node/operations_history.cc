@@ -301,6 +301,25 @@ io::Task<Result<control::JournalStatus>> Node::journal_status(control::JournalSt
   co_return info;
 }
 
+io::Task<Result<control::JournalStatus>> Node::journal_volume_add(control::JournalVolumeAddRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  PoolNumber pool = pool::pool_of(group->log_volume());
+  if (request.raid.has_value()) {
+    TM_CO_TRY_ASSIGN(pool, storage_.find_pool(request.raid));
+  }
+  TM_CO_TRY_ASSIGN(const LuNumber unit, co_await group->add_log_volume(pool, request.size_bytes));
+  log_("log-volume-added", log_field("group", request.group) + " " + log_field("unit", unit.value));
+  co_return journal_info(*group);
+}
+
+io::Task<Result<control::JournalStatus>> Node::journal_volume_remove(
+    control::JournalVolumeRemoveRequest request) {
+  TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
+  TM_CO_TRY(co_await group->remove_log_volume(LuNumber{request.lu_number}));
+  log_("log-volume-leaves", log_field("group", request.group) + " " + log_field("unit", request.lu_number));
+  co_return journal_info(*group);
+}
+
 io::Task<Result<control::JournalStatus>> Node::journal_start(control::JournalStartRequest request) {
   TM_CO_TRY_ASSIGN(const GroupHandle group, require_group(request.group));
   TM_CO_TRY(co_await wait_for_changes(*group));

@@ -92,7 +92,6 @@ catalog::Changes Node::collect_rows() {
   }
   for (const auto& [name, group] : groups_) {
     const control::GroupInfo info = group_info(*group);
-    const journal::JournalStatus journal = group->journal().status();
     for (const control::VolumeInfo& volume : info.volumes) {
       const LuNumber lu{volume.lu_number};
       const std::string state = info.state == control::GroupState::kStopped ? "stopped" : "open";
@@ -134,23 +133,7 @@ catalog::Changes Node::collect_rows() {
                              status->record.sync.has_value() ? "sync" : "async", info.pair->peer_address});
       }
     }
-    const LuNumber log_volume = group->log_volume();
-    rows.push_back(catalog::VolumeRow{log_volume,
-                                      catalog::VolumeKind::kLog,
-                                      name,
-                                      {},
-                                      VolumeId{},
-                                      journal.size_bytes,
-                                      journal.size_bytes,
-                                      "open"});
-    const DiskOffset log_volume_offset = storage_.pools().log_volume_offset(log_volume);
-    const PoolNumber log_pool = pool::pool_of(log_volume);
-    const NodeStorage::DiskNames& log_names = disk_names[log_pool];
-    const control::DiskPlace log_disk = storage_.places_of(log_pool, log_names, log_volume_offset).front();
-    rows.push_back(catalog::RaidAddressRow{log_volume, 0, journal.size_bytes, log_names.raid_group,
-                                           log_volume_offset.value, log_disk.disk, log_disk.address_bytes});
-    rows.push_back(catalog::LogVolumeGroupRow{name, log_volume, journal.size_bytes, journal.used_bytes,
-                                              group->local().floor, group->head(), "open"});
+    add_log_volume_rows(*group, disk_names, rows);
     for (const auto& [id, mark] : group->state().marks()) {
       const control::MarkInfo mark_row = mark_info(*group, mark);
       rows.push_back(catalog::MarkIdRow{name, id, mark.at, mark.timer, mark_row.host_time, mark.host,
@@ -158,6 +141,32 @@ catalog::Changes Node::collect_rows() {
     }
   }
   return rows;
+}
+
+void Node::add_log_volume_rows(const group::Group& group,
+                               const std::map<PoolNumber, NodeStorage::DiskNames>& disk_names,
+                               catalog::Changes& rows) const {
+  const std::uint64_t segment_bytes = group.journal().status().segment_size_bytes;
+  for (const group::GroupLogVolume& volume : group.log_volumes()) {
+    const std::uint64_t capacity_bytes = volume.status.segments_total * segment_bytes;
+    const std::string state = volume.status.leaving ? "leaving" : "open";
+    catalog::VolumeRow row;
+    row.lu_number = volume.number;
+    row.kind = catalog::VolumeKind::kLog;
+    row.group = group.name();
+    row.size_bytes = row.allocated_bytes = volume.size_bytes;
+    row.state = state;
+    rows.push_back(row);
+    const PoolNumber pool = pool::pool_of(volume.number);
+    const NodeStorage::DiskNames& names = disk_names.at(pool);
+    const DiskOffset offset = storage_.pools().log_volume_offset(volume.number);
+    const control::DiskPlace disk = storage_.places_of(pool, names, offset).front();
+    rows.push_back(catalog::RaidAddressRow{volume.number, 0, volume.size_bytes, names.raid_group,
+                                           offset.value, disk.disk, disk.address_bytes});
+    rows.push_back(catalog::LogVolumeGroupRow{group.name(), volume.number, capacity_bytes,
+                                              volume.status.segments_used * segment_bytes,
+                                              volume.status.first, volume.status.last, state});
+  }
 }
 
 io::Task<Result<void>> Node::write_rows() {

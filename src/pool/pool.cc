@@ -20,6 +20,10 @@ using format::kSlotSizeBytes;
 using format::LuState;
 using format::LuTableRecord;
 
+// What a log volume has for its volume.
+constexpr VolumeId kFirstLogVolume{0};
+constexpr VolumeId kFurtherLogVolume{1};
+
 // Calls `visit(first, count)` for each run of neighbours in `slots`, which it sorts.
 template <typename Visit>
 void for_each_run(std::vector<std::uint64_t>& slots, Visit visit) {
@@ -71,7 +75,11 @@ class PoolImpl final : public Pool {
     return core_->run_owned<LuNumber>(create_data(group, volume, size_bytes));
   }
   io::Task<Result<LuNumber>> create_log_volume(GroupIdentity group, std::uint64_t size_bytes) override {
-    return core_->run_owned<LuNumber>(create_log(group, size_bytes));
+    return core_->run_owned<LuNumber>(create_log(group, size_bytes, kFirstLogVolume));
+  }
+  io::Task<Result<LuNumber>> create_further_log_volume(GroupIdentity group,
+                                                       std::uint64_t size_bytes) override {
+    return core_->run_owned<LuNumber>(create_log(group, size_bytes, kFurtherLogVolume));
   }
   io::Task<Result<void>> finish_log_volume(LuNumber number) override {
     return core_->run_owned<void>(finish_log(number));
@@ -102,7 +110,7 @@ class PoolImpl final : public Pool {
                             std::vector<std::uint64_t>* stale);
   io::Task<Result<void>> clear_slots(std::vector<std::uint64_t> slots);
   io::Task<Result<LuNumber>> create_data(GroupIdentity group, VolumeId volume, std::uint64_t size_bytes);
-  io::Task<Result<LuNumber>> create_log(GroupIdentity group, std::uint64_t size_bytes);
+  io::Task<Result<LuNumber>> create_log(GroupIdentity group, std::uint64_t size_bytes, VolumeId which);
   io::Task<Result<void>> prepare_log(LuTableRecord entry);
   io::Task<Result<void>> finish_log(LuNumber number);
   io::Task<Result<void>> remove_unit(LuNumber number);
@@ -274,7 +282,8 @@ io::Task<Result<LuNumber>> PoolImpl::create_data(GroupIdentity group, VolumeId v
   co_return record.number;
 }
 
-io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64_t size_bytes) {
+io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64_t size_bytes,
+                                                VolumeId which) {
   if (size_bytes % kBlockSizeBytes != 0 || size_bytes == 0) {
     co_return fail(ErrorCode::kInvalid, "a log volume of " + std::to_string(size_bytes) +
                                             " bytes cannot be: it takes a multiple of 4096");
@@ -287,10 +296,9 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
   const auto first = core_->slots.last_free_run(count);
   if (!first.has_value()) {
     const PoolStatus now = status();
-    co_return fail(ErrorCode::kNoSpace,
-                   "the pool has no " + format_size(size_bytes) + " in one piece for a journal (" +
-                       format_size(now.free_bytes) +
-                       " are free in all); choose a smaller --journal-size or a larger disk");
+    co_return fail(ErrorCode::kNoSpace, "the pool has no " + format_size(size_bytes) +
+                                            " in one piece for a journal (" + format_size(now.free_bytes) +
+                                            " are free in all); choose a smaller size or a larger disk");
   }
   SlotGrant grant(core_->slots);
   for (std::uint64_t i = 0; i < count; ++i) grant.take(*first + i);
@@ -299,8 +307,9 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
   TM_CO_TRY_ASSIGN(record.number, take_number());
   record.kind = LuKind::kLog;
   record.group = group;
+  record.volume = which;
   record.size_bytes = size_bytes;
-  record.forming = true;
+  record.forming = record.is_first_log();
   LuTableRecord entry = to_table_record(record);
   entry.first_slot = *first;
   entry.slot_count = count;

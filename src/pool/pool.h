@@ -25,9 +25,13 @@ struct LuRecord {
   LuNumber number{};
   LuKind kind = LuKind::kData;
   GroupIdentity group{};
-  VolumeId volume{};             // kData; none for kLog
+  VolumeId volume{};             // kData: which; kLog: 0 for the first of its group, 1 for a further one
   std::uint64_t size_bytes = 0;  // of its logical address space, a multiple of 4096
   bool forming = false;          // kLog: its group is not whole yet, and nobody was told of it
+  // The journal's superblocks lie there: it stands for its group.
+  bool is_first_log() const { return kind == LuKind::kLog && volume.value == 0; }
+  // It counts when the journal names it.
+  bool is_further_log() const { return kind == LuKind::kLog && volume.value != 0; }
 };
 
 struct PoolStatus {
@@ -116,6 +120,9 @@ class Pool {
                                                         std::uint64_t size_bytes) = 0;
   // The log volume is forming until finish_log_volume().
   virtual io::Task<Result<LuNumber>> create_log_volume(GroupIdentity group, std::uint64_t size_bytes) = 0;
+  // One more of the group's. It is whole at once.
+  virtual io::Task<Result<LuNumber>> create_further_log_volume(GroupIdentity group,
+                                                               std::uint64_t size_bytes) = 0;
   // The group whose journal lies on it is whole. Durable on return.
   virtual io::Task<Result<void>> finish_log_volume(LuNumber number) = 0;
   // Gives all its space back. No operation on it may be in flight; pointers to it end. Durable on return.

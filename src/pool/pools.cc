@@ -58,6 +58,12 @@ io::Task<Result<LuNumber>> Pools::create_log_volume(PoolNumber number, GroupIden
   co_return co_await pool->create_log_volume(group, size_bytes);
 }
 
+io::Task<Result<LuNumber>> Pools::create_further_log_volume(PoolNumber number, GroupIdentity group,
+                                                            std::uint64_t size_bytes) {
+  TM_CO_TRY_ASSIGN(Pool * pool, require(number));
+  co_return co_await pool->create_further_log_volume(group, size_bytes);
+}
+
 io::Task<Result<void>> Pools::finish_log_volume(LuNumber unit) {
   TM_CO_TRY_ASSIGN(Pool * pool, require(pool_of(unit)));
   co_return co_await pool->finish_log_volume(unit);
@@ -76,6 +82,15 @@ DataVolume* Pools::data_volume(LuNumber unit) const {
 io::Disk* Pools::log_volume(LuNumber unit) const {
   Pool* pool = find(pool_of(unit));
   return pool == nullptr ? nullptr : pool->log_volume(unit);
+}
+
+Result<io::Disk*> Pools::find_log_volume(LuNumber unit) const {
+  const std::string name = "log volume " + std::to_string(unit.value);
+  const Result<Pool*> pool = require(pool_of(unit));
+  if (!pool.ok()) return fail(ErrorCode::kIo, name + " is not here: " + pool.error().message);
+  io::Disk* const found = pool.value()->log_volume(unit);
+  if (found == nullptr) return fail(ErrorCode::kDamaged, name + " is not on the disks that it lay on");
+  return found;
 }
 
 DiskOffset Pools::log_volume_offset(LuNumber unit) const {

@@ -46,10 +46,14 @@ class Pools {
                                                 std::uint64_t size_bytes);
   io::Task<Result<LuNumber>> create_log_volume(PoolNumber pool, GroupIdentity group,
                                                std::uint64_t size_bytes);
+  io::Task<Result<LuNumber>> create_further_log_volume(PoolNumber pool, GroupIdentity group,
+                                                       std::uint64_t size_bytes);
   io::Task<Result<void>> finish_log_volume(LuNumber number);
   io::Task<Result<void>> remove(LuNumber number);
   DataVolume* data_volume(LuNumber number) const;
   io::Disk* log_volume(LuNumber number) const;
+  // kIo when its pool is not here, kDamaged when it is and the log volume is not on it.
+  Result<io::Disk*> find_log_volume(LuNumber number) const;
   DiskOffset log_volume_offset(LuNumber number) const;
   PoolStatus status() const;  // of those that are here, together
 

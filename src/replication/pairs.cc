@@ -341,6 +341,7 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
     const bool opened = group->live_epoch() != record.epoch_left;
     // What is beyond the fork is the tail of a node that was turned; otherwise it follows as before.
     if (!opened && record.fork == group->head()) adopted->record.fork = LogId();
+    if (!opened) adopted->record.needs_copy = false;
     const std::string reason = opened ? record.reason : "suspended";
     co_return co_await save(adopted, opened ? PairState::kSsws : PairState::kPsus, reason,
                             opened ? record.kept_for_peer() : adopted->held());

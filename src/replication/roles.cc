@@ -32,12 +32,15 @@ io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::R
   TM_CO_TRY(co_await group->journal().wait_durable(group->journal().last_ticket()));
   entry->record.fork = fork;
   entry->record.epoch_left = group->live_epoch();
+  // What the peer lacks is kept from here on, whatever was given up in an earlier time alone.
+  entry->record.needs_copy = false;
   // From the epoch on, and not before, it takes writes: those of now would be numbered as the primary's.
   TM_CO_TRY(co_await save_as(entry, PairState::kSsws, why, fork, group::Role::kSecondary));
   auto opened = co_await group->restore(std::move(plan), reason);
   if (!opened.ok()) {
     entry->record.fork = before.fork;
     entry->record.epoch_left = before.epoch_left;
+    entry->record.needs_copy = before.needs_copy;
     const PairState state = before.state == PairState::kPair ? PairState::kPsus : before.state;
     (void)co_await save(entry, state, "suspended", fork);
     co_return opened;

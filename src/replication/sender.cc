@@ -74,7 +74,7 @@ io::Task<Result<void>> Sender::prepare_copy(format::Hello* hello) {
   // point at which the copy begins.
   if (group_.local().peer_has.is_none()) group_.set_peer_has(hello->start);
   hello->parity = group_.local().parity + 1;
-  hello->journal_size_bytes = group_.log_volume_size_bytes();
+  hello->journal_size_bytes = group_.log_volumes_size_bytes();
   hello->retain_ns = group_.local().settings.retain.ns;
   begin_copy_at(format::CopyCursor());
   co_return co_await group_.journal().wait_durable(ticket);

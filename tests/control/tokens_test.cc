@@ -117,11 +117,12 @@ TEST(Roles, EveryOperationHasItsRole) {
         "journal_export_read", "journal_export_end", "journal_verify",  "journal_verify_stop",
         "table_check",         "mark_create",        "mark_name",       "mark_hold",
         "mark_release"}},
-      {Role::kAdministrator,
-       {"disk_add",      "disk_replace",  "disk_remove",   "raid_create", "raid_forget",
-        "group_create",  "group_set",     "group_open",    "group_serve", "group_delete",
-        "volume_create", "volume_resize", "volume_delete", "pair_create", "pair_set",
-        "pair_takeover", "pair_delete",   "mark_delete",   "restore",     "branch_release"}}};
+      {Role::kAdministrator, {"disk_add",           "disk_replace",         "disk_remove",   "raid_create",
+                              "raid_forget",        "group_create",         "group_set",     "group_open",
+                              "group_serve",        "group_delete",         "volume_create", "volume_resize",
+                              "volume_delete",      "pair_create",          "pair_set",      "pair_takeover",
+                              "pair_delete",        "mark_delete",          "restore",       "branch_release",
+                              "journal_volume_add", "journal_volume_remove"}}};
   std::map<Role, std::set<std::string_view>> found;
   for (const ServerRoute& route : server_routes()) {
     found[route.info.role].insert(route.info.operation);

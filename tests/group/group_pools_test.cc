@@ -225,5 +225,25 @@ TEST_F(GroupPools, OfTwoUnitsOfAVolumeTheEmptyOneGoesAndTwoThatHoldSomethingAreD
   }
 }
 
+TEST_F(GroupPools, WithoutOneOfItsLogVolumesAGroupIsNotOpenedAndLosesNothing) {
+  ASSERT_NO_FATAL_FAILURE(start(5));
+  ASSERT_TRUE(world->run(group->create_volume("data", kVolumeBytes, kOwn)).ok());
+  const auto added = world->run(group->add_log_volume(kOther, 1 << 20));
+  ASSERT_TRUE(added.ok()) << added.error().message;
+  EXPECT_EQ(pool::pool_of(*added), kOther);
+  process->power_cut();
+  ASSERT_NO_FATAL_FAILURE(open_pools({0}));
+  const auto opened = open_group();
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code, ErrorCode::kIo);
+  EXPECT_NE(opened.error().message.find("log volume " + std::to_string(added->value) + " is not here: "),
+            std::string::npos)
+      << opened.error().message;
+  EXPECT_NE(opened.error().message.find("fast"), std::string::npos) << opened.error().message;
+  ASSERT_NO_FATAL_FAILURE(restart());
+  EXPECT_EQ(group->log_volumes().size(), 2u);
+  EXPECT_EQ(group->log_volumes().back().number, *added);
+}
+
 }  // namespace
 }  // namespace tidemark::group
