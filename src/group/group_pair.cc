@@ -138,10 +138,8 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
       co_return settled;
     }
   }
-  if (core_.follow_log_switch()) {
-    core_.floor_wanted.wake_all();
-    TM_CO_TRY(co_await core_.save_local());
-  }
+  // A start learns it from the entry or from the snapshot; until then every record that is saved says it.
+  if (core_.follow_log_switch()) core_.floor_wanted.wake_all();
   co_return Result<void>{};
 }
 

@@ -424,6 +424,67 @@ TEST(JournalCrash, AFullJournalCanBeFreedAfterAnyNumberOfSnapshotsCutOff) {
   }
 }
 
+io::Task<void> append_marks(Journal* log, Model* model, int count) {
+  for (int i = 0; i < count; ++i) {
+    EXPECT_TRUE((co_await log->make_room(0, 3000, Purpose::kData)).ok());
+    ModelEntry expected{.kind = format::EntryKind::kMark, .body = std::vector<std::byte>(3000)};
+    NewEntry entry;
+    entry.kind = expected.kind;
+    entry.body = expected.body;
+    appended(*model, expected, log->append(std::move(entry)));
+    EXPECT_TRUE((co_await log->wait_durable(log->last_ticket())).ok());
+    model->durable = model->entries.size();
+  }
+}
+
+// A snapshot of several segments is cut off; what comes next is written over the first of them, and cut off
+// in its first write. What is left of the others must not speak for entries that nobody made.
+TEST(JournalCrash, SegmentsThatWereGivenBackSayNothingAfterAnotherCrash) {
+  std::uint64_t given_back = 0;
+  for (std::uint64_t seed = 1; seed <= rounds(400, 40); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    World world(seed);
+    sim::Disk disk(world, disk_bytes(12));
+    Kept kept;
+    auto made = world.run(Journal::create(world.environment(), disk, test_group(), small_options()));
+    ASSERT_TRUE(made.ok());
+    std::unique_ptr<Journal> first = std::move(made).value();
+    go_on(*first, kept.model);
+    world.run(append_marks(first.get(), &kept.model, 10));
+    first.reset();
+    const auto live = [&](io::Task<void> (*work)(Journal*, Kept*), std::uint64_t steps) {
+      SimulatedProcess process(world);
+      process.use(disk);
+      auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+      ASSERT_TRUE(opened.ok()) << opened.error().message;
+      Journal& journal = process.own(std::move(opened).value());
+      const auto all = world.run(check_scan(journal, kept.model, journal.oldest()));
+      ASSERT_TRUE(all.ok()) << all.error().message;
+      ASSERT_GE(all->end, kept.model.durable);
+      kept.model.entries.resize(all->end);
+      go_on(journal, kept.model);
+      process.tasks().spawn(work(&journal, &kept));
+      (void)world.run_steps(steps);
+      process.power_cut();
+    };
+    const auto snapshot = [](Journal* log, Kept*) -> io::Task<void> {
+      const std::vector<std::byte> state(180'000, std::byte{9});
+      (void)co_await log->save_snapshot(state);
+    };
+    const auto write = [](Journal* log, Kept* all) -> io::Task<void> {
+      co_await append_marks(log, &all->model, 40);
+    };
+    ASSERT_NO_FATAL_FAILURE(live(snapshot, 20 + world.random().below(25)));
+    for (int again = 0; again < 3; ++again) {
+      ASSERT_NO_FATAL_FAILURE(live(write, 2 + world.random().below(6)));
+    }
+    auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    given_back += (*opened)->snapshot().empty() ? 1 : 0;
+  }
+  EXPECT_GT(given_back, 0u);
+}
+
 TEST(JournalCrash, ACreationCutShortLeavesAJournalOrNone) {
   for (std::uint64_t steps = 0; steps < 12; ++steps) {
     World world(steps);

@@ -181,6 +181,22 @@ TEST_F(PairRoles, APlannedSwapLosesNoWrite) {
   for (const auto& branch : bench->branches(a())) EXPECT_FALSE(branch.held) << branch.epoch;
 }
 
+TEST_F(PairRoles, APlannedSwapWaitsForWhatIsStillOnItsWay) {
+  begin(5);
+  // What is sent now arrives late; what the swap sends afterwards does not.
+  const Duration late = Duration::milliseconds(300);
+  bench->world.network().set_options({.latency_min = late, .latency_max = late});
+  for (std::uint64_t number = 0; number < 5; ++number) {
+    ASSERT_TRUE(bench->write(a(), "data", number, 50 + static_cast<std::uint32_t>(number)).ok());
+  }
+  bench->world.run_for(Duration::milliseconds(5));
+  bench->world.network().set_options({});
+  const auto swapped = bench->swap(a());
+  ASSERT_TRUE(swapped.ok()) << swapped.error().message;
+  ASSERT_TRUE(bench->wait_for([&] { return bench->status(b()).role == control::GroupRole::kPrimary; }));
+  for (std::uint64_t number = 0; number < 5; ++number) EXPECT_EQ(block(b(), number), 50 + number);
+}
+
 io::Task<void> dissolve(Node* node, std::optional<Result<control::Done>>* outcome) {
   control::PairDeleteRequest request;
   request.group = kGroup;

@@ -382,5 +382,65 @@ TEST_F(DataVolumeTest, ASmallChecksumCacheServesALargeVolume) {
   }
 }
 
+TEST_F(DataVolumeTest, ARepairTakesNothingButWhatTheBlockHeld) {
+  start(31, 128 * kMiB);
+  const LuNumber number = make_volume(64 * kMiB);
+  ASSERT_TRUE(write(number, {0, 4}, 100).ok());
+  ASSERT_TRUE(flush(number).ok());
+  disk->flip_bit(disk_offset(number, 2) + 17, 3);
+  EXPECT_EQ(read(number, {2, 3}).error().code, ErrorCode::kDamaged);
+  Buffer offered = Buffer::allocate(kBlockSizeBytes);
+  fill_block(999, offered.writable());
+  const auto wrong = world->run(volume(number).repair(2, offered));
+  EXPECT_EQ(wrong.error().code, ErrorCode::kDamaged);
+  EXPECT_EQ(read(number, {2, 3}).error().code, ErrorCode::kDamaged) << "it was not taken";
+  Buffer right = Buffer::allocate(kBlockSizeBytes);
+  fill_block(102, right.writable());
+  const auto repaired = world->run(volume(number).repair(2, right));
+  ASSERT_TRUE(repaired.ok()) << repaired.error().message;
+  crash();
+  open();
+  expect_stamps(number, {0, 4}, 100);
+}
+
+TEST_F(DataVolumeTest, OfTwoExtentsForOnePlaceTheNewerIsTaken) {
+  start(32, 128 * kMiB);
+  const LuNumber number = make_volume(64 * kMiB);
+  ASSERT_TRUE(write(number, {0, kExtent}, 100).ok());
+  ASSERT_TRUE(flush(number).ok());
+  const std::uint64_t old_offset = disk_offset(number, 0);
+  const auto layout = format::make_disk_layout(disk->size_bytes());
+  ASSERT_TRUE(layout.ok());
+  std::uint64_t slot = 0;
+  while (layout->slot_offset(slot) + format::kExtentHeadBytes != old_offset) ++slot;
+  // Both copies of the sector that holds the record, as they are while the old extent is in use.
+  const std::uint64_t record_at = slot * format::kExtentRecordSizeBytes;
+  std::array<Buffer, 2> tables;
+  for (std::size_t copy = 0; copy < 2; ++copy) {
+    tables[copy] = Buffer::allocate(kBlockSizeBytes);
+    const std::uint64_t block = (layout->extent_table_offset[copy] + record_at) / kBlockSizeBytes;
+    ASSERT_TRUE(world->run(disk->read(DiskOffset{block * kBlockSizeBytes}, tables[copy])).ok());
+  }
+  ASSERT_TRUE(world->run(volume(number).discard({0, kExtent})).ok());
+  ASSERT_TRUE(write(number, {0, kExtent}, 5000).ok());
+  ASSERT_TRUE(flush(number).ok());
+  ASSERT_NE(disk_offset(number, 0), old_offset);
+  pool.reset();
+  // The old record again beside the new one, as when a crash kept both.
+  for (std::size_t copy = 0; copy < 2; ++copy) {
+    const std::uint64_t at = layout->extent_table_offset[copy] + record_at;
+    Buffer now = Buffer::allocate(kBlockSizeBytes);
+    const DiskOffset block{at / kBlockSizeBytes * kBlockSizeBytes};
+    ASSERT_TRUE(world->run(disk->read(block, now)).ok());
+    std::memcpy(now.data() + at % kBlockSizeBytes, tables[copy].data() + at % kBlockSizeBytes,
+                format::kExtentRecordSizeBytes);
+    std::vector<Buffer> pieces{now};
+    ASSERT_TRUE(world->run(disk->write(block, std::move(pieces), io::Durability::kDurable)).ok());
+  }
+  open();
+  expect_stamps(number, {0, kExtent}, 5000);
+  EXPECT_EQ(pool->status().allocated_bytes, format::kExtentSizeBytes) << "the old one was given up";
+}
+
 }  // namespace
 }  // namespace tidemark::pool
