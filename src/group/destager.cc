@@ -421,6 +421,7 @@ io::Task<void> Destager::run() {
       freed = stepped.ok() && stepped.value();
     }
     if (!core_.failure.has_value()) {
+      const auto guard = co_await mutex_.lock();
       const auto given_back = co_await core_.give_back_log_volumes();
       if (!given_back.ok()) core_.stop(given_back.error());
     }

@@ -249,13 +249,13 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
   core_.journal->begin_epoch(live.identity, start.next(), checksum, live.last_timer);
   core_.update_live_path();
   (void)core_.follow_log_switch();
-  Result<void> saved = co_await core_.settle_volumes(false);
-  // First what stands for the batch that never came: a start that finds the snapshot asks for it. Without the
-  // snapshot nobody does.
-  if (saved.ok()) saved = co_await core_.save_local();
+  // First what stands for the batch that never came: a start that finds the snapshot asks for it, whoever
+  // writes it meanwhile. Without the snapshot nobody does.
+  Result<void> saved = co_await core_.save_local();
+  if (saved.ok()) saved = co_await core_.settle_volumes(false);
   if (saved.ok()) saved = co_await core_.save_snapshot();
   if (!saved.ok() && !core_.failure.has_value()) {
-    // Nothing of it is on disk. A logical unit that was made stays for the next try.
+    // A logical unit that was made stays for the next try.
     core_.state = state_before;
     core_.local.skipped_to = local_before.skipped_to;
     core_.local.skipped_to_checksum = local_before.skipped_to_checksum;
@@ -264,6 +264,8 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
     core_.journal->begin_epoch(live_again->identity, head.next(), head_checksum, live_again->last_timer);
     core_.live_epoch = live_before;
     core_.update_live_path();
+    // Of what others may have saved meanwhile.
+    (void)co_await core_.save_snapshot();
   }
   core_.changed.wake_all();
   co_return saved;

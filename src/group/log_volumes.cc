@@ -58,18 +58,23 @@ io::Task<Result<void>> Group::remove_log_volume(LuNumber number) {
   }
   auto emptied = co_await core_.journal->empty_log_volume(number);
   // The others are full of history: where it may be dropped for want of space, it is.
-  while (!emptied.ok() && emptied.error().code == ErrorCode::kNoSpace) {
-    TM_CO_TRY_ASSIGN(const bool freed, co_await destage_now(true));
-    if (!freed) break;
+  while (!emptied.ok() && emptied.error().code == ErrorCode::kNoSpace && !core_.closing) {
+    auto freed = co_await destage_now(true);
+    if (!freed.ok() && freed.error().code != ErrorCode::kNoSpace) core_.stop(freed.error());
+    if (!freed.ok()) co_return freed.error();
+    if (!*freed) break;
     emptied = co_await core_.journal->empty_log_volume(number);
   }
-  if (!emptied.ok() && core_.journal->failed().has_value()) core_.stop(*core_.journal->failed());
+  if (core_.journal->failed().has_value()) core_.stop(*core_.journal->failed());
   core_.floor_wanted.wake_all();
   co_return emptied;
 }
 
 io::Task<Result<void>> Core::give_back_log_volumes() {
-  if (journal->ends_on_leaving() && local.window_open) {
+  // The last free segments are for snapshots that let some be freed here.
+  const journal::JournalStatus status = journal->status();
+  const bool has_space = status.segments_free * 4 >= status.segments_total;
+  if (journal->ends_on_leaving() && local.window_open && has_space) {
     const auto saved = co_await save_snapshot();
     if (!saved.ok() && saved.error().code != ErrorCode::kNoSpace) co_return saved;
   }

@@ -129,6 +129,11 @@ io::Task<Result<LogId>> Points::find_time(WallTime time) {
   auto batch = co_await core_.journal->find_time(epoch, std::max<std::uint64_t>(first, 1), last, time);
   if (!batch.ok()) co_return std::move(batch).error();
   if (!batch->has_value()) {
+    // The batch of the floor itself may be freed.
+    const LocalRecord& local = core_.local;
+    if (local.floor.epoch() == epoch && local.floor.sequence() > 0 && local.floor_timer <= time) {
+      co_return local.floor;
+    }
     if (!core_.local.window_start.is_none() && time < core_.local.window_start_timer) {
       co_return fail(ErrorCode::kInGap,
                      format_time(time) + " lies before the window of this node opened, at log:" +

@@ -322,7 +322,8 @@ io::Task<Result<void>> Journal::free_before(Place place) {
   // then.
   TM_CO_TRY(co_await state.write_superblock());
   for (const std::uint32_t index : indexes) {
-    if (!state.is_leaving(index)) state.free_indexes.push_back(index);
+    // Its log volume may be leaving, or be gone since.
+    if (state.may_be_taken(index)) state.free_indexes.push_back(index);
   }
   state.room_changed.wake_all();
   co_return Result<void>{};
@@ -333,11 +334,11 @@ JournalStatus Journal::status() const {
   JournalStatus status = state.counters;
   status.segment_size_bytes = state.superblock.segment_size_bytes;
   status.segments_total = state.segments_staying();
-  for (const format::FurtherLogVolume& volume : state.superblock.further) {
-    if (volume.leaving) status.segments_total += state.segments_used_on(volume);
-  }
   status.segments_free = static_cast<std::uint32_t>(state.free_indexes.size());
   status.size_bytes = status.segments_total * status.segment_size_bytes;
+  for (const format::FurtherLogVolume& volume : state.superblock.further) {
+    if (volume.leaving) status.size_bytes += state.segments_used_on(volume) * status.segment_size_bytes;
+  }
   status.used_bytes = state.used.size() * status.segment_size_bytes;
   return status;
 }

@@ -121,7 +121,7 @@ struct JournalStatus {
   std::uint64_t size_bytes = 0;  // what the segments hold in all; on a log volume that leaves, those in use
   std::uint64_t used_bytes = 0;  // in segments not free
   std::uint64_t segment_size_bytes = 0;
-  std::uint32_t segments_total = 0;
+  std::uint32_t segments_total = 0;  // without those on a log volume that leaves
   std::uint32_t segments_free = 0;
   std::uint64_t written_bytes = 0;  // since open, frames and padding included
   std::uint64_t payload_bytes = 0;  // since open

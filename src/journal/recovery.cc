@@ -222,7 +222,7 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
                                                         ", where its replay begins, cannot be read");
     }
     for (const std::uint32_t index : segment_indexes()) {
-      if (!is_leaving(index)) free_indexes.push_back(index);
+      if (may_be_taken(index)) free_indexes.push_back(index);
     }
     // Frames of a first segment whose own first block was lost may lie here; its generation is not used
     // again.
@@ -272,7 +272,7 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
   for (const std::uint32_t index : segment_indexes()) {
     const bool in_chain =
         std::any_of(used.begin(), used.end(), [&](const Segment& s) { return s.index == index; });
-    if (!in_chain && !is_leaving(index)) free_indexes.push_back(index);
+    if (!in_chain && may_be_taken(index)) free_indexes.push_back(index);
   }
   if (is_leaving(used.back().index)) tail_is_usable = false;
   for (const Segment& segment : used) {

@@ -71,6 +71,11 @@ bool State::is_leaving(std::uint32_t index) const {
   return volume != nullptr && volume->leaving;
 }
 
+bool State::may_be_taken(std::uint32_t index) const {
+  const format::FurtherLogVolume* volume = volume_of(index);
+  return volume == nullptr ? index < superblock.segment_count : !volume->leaving;
+}
+
 std::uint32_t State::segments_used_on(const format::FurtherLogVolume& volume) const {
   return static_cast<std::uint32_t>(std::ranges::count_if(used, [&](const Segment& segment) {
     return segment.index >= volume.first_segment && segment.index < volume.end();
@@ -124,7 +129,8 @@ void State::take_segment() {
 io::Task<void> State::prepare_segments() {
   while (!closing && !failed.has_value()) {
     const std::optional<std::uint32_t> next = next_unprepared();
-    if (!next.has_value() || free_prepared() >= kPreparedAhead || prepare_error.has_value()) {
+    if (!next.has_value() || free_prepared() >= kPreparedAhead || prepare_error.has_value() ||
+        preparing_waits) {
       co_await prepare_wanted.wait();
       continue;
     }
@@ -235,8 +241,12 @@ io::Task<Result<void>> Journal::empty_log_volume(LuNumber number) {
   volume->leaving = true;
   std::erase_if(state.free_indexes, lies_on_it);
   if (!state.used.empty() && lies_on_it(state.used.back().index)) state.tail_is_usable = false;
+  // A later segment that a start finds in use tells it that those before are prepared, but for these.
+  state.preparing_waits = true;
+  auto noted = co_await state.write_superblock();
+  state.preparing_waits = false;
   state.prepare_wanted.wake_all();
-  co_return co_await state.write_superblock();
+  co_return noted;
 }
 
 bool Journal::has_leaving() const {

@@ -111,6 +111,7 @@ struct State {
   std::deque<std::uint32_t> free_indexes;
   std::uint64_t next_generation = 1;
   std::optional<std::uint32_t> preparing;  // index of the segment that is being written in full
+  bool preparing_waits = false;            // until it is durable which log volumes leave
   std::optional<Error> prepare_error;
   std::multiset<std::uint64_t> pins;  // generations
   io::WaitQueue pin_dropped;
@@ -134,6 +135,7 @@ struct State {
   // The further log volume that the segment lies on; null for the first.
   const format::FurtherLogVolume* volume_of(std::uint32_t index) const;
   bool is_leaving(std::uint32_t index) const;
+  bool may_be_taken(std::uint32_t index) const;  // when it is free
   std::uint32_t segments_used_on(const format::FurtherLogVolume& volume) const;
   bool is_prepared(std::uint32_t index) const { return index < superblock.segments_prepared; }
   // The segment to be prepared next; nothing when all are that may be taken.

@@ -365,6 +365,11 @@ io::Task<Result<void>> Sender::stream() {
 
 io::Task<Result<bool>> Sender::send_next_batch() {
   auto scanned = co_await group_.journal().scan(next_);
+  if (!scanned.ok() && scanned.error().code == ErrorCode::kExpired && sent_ == group_.local().destaged) {
+    // Nothing is lost by it: all that was there has been sent.
+    next_ = group_.journal().oldest();
+    scanned = co_await group_.journal().scan(next_);
+  }
   if (!scanned.ok()) co_return std::move(scanned).error();
   if (!scanned->has_value()) co_return false;
   const journal::StoredBatch& batch = **scanned;

@@ -125,7 +125,8 @@ TEST_F(JournalLogVolumes, OneThatLeavesKeepsWhatIsNeededAndGoesWhenNothingIs) {
   const std::uint32_t used = status(5).segments_used;
   EXPECT_TRUE(status(5).leaving);
   EXPECT_TRUE(journal_->emptied_log_volumes().empty());
-  EXPECT_EQ(journal_->status().segments_total, 14 + used);
+  EXPECT_EQ(journal_->status().segments_total, 14u);
+  EXPECT_EQ(journal_->status().size_bytes, (14 + used) * kSmallSegmentBytes);
   reopen();
   EXPECT_TRUE(status(5).leaving);
   fill();
