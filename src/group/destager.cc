@@ -152,15 +152,24 @@ LogId Destager::limit_by_space() const {
   const index::EpochTree& epochs = core_.state.epochs();
   if (segments.empty()) return core_.head();
   const std::size_t step = std::max<std::size_t>(1, core_.journal->status().segments_total / 4);
+  // Behind segments of a branch that the live epoch has left: what came since need not go with them.
+  const LogId opened(core_.live_epoch, 1);
+  const bool may_stop_there = !epochs.is_ancestor(opened, core_.local.floor);
+  bool dead = false;
   for (std::size_t i = std::min(step, segments.size() - 1); i < segments.size(); ++i) {
     const LogId first = segments[i].first;
     // What begins on a dead branch gives no point to stop at; the next segment may.
     const index::EpochInfo* info = epochs.find(first.epoch());
-    if (info == nullptr || !epochs.is_ancestor(first, core_.head())) continue;
+    if (info == nullptr) continue;
+    if (!epochs.is_ancestor(first, core_.head())) {
+      dead = true;
+      continue;
+    }
     const LogId before = first.sequence() > 1 ? first.previous() : info->parent;
-    if (!epochs.is_ancestor(before, core_.local.floor)) return before;
+    if (epochs.is_ancestor(before, core_.local.floor)) continue;
+    return dead && may_stop_there ? older(opened, before) : before;
   }
-  return core_.head();
+  return dead && may_stop_there ? opened : core_.head();
 }
 
 // The floor is a point that can be read: before a gap, or, when nothing else gives space, behind it.

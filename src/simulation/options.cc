@@ -11,7 +11,7 @@ namespace {
 // Of a log volume, before its first segment (docs/formats/journal.md).
 constexpr std::uint64_t kJournalHeadBytes = 64 << 10;
 
-enum class When : std::uint8_t { kAlways, kSometimes, kPairAlways, kPairSometimes };
+enum class When : std::uint8_t { kAlways, kSometimes, kRarely, kPairAlways, kPairSometimes };
 
 struct UsualWeight {
   Step step;
@@ -47,6 +47,7 @@ constexpr UsualWeight kUsual[] = {
     {Step::kLoseSecondary, 3, When::kPairSometimes},
     {Step::kVerify, 4, When::kPairSometimes},
     {Step::kIndexDamage, 10, When::kSometimes},
+    {Step::kLogVolume, 15, When::kRarely},
 };
 static_assert(std::size(kUsual) == kStepCount);
 
@@ -108,7 +109,8 @@ Options draw_options(std::uint64_t seed) {
   for (const UsualWeight& usual : kUsual) {
     const bool of_pairs = usual.when == When::kPairAlways || usual.when == When::kPairSometimes;
     const bool may_be_absent = usual.when == When::kSometimes || usual.when == When::kPairSometimes;
-    const bool absent = (of_pairs && !options.pair) || (may_be_absent && one_in(3));
+    const bool absent = (of_pairs && !options.pair) || (may_be_absent && one_in(3)) ||
+                        (usual.when == When::kRarely && !one_in(3));
     const std::uint32_t scale = 1 + up_to(2);
     options.weights[static_cast<std::size_t>(usual.step)] = absent ? 0 : usual.weight * scale;
   }

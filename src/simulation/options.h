@@ -41,12 +41,13 @@ enum class Step : std::uint8_t {
   kLoseSecondary,
   kVerify,       // compares the two nodes in the background
   kIndexDamage,  // of what a version index holds, nothing can be read any more
+  kLogVolume,    // the journal of a node gets one more, or loses one
 };
 inline constexpr std::array kStepNames = {
-    "requests",   "restore",  "read-point", "entry-data",     "view",      "change-mark", "name-point",
-    "release",    "settings", "destage",    "wait",           "crash",     "restart",     "disk-error",
-    "disk-hangs", "clock",    "link-reset", "link-cut",       "link-heal", "link-bit",    "replay",
-    "suspend",    "resync",   "go-alone",   "lose-secondary", "verify",    "index-damage"};
+    "requests",   "restore",  "read-point", "entry-data",     "view",      "change-mark",  "name-point",
+    "release",    "settings", "destage",    "wait",           "crash",     "restart",      "disk-error",
+    "disk-hangs", "clock",    "link-reset", "link-cut",       "link-heal", "link-bit",     "replay",
+    "suspend",    "resync",   "go-alone",   "lose-secondary", "verify",    "index-damage", "log-volume"};
 inline constexpr std::size_t kStepCount = kStepNames.size();
 
 // What a seed decides before anything happens. Each run has some of the faults and not others, and sizes down

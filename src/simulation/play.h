@@ -51,6 +51,7 @@ class Play {
   void release_branch();
   void settings();
   void destage();
+  void change_log_volumes();
   void restart();
   void disk_error();
   void clock_jump();

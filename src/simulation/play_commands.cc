@@ -108,6 +108,25 @@ void Play::destage() {
        holding(at->hold_group(), at->group()->destage_now(short_of_space)));
 }
 
+void Play::change_log_volumes() {
+  Machine* at = running();
+  if (at == nullptr) return;
+  const std::vector<group::GroupLogVolume> volumes = at->group()->log_volumes();
+  if (volumes.size() > 1 && draw(2) == 0) {
+    control::JournalVolumeRemoveRequest request;
+    request.group = kGroup;
+    request.lu_number = volumes[1 + draw(volumes.size() - 1)].number.value;
+    tell(*at, "journal remove-volume " + std::to_string(request.lu_number),
+         at->node()->journal_volume_remove(request));
+    return;
+  }
+  control::JournalVolumeAddRequest request;
+  request.group = kGroup;
+  request.size_bytes = (1 + draw(6)) * at->group()->journal().status().segment_size_bytes;
+  tell(*at, "journal add-volume --size " + format_size(request.size_bytes),
+       at->node()->journal_volume_add(request));
+}
+
 // Beside all that goes on, and whatever becomes of the nodes.
 void Play::verify() {
   Machine* at = running();

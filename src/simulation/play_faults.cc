@@ -81,6 +81,7 @@ void Play::bring_back(Machine& machine) {
 
 void Play::start(Machine& machine) {
   machine.power_on();
+  const std::size_t hits = machine.disk().fault_hits().size();
   auto started = stage_.ask(machine, machine.start_task());
   bool stops = false;
   if (started.has_value() && machine.disk_may_fail && machine.group() != nullptr) {
@@ -92,8 +93,9 @@ void Play::start(Machine& machine) {
   }
   // One failed operation of a disk may keep a node from starting, or stop its group right after; the next
   // start has to succeed.
-  if (started.has_value() && (!started->ok() || machine.group() == nullptr || stops) &&
-      machine.disk_may_fail) {
+  const bool stopped =
+      started.has_value() && (!started->ok() || machine.group() == nullptr || stops) && machine.disk_may_fail;
+  if (stopped) {
     stage_.say(machine.name() + " does not start: " +
                (!started->ok() ? started->error().message
                 : stops        ? "its group stops"
@@ -111,7 +113,8 @@ void Play::start(Machine& machine) {
   stage_.say(machine.name() + " is up");
   // A fault that is still to come would be nobody's fault but the disk's.
   machine.disk().forget_planned_faults();
-  machine.disk_may_fail = false;
+  // One that hit during the start, and has stopped nothing, may be of an operation that is still under way.
+  machine.disk_may_fail = machine.disk_may_fail && !stopped && machine.disk().fault_hits().size() != hits;
   if (machine.group() == nullptr) {
     if (machine.gave_up_window) chronicle_.forget_writer(machine);
     if (!chronicle_.appended(machine).order.empty()) {

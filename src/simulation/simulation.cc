@@ -83,6 +83,8 @@ void Play::step(Step step) {
       return settings();
     case Step::kDestage:
       return destage();
+    case Step::kLogVolume:
+      return change_log_volumes();
     case Step::kWait:
       if (draw(4) == 0) return stage_.world.run_for(Duration::seconds(static_cast<std::int64_t>(draw(20))));
       return stage_.world.run_for(Duration::microseconds(static_cast<std::int64_t>(draw(20'000))));
