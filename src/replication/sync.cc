@@ -74,7 +74,8 @@ void Pairs::peer_moved(const std::string& group, std::uint64_t sender) {
 }
 
 void Pairs::settle_sync(Entry& entry) {
-  if (entry.sync->saving > 0 || stopping_) return;
+  // What a group that has stopped could not note is not in force: its gate stays as it was, and has ended.
+  if (entry.sync->saving > 0 || stopping_ || entry.group->failure().has_value()) return;
   const PairRecord& record = entry.record;
   group::PeerGate& gate = entry.group->peer_gate();
   if (!record.sync.has_value() || record.side != Side::kPrimary) {
@@ -150,7 +151,6 @@ io::Task<void> Pairs::save_sync(std::string name) {
   if (entry == nullptr) co_return;
   const std::shared_ptr<Entry::Sync> sync = entry->sync;
   const std::shared_ptr<group::Group> group = host_.hold_group(name);
-  // One that cannot note it has stopped, and its gate has ended.
   if (group != nullptr) (void)co_await save_record(entry);
   --sync->saving;
   sync_moved_.wake_all();

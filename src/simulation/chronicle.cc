@@ -117,12 +117,21 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
                                                   known.to_string() + ": " + shown->error().message);
   }
   if (holder.group() == nullptr) return;
+  // What an epoch begins with comes after the entry that it left.
   LogId previous = known;
+  if (known.sequence() == 0) previous = holder.group()->state().epochs().find(known.epoch())->parent;
   for (const group::ShownEntry& entry : **shown) {
     if (previous == end) break;  // what has come since, by the node's own doing
     record(*holder.group(), entry, previous);
     if (stage_.failed()) return;
     previous = entry.id;
+  }
+  // A group that was turned meanwhile shows of the branch that it left only the epoch that it is asked for.
+  const index::EpochInfo* last = holder.group()->state().epochs().find(end.epoch());
+  const LogId begin(end.epoch(), 0);
+  const bool turned = !holder.group()->state().epochs().is_ancestor(end, holder.group()->head());
+  if (previous != end && turned && known != begin && last != nullptr && last->parent == previous) {
+    return learn_after(holder, begin, end);
   }
   if (previous != end) {
     stage_.broken(Rule::kReadsMatchTheOrder, holder.name() + ": the log ends at log:" + previous.to_string() +

@@ -181,6 +181,24 @@ TEST_F(PairSync, ASecondaryThatIsThereAndMakesNoProgressIsLostToo) {
   ASSERT_TRUE(wait_in_sync());
 }
 
+TEST_F(PairSync, WithoutTheRecordThatItGoesOnAloneNobodyIsAnswered) {
+  begin(14, OnPeerLoss::kAsync);
+  cut();
+  write(2, 22);
+  const auto flushed = begin_flush();
+  bench->world.run_for(Duration::seconds(5));
+  ASSERT_FALSE(flushed->ended);
+  // The next thing written is that the pair is not in sync; it cannot be.
+  a().disk.fail_write_after(1);
+  ASSERT_TRUE(ends(*flushed, Duration::seconds(60)));
+  EXPECT_TRUE(logged(a(), "pair-not-in-sync"));
+  EXPECT_FALSE(flushed->result.ok()) << "it was answered, and a start would not know it";
+  bench->world.run_for(Duration::seconds(5));
+  heal();
+  bench->world.run_for(Duration::seconds(5));
+  EXPECT_FALSE(flush().ok()) << "the group has stopped";
+}
+
 TEST_F(PairSync, WaitWaitsAsLongAsItTakes) {
   begin(6, OnPeerLoss::kWait);
   cut();
