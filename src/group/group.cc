@@ -492,7 +492,12 @@ io::Task<Result<void>> Group::set_exports_closed(bool closed) {
 }
 
 io::Task<Result<bool>> Group::destage_now(bool short_of_space) {
-  co_return co_await destager_.step(short_of_space ? Destager::Need::kSpace : Destager::Need::kNone);
+  auto stepped = co_await destager_.step(short_of_space ? Destager::Need::kSpace : Destager::Need::kNone);
+  // What a failed flush took of the base, the next one would not tell.
+  const bool passes = !stepped.ok() && (stepped.error().code == ErrorCode::kNoSpace ||
+                                        (core_.closing && stepped.error().code == ErrorCode::kShutdown));
+  if (!stepped.ok() && !passes) core_.stop(stepped.error());
+  co_return stepped;
 }
 
 std::optional<std::string> Group::alarm() const {

@@ -59,10 +59,8 @@ io::Task<Result<void>> Group::remove_log_volume(LuNumber number) {
   auto emptied = co_await core_.journal->empty_log_volume(number);
   // The others are full of history: where it may be dropped for want of space, it is.
   while (!emptied.ok() && emptied.error().code == ErrorCode::kNoSpace && !core_.closing) {
-    auto freed = co_await destage_now(true);
-    if (!freed.ok() && freed.error().code != ErrorCode::kNoSpace) core_.stop(freed.error());
-    if (!freed.ok()) co_return freed.error();
-    if (!*freed) break;
+    TM_CO_TRY_ASSIGN(const bool freed, co_await destage_now(true));
+    if (!freed) break;
     emptied = co_await core_.journal->empty_log_volume(number);
   }
   if (core_.journal->failed().has_value()) core_.stop(*core_.journal->failed());

@@ -150,6 +150,7 @@ io::Task<Result<void>> Comparison::meet() {
     TM_CO_TRY(group_->check_readable(point_));
     pin_ = group_->pin_that_yields(point_);
   }
+  if (!progress_.options.resyncs) TM_CO_TRY(co_await check_whole_there());
   volumes_ = group_->state().shape_at(point_);
   if (!same_volumes(volumes_, there.volumes)) {
     co_return fail(ErrorCode::kDamaged,
@@ -158,6 +159,19 @@ io::Task<Result<void>> Comparison::meet() {
   if (progress_.first_point.is_none()) progress_.first_point = point_;
   progress_.last_point = point_;
   co_return Result<void>{};
+}
+
+// What a peer lacks behind a gap is no finding.
+io::Task<Result<void>> Comparison::check_whole_there() {
+  TM_CO_TRY_ASSIGN(const format::GroupWindow there, co_await query_.window());
+  const index::EpochTree& epochs = group_->state().epochs();
+  const bool is_known = epochs.find(there.newest.epoch()) != nullptr;
+  if (!is_known || epochs.is_ancestor(point_, there.newest)) co_return Result<void>{};
+  co_return fail(ErrorCode::kInGap, progress_.peer_name +
+                                        " follows behind a gap after log:" + there.newest.to_string() +
+                                        ", and the resync that is to bring what differs is not complete; "
+                                        "`tidemark pair resync " +
+                                        group_->name() + "` brings it");
 }
 
 // False when the point was lost and the volume is not there at the next one.

@@ -97,6 +97,7 @@ class Comparison {
  private:
   io::Task<Result<void>> work();
   io::Task<Result<void>> meet();
+  io::Task<Result<void>> check_whole_there();
   io::Task<Result<bool>> compare_volume(VolumeId volume);
   io::Task<Result<void>> compare_step(const group::VolumeShape* shape, std::uint64_t* at);
   io::Task<Result<void>> compare_part(const group::VolumeShape* shape, BlockRange part);

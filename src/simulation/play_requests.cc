@@ -130,9 +130,11 @@ void Play::explain(Machine& machine, const Issued& issued) {
   switch (error.code) {
     case ErrorCode::kNoSpace:
       return;
-    // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
+    // A primary that has not heard its peer since the start lets who comes wait, but not for ever; so does a
+    // node that has given way and is being brought up to date.
     case ErrorCode::kBusy:
       if (stage_.options.pair && &machine == &a()) return;
+      if (!machine.group()->check_accepting().ok()) return;
       break;
     case ErrorCode::kNotFound: {
       // A restore to before the volumes were made takes them away.
