@@ -259,7 +259,8 @@ Result<JournalSuperblock> decode_journal_superblock(Bytes block) {
   const std::uint64_t segment_blocks = superblock.segment_size_bytes / kBlockSizeBytes;
   if (in.failed() || superblock.segment_size_bytes % kBlockSizeBytes != 0 || segment_blocks < 16 ||
       segment_blocks > Place::kBlockMax || superblock.segment_count < 4 ||
-      superblock.segments_prepared > superblock.segments_end()) {
+      superblock.segments_prepared > superblock.segments_end() ||
+      superblock.segments_end() > kJournalBytesMax / superblock.segment_size_bytes) {
     return invalid("a journal superblock has a field out of bounds");
   }
   return superblock;

@@ -96,6 +96,8 @@ struct FurtherLogVolume {
 };
 inline constexpr std::size_t kFurtherLogVolumesMax = 15;
 inline constexpr std::uint32_t kSegmentIndexMax = 1u << 31;
+// Addresses of all segments, those of log volumes that were removed included, are below.
+inline constexpr std::uint64_t kJournalBytesMax = 1ull << 62;
 
 // The first two blocks of a group's first log volume, written in turn; the readable one with the higher
 // sequence counts.

@@ -167,11 +167,10 @@ void Core::stop(const Error& error) {
 }
 
 Result<void> Core::check_accepting() const {
-  if (failure.has_value()) {
-    return fail(failure->code, "group '" + local.name + "' has stopped: " + failure->message +
-                                   "; restart the node to reopen it from what is on disk");
+  if (const std::optional<Error>& why = failure.has_value() ? failure : journal->failed(); why.has_value()) {
+    return fail(why->code, "group '" + local.name + "' has stopped: " + why->message +
+                               "; restart the node to reopen it from what is on disk");
   }
-  if (journal->failed().has_value()) return *journal->failed();
   if (closing) return fail(ErrorCode::kShutdown, "group '" + local.name + "' is closing");
   if (held_back.has_value()) return *held_back;
   if (local.role == Role::kSecondary) {

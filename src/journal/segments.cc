@@ -200,7 +200,8 @@ io::Task<Result<void>> Journal::add_log_volume(LuNumber number, io::Disk& disk) 
                                                       ", the size of one of its segments");
   }
   if (superblock.further.size() == format::kFurtherLogVolumesMax ||
-      count >= format::kSegmentIndexMax - first) {
+      count >= format::kSegmentIndexMax - first ||
+      first + count > format::kJournalBytesMax / superblock.segment_size_bytes) {
     co_return tidemark::fail(ErrorCode::kNoSpace,
                              "the journal has as many log volumes as it can have, or segments");
   }

@@ -293,6 +293,12 @@ TEST(JournalSuperblock, FieldsOutOfBoundsAreInvalid) {
   EXPECT_EQ(code_with_volume({LuNumber{6}, 70, 0, false}), ErrorCode::kInvalid);
   EXPECT_EQ(code_with_volume({LuNumber{6}, 70, UINT32_MAX, false}), ErrorCode::kInvalid);
   EXPECT_EQ(code_with_volume({LuNumber{6}, kSegmentIndexMax, 1, false}), ErrorCode::kInvalid);
+  EXPECT_EQ(code_with([](JournalSuperblock& s) {
+              s.segment_size_bytes = 64ull << 30;
+              s.further = {{LuNumber{5}, 1u << 26, 1, false}};
+            }),
+            ErrorCode::kInvalid)
+      << "the end of its segments is no address";
 }
 
 TEST(JournalSuperblock, ABlockOfZeroesIsNoJournalAndANewerVersionIsUnsupported) {

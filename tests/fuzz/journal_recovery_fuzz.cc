@@ -18,6 +18,8 @@ namespace {
 constexpr std::uint32_t kSegments = 8;
 constexpr std::uint64_t kSegmentBytes = 64 << 10;
 constexpr std::uint64_t kDiskBytes = (64 << 10) + kSegments * kSegmentBytes;
+constexpr LuNumber kFurther{7};  // a second log volume
+constexpr std::uint64_t kFurtherBytes = 4 * kSegmentBytes;
 constexpr std::size_t kRecordBytes = 16;  // which block, how, where in it, how many bytes, the bytes
 constexpr std::size_t kRecordsMax = 32;
 constexpr GroupIdentity kGroup{{1, 2, 3}};
@@ -55,8 +57,25 @@ io::Task<Result<void>> append(Journal* journal, std::uint32_t number) {
   co_return co_await journal->wait_durable(ticket);
 }
 
+// The log volumes of the journal.
+struct Disks {
+  explicit Disks(sim::World& world) : first(world, kDiskBytes), further(world, kFurtherBytes) {}
+  FindLogVolume finder() {
+    return [this](LuNumber number) -> Result<io::Disk*> {
+      if (number != kFurther) return fail(ErrorCode::kDamaged, "there is no such log volume");
+      return &further;
+    };
+  }
+  io::Task<Result<std::unique_ptr<Journal>>> open(sim::World& world) {
+    return Journal::open(world.environment(), first, options(), finder());
+  }
+  sim::Disk first;
+  sim::Disk further;
+};
+
+// One after the other.
 struct Image {
-  std::vector<std::byte> bytes = std::vector<std::byte>(kDiskBytes);
+  std::vector<std::byte> bytes = std::vector<std::byte>(kDiskBytes + kFurtherBytes);
   std::vector<std::uint64_t> told;  // the offsets of its superblocks and frames, in bytes
 };
 
@@ -64,14 +83,15 @@ struct Image {
 Image make_image() {
   Image image;
   sim::World world(1);
-  sim::Disk disk(world, kDiskBytes);
-  auto made = world.run(Journal::create(world.environment(), disk, kGroup, options()));
+  Disks disks(world);
+  auto made = world.run(Journal::create(world.environment(), disks.first, kGroup, options()));
   TM_ASSERT(made.ok());
   Journal& journal = **made;
+  TM_ASSERT(world.run(journal.add_log_volume(kFurther, disks.further)).ok());
   TM_ASSERT(world.run(journal.save_local_record(std::vector<std::byte>(9, std::byte{7}))).ok());
   journal.begin_epoch({{4, 5, 6}}, LogId(Epoch{1}, 1), 0, WallTime{});
   std::vector<Place> ends;
-  for (std::uint32_t number = 0; number < 90; ++number) {
+  for (std::uint32_t number = 0; number < 130; ++number) {
     if (!world.run(append(&journal, number)).ok()) {
       TM_ASSERT(world.run(journal.save_snapshot(std::vector<std::byte>(5000, std::byte{3}))).ok());
       TM_ASSERT(world.run(journal.free_before(ends[ends.size() / 2 + 10])).ok());
@@ -79,8 +99,9 @@ Image make_image() {
     }
     ends.push_back(journal.durable_end());
   }
-  disk.peek(0, image.bytes);
-  for (std::uint64_t at = 0; at < kDiskBytes; at += kBlockSizeBytes) {
+  disks.first.peek(0, MutableBytes(image.bytes).first(kDiskBytes));
+  disks.further.peek(0, MutableBytes(image.bytes).subspan(kDiskBytes));
+  for (std::uint64_t at = 0; at < image.bytes.size(); at += kBlockSizeBytes) {
     if (at < 2 * kBlockSizeBytes ||
         !(format::frame_place(Bytes(image.bytes).subspan(at, kBlockSizeBytes)) == Place{}))
       image.told.push_back(at);
@@ -137,7 +158,7 @@ io::Task<Result<void>> read_all(Journal* journal) {
   }
 }
 
-void go_on_and_reopen(sim::World& world, sim::Disk& disk, Journal& journal) {
+void go_on_and_reopen(sim::World& world, Disks& disks, Journal& journal) {
   const LogId last = journal.last_appended();
   if (last.is_none()) {
     journal.begin_epoch({{4, 5, 6}}, LogId(Epoch{1}, 1), 0, WallTime{});
@@ -148,7 +169,7 @@ void go_on_and_reopen(sim::World& world, sim::Disk& disk, Journal& journal) {
   if (!world.run(append(&journal, 1000)).ok()) return;
   const LogId appended = journal.last_appended();
   if (!world.run(journal.close()).ok()) return;
-  auto again = world.run(Journal::open(world.environment(), disk, options()));
+  auto again = world.run(disks.open(world));
   TM_ASSERT(again.ok());
   TM_ASSERT((*again)->last_appended() == appended);
 }
@@ -161,12 +182,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace tidemark::journal;
   static const Image image = make_image();
   sim::World world(1);
-  sim::Disk disk(world, kDiskBytes);
-  disk.poke(0, changed_image(image, {reinterpret_cast<const std::byte*>(data), size}));
-  auto opened = world.run(Journal::open(world.environment(), disk, options()));
+  Disks disks(world);
+  const std::vector<std::byte> bytes = changed_image(image, {reinterpret_cast<const std::byte*>(data), size});
+  disks.first.poke(0, Bytes(bytes).first(kDiskBytes));
+  disks.further.poke(0, Bytes(bytes).subspan(kDiskBytes));
+  auto opened = world.run(disks.open(world));
   if (!opened.ok()) return 0;
   std::unique_ptr<Journal> journal = std::move(opened).value();
   if (!world.run(read_all(journal.get())).ok()) return 0;
-  go_on_and_reopen(world, disk, *journal);
+  go_on_and_reopen(world, disks, *journal);
   return 0;
 }

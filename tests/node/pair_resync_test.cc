@@ -465,6 +465,20 @@ TEST_F(PairResync, AResyncThatIsRefusedChangesNothing) {
   ASSERT_NO_FATAL_FAILURE(expect_whole(bench));
 }
 
+TEST_F(PairResync, APrimaryWhoseGroupHasStoppedTakesNoWindowFromItsPeer) {
+  PairBench bench(31);
+  ASSERT_NO_FATAL_FAILURE(part(bench));
+  bench.a.disk.fail_write_after(1);
+  (void)bench.write(bench.a, "data", 1, 1);
+  ASSERT_TRUE(bench.wait_for([&] { return bench.a.group().failure().has_value(); }));
+  for (const bool give_up_window : {false, true}) {
+    const auto refused = bench.resync(bench.a, give_up_window);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message.find("has stopped"), std::string::npos) << refused.error().message;
+  }
+  EXPECT_TRUE(bench.read(bench.b, "data", "kept").ok()) << "it could have sent nothing in its place";
+}
+
 TEST_F(PairResync, ItsRateIsHeldAndCanBeChangedWhileItRuns) {
   PairBench bench(79);
   ASSERT_NO_FATAL_FAILURE(part(bench));
