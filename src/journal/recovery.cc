@@ -17,6 +17,13 @@ namespace {
 // Nothing is being written during a recovery: all that is read may be kept.
 constexpr Place kNoLimit = Place::from_raw(UINT64_MAX);
 
+// No journal has taken so many segments, and one that went on from there would run out of numbers.
+Result<void> check_generation(std::uint64_t next) {
+  if (next <= Place::kGenerationMax / 2) return {};
+  return fail(ErrorCode::kDamaged, "the journal names a segment of generation " + std::to_string(next) +
+                                       ", which it cannot have reached");
+}
+
 std::string where(Place place) {
   return "segment " + std::to_string(place.generation()) + " block " + std::to_string(place.block());
 }
@@ -229,6 +236,7 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
     next_generation = std::max(std::max(superblock.oldest_generation, superblock.void_generation_end),
                                all.empty() ? 0 : all.rbegin()->first) +
                       kGenerationSkip;
+    TM_CO_TRY(check_generation(next_generation));
     superblock.oldest_generation = next_generation;
     co_return co_await write_superblock();
   }
@@ -261,6 +269,7 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
                                  " up to " + where(beyond->durable) + " were durable");
   }
   next_generation = std::max(all.rbegin()->first, superblock.void_generation_end) + kGenerationSkip;
+  TM_CO_TRY(check_generation(next_generation));
   durable_end = tail;
   durable_id = last_id;
   durable_timer = last_timer;

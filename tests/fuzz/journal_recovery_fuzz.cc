@@ -2,7 +2,8 @@
 // a few laps is made once; each record of the input changes some bytes of one of its blocks that say
 // something, and then every checksum of that block is set right, unless the record asks for damage. The
 // journal opens, or says why not; one that opens can be read from end to end, or says what cannot be; and
-// takes entries, which are there when it is opened again.
+// takes entries, which are there when it is opened again. What is behind the last record chooses another
+// journal, or says which read fails.
 #include <cstring>
 #include <memory>
 
@@ -79,9 +80,52 @@ struct Image {
   std::vector<std::uint64_t> told;  // the offsets of its superblocks and frames, in bytes
 };
 
+Image image_of(const Disks& disks) {
+  Image image;
+  disks.first.peek(0, MutableBytes(image.bytes).first(kDiskBytes));
+  disks.further.peek(0, MutableBytes(image.bytes).subspan(kDiskBytes));
+  for (std::uint64_t at = 0; at < image.bytes.size(); at += kBlockSizeBytes) {
+    if (at < 2 * kBlockSizeBytes ||
+        !(format::frame_place(Bytes(image.bytes).subspan(at, kBlockSizeBytes)) == Place{}))
+      image.told.push_back(at);
+  }
+  return image;
+}
+
+// Nothing was ever appended.
+Image make_fresh_image() {
+  sim::World world(1);
+  Disks disks(world);
+  TM_ASSERT(world.run(Journal::create(world.environment(), disks.first, kGroup, options())).ok());
+  return image_of(disks);
+}
+
+io::Task<void> save_large_snapshot(Journal* journal) {
+  const std::vector<std::byte> state(180'000, std::byte{3});
+  (void)co_await journal->save_snapshot(state);
+}
+
+// The power went in the middle of a snapshot that takes several segments: a recovery gives these back.
+Image make_image_of_a_cut_off_snapshot() {
+  constexpr std::uint64_t kSteps = 40;  // two of its segments are on the disk
+  sim::World world(1);
+  Disks disks(world);
+  auto made = world.run(Journal::create(world.environment(), disks.first, kGroup, options()));
+  TM_ASSERT(made.ok());
+  (*made)->begin_epoch({{4, 5, 6}}, LogId(Epoch{1}, 1), 0, WallTime{});
+  for (std::uint32_t number = 0; number < 10; ++number)
+    TM_ASSERT(world.run(append(made->get(), number)).ok());
+  io::TaskScope scope(world);
+  scope.spawn(save_large_snapshot(made->get()));
+  (void)world.run_steps(kSteps);
+  scope.cancel_all();
+  made->reset();
+  disks.first.crash();
+  return image_of(disks);
+}
+
 // Two laps, with a snapshot in between; the last batches are vouched for by nothing, as after a power cut.
 Image make_image() {
-  Image image;
   sim::World world(1);
   Disks disks(world);
   auto made = world.run(Journal::create(world.environment(), disks.first, kGroup, options()));
@@ -99,13 +143,7 @@ Image make_image() {
     }
     ends.push_back(journal.durable_end());
   }
-  disks.first.peek(0, MutableBytes(image.bytes).first(kDiskBytes));
-  disks.further.peek(0, MutableBytes(image.bytes).subspan(kDiskBytes));
-  for (std::uint64_t at = 0; at < image.bytes.size(); at += kBlockSizeBytes) {
-    if (at < 2 * kBlockSizeBytes ||
-        !(format::frame_place(Bytes(image.bytes).subspan(at, kBlockSizeBytes)) == Place{}))
-      image.told.push_back(at);
-  }
+  Image image = image_of(disks);
   TM_ASSERT(image.told.size() > 30);
   return image;
 }
@@ -180,13 +218,19 @@ void go_on_and_reopen(sim::World& world, Disks& disks, Journal& journal) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tidemark;
   using namespace tidemark::journal;
-  static const Image image = make_image();
+  static const Image used = make_image();
+  static const Image fresh = make_fresh_image();
+  static const Image cut_off = make_image_of_a_cut_off_snapshot();
+  const std::size_t behind = size % kRecordBytes;
+  const Image& image = behind == 2 ? fresh : behind == 3 ? cut_off : used;
   sim::World world(1);
   Disks disks(world);
   const std::vector<std::byte> bytes = changed_image(image, {reinterpret_cast<const std::byte*>(data), size});
   disks.first.poke(0, Bytes(bytes).first(kDiskBytes));
   disks.further.poke(0, Bytes(bytes).subspan(kDiskBytes));
+  if (behind == 1) disks.first.fail_read_after(1 + data[size - 1]);
   auto opened = world.run(disks.open(world));
+  disks.first.forget_planned_faults();
   if (!opened.ok()) return 0;
   std::unique_ptr<Journal> journal = std::move(opened).value();
   if (!world.run(read_all(journal.get())).ok()) return 0;

@@ -1,6 +1,7 @@
 // Journals with a flipped bit: right data, or kDamaged, or a shorter tail above what was recorded durable.
 // Never wrong bytes, and never less than that in silence.
 
+#include "format/journal_frame.h"
 #include "journal_model.h"
 #include "rounds.h"
 
@@ -168,6 +169,23 @@ TEST(JournalDamage, RandomBytesInThePlaceOfAJournalAreNeverAccepted) {
     ASSERT_FALSE(opened.ok());
     EXPECT_EQ(opened.error().code, ErrorCode::kDamaged);
   }
+}
+
+// Found by the fuzz target: a generation that a place cannot hold.
+TEST(JournalDamage, AGenerationThatCannotHaveBeenReachedIsDamage) {
+  World world(5);
+  sim::Disk disk(world, disk_bytes(8));
+  ASSERT_TRUE(world.run(Journal::create(world.environment(), disk, test_group(), small_options())).ok());
+  Buffer block = Buffer::allocate(kBlockSizeBytes);
+  disk.peek(0, block.writable());
+  auto superblock = format::decode_journal_superblock(block);
+  ASSERT_TRUE(superblock.ok());
+  superblock->oldest_generation = Place::kGenerationMax - 3;
+  for (std::uint64_t slot = 0; slot < 2; ++slot) {
+    disk.poke(slot * kBlockSizeBytes, format::encode_journal_superblock(*superblock));
+  }
+  const auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+  EXPECT_EQ(opened.error().code, ErrorCode::kDamaged) << opened.error().message;
 }
 
 }  // namespace
