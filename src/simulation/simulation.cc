@@ -239,6 +239,8 @@ void Play::settle() {
   stage_.world.network().heal();
   stage_.world.network().set_options(sim::LinkOptions{});
   for (Machine* machine : {&a(), &b()}) machine->disk().hang_until(stage_.world.now());
+  // What a stranger sent is on its way for a while, and is a fault too.
+  if (watcher_.has_replayed()) stage_.world.run_for(Duration::seconds(3));
   mend();
   if (stage_.failed() || !stage_.options.pair) return;
   if (state(a()) == PairState::kSmpl && !pair_again()) return;
