@@ -356,6 +356,17 @@ TEST_F(PairResync, AJournalTooSmallForBothWindowAndDifferencesStopsItAndLosesNot
     ASSERT_TRUE(image.ok()) << image.error().message;
     EXPECT_EQ((*image)[1], value) << mark;
   }
+  // What it lacks is no finding of a comparison.
+  control::PairVerifyRequest verify;
+  verify.group = kGroup;
+  ASSERT_TRUE(bench.run(bench.a.node->pair_verify(verify)).ok());
+  control::PairVerifyStatusRequest ask;
+  ask.group = kGroup;
+  const auto state = [&] { return bench.run(bench.a.node->pair_verify_status(ask))->state; };
+  ASSERT_TRUE(bench.wait_for([&] { return state() != control::CompareState::kRunning; }));
+  EXPECT_EQ(state(), control::CompareState::kFailed);
+  const std::string why = bench.run(bench.a.node->pair_verify_status(ask))->reason;
+  EXPECT_NE(why.find("osaka follows behind a gap"), std::string::npos) << why;
   ASSERT_TRUE(bench.resync(bench.a, true).ok());
   ASSERT_TRUE(bench.wait_caught_up());
   bench.expect_same({"data", "large"});
