@@ -74,10 +74,12 @@ void Pairs::peer_moved(const std::string& group, std::uint64_t sender) {
 }
 
 void Pairs::settle_sync(Entry& entry) {
-  // What a group that has stopped could not note is not in force: its gate stays as it was, and has ended.
-  if (entry.sync->saving > 0 || stopping_ || entry.group->failure().has_value()) return;
+  if (entry.sync->saving > 0 || stopping_) return;
   const PairRecord& record = entry.record;
   group::PeerGate& gate = entry.group->peer_gate();
+  // What a group that has stopped could not note is not in force, and nobody waits for what it can send no
+  // more.
+  if (const std::optional<Error>& why = entry.group->failure(); why.has_value()) return gate.end(*why);
   if (!record.sync.has_value() || record.side != Side::kPrimary) {
     entry.sync->joins_at.reset();
     return gate.open();

@@ -199,6 +199,19 @@ TEST_F(PairSync, WithoutTheRecordThatItGoesOnAloneNobodyIsAnswered) {
   EXPECT_FALSE(flush().ok()) << "the group has stopped";
 }
 
+TEST_F(PairSync, AFlushDoesNotWaitForAGroupThatHasStopped) {
+  begin(15, OnPeerLoss::kWait);
+  cut();
+  write(2, 22);
+  const auto flushed = begin_flush();
+  bench->world.run_for(Duration::seconds(1));
+  a().disk.fail_write_after(1);
+  write(3, 33);  // taken, and not waited for
+  ASSERT_TRUE(bench->wait_for([&] { return a().group().failure().has_value(); }));
+  ASSERT_TRUE(ends(*flushed, Duration::seconds(60)));
+  EXPECT_FALSE(flushed->result.ok());
+}
+
 TEST_F(PairSync, WaitWaitsAsLongAsItTakes) {
   begin(6, OnPeerLoss::kWait);
   cut();
