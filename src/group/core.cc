@@ -77,6 +77,13 @@ Result<void> Core::check_readable(LogId point) const {
                   "; the other node may hold it");
 }
 
+void Core::forget_skip_without_state() {
+  const index::EpochInfo* info = state.epochs().find(local.skipped_to.epoch());
+  if (info != nullptr && local.skipped_to.sequence() <= info->last.sequence()) return;
+  local.skipped_to = local.skipped_before;
+  local.skipped_to_checksum = local.skipped_before_checksum;
+}
+
 LogId Core::whole_after(LogId point) const {
   LogId found;
   for (LogId at = head(); at.epoch() > point.epoch() || at == head();) {

@@ -139,6 +139,8 @@ struct Core {
   LogId newest_whole(LogId point) const { return state.epochs().newest_whole(point, local.floor); }
   // The entry is one of those behind a gap that the stream began after: what it made is here, it is not.
   bool is_skipped(LogId id) const { return id.epoch() == local.skipped_to.epoch() && id <= local.skipped_to; }
+  // At the start: the record of a gap may be there without the snapshot that stands behind it. It never was.
+  void forget_skip_without_state();
   // Where the live path is whole again behind the gap in which `point` lies; none where it is not.
   LogId whole_after(LogId point) const;
   std::shared_ptr<const index::Path> path_to(LogId point) const;

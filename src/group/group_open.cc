@@ -163,6 +163,7 @@ io::Task<Result<void>> Group::replay() {
     if (stored.place >= state_from) newest = stored.meta.last();
     at = stored.next;
   }
+  core_.forget_skip_without_state();
   // The order goes on where this node appended last: turning to another epoch writes a snapshot.
   if (!newest.is_none()) core_.live_epoch = newest.epoch();
   const index::EpochInfo* live = core_.state.epochs().find(core_.live_epoch);

@@ -244,13 +244,15 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
   // Nothing is awaited between the switch of the state and that of the journal.
   core_.state = std::move(merged);
   core_.live_epoch = start.epoch();
+  core_.local.skipped_before = local_before.skipped_to;
+  core_.local.skipped_before_checksum = local_before.skipped_to_checksum;
   core_.local.skipped_to = start;
   core_.local.skipped_to_checksum = checksum;
   core_.journal->begin_epoch(live.identity, start.next(), checksum, live.last_timer);
   core_.update_live_path();
   (void)core_.follow_log_switch();
   // First what stands for the batch that never came: a start that finds the snapshot asks for it, whoever
-  // writes it meanwhile. Without the snapshot nobody does.
+  // writes it meanwhile. One that does not goes back to the gap before.
   Result<void> saved = co_await core_.save_local();
   if (saved.ok()) saved = co_await core_.settle_volumes(false);
   if (saved.ok()) saved = co_await core_.save_snapshot();
@@ -259,6 +261,8 @@ io::Task<Result<void>> Group::skip_to(GroupState primary, LogId start, std::uint
     core_.state = state_before;
     core_.local.skipped_to = local_before.skipped_to;
     core_.local.skipped_to_checksum = local_before.skipped_to_checksum;
+    core_.local.skipped_before = local_before.skipped_before;
+    core_.local.skipped_before_checksum = local_before.skipped_before_checksum;
     core_.local.log_kept_from = local_before.log_kept_from;
     const index::EpochInfo* live_again = core_.state.epochs().find(live_before);
     core_.journal->begin_epoch(live_again->identity, head.next(), head_checksum, live_again->last_timer);

@@ -6,13 +6,14 @@
 namespace tidemark::group {
 namespace {
 
-constexpr std::uint32_t kLocalRecordVersion = 7;
+constexpr std::uint32_t kLocalRecordVersion = 8;
 constexpr std::uint32_t kWithoutWindowStart = 1;
 constexpr std::uint32_t kWithoutLogAndVerification = 2;
 constexpr std::uint32_t kWithoutComparison = 3;
 constexpr std::uint32_t kWithoutSkipAndCursor = 4;
 constexpr std::uint32_t kWithoutChanges = 5;
 constexpr std::uint32_t kWithoutPool = 6;
+constexpr std::uint32_t kWithoutGapBefore = 7;
 
 }  // namespace
 
@@ -53,6 +54,8 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u64(copied_bytes);
   out.u64(changes_from.raw());
   out.u32(data_pool.value);
+  out.u64(skipped_before.raw());
+  out.u32(skipped_before_checksum);
   return out.take();
 }
 
@@ -115,6 +118,10 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   }
   if (version > kWithoutChanges) record.changes_from = LogId::from_raw(in.u64());
   if (version > kWithoutPool) record.data_pool.value = in.u32();
+  if (version > kWithoutGapBefore) {
+    record.skipped_before = LogId::from_raw(in.u64());
+    record.skipped_before_checksum = in.u32();
+  }
   if (!in.done() || record.settings.retain.ns < 0 || on_full < 1 || on_full > 2 || role < 1 || role > 2 ||
       verified_base > 1) {
     return fail(ErrorCode::kInvalid, "a group's local record is cut off or has a field out of bounds");

@@ -25,6 +25,8 @@ LocalRecord sample() {
   record.compared_repaired_bytes = 4096;
   record.skipped_to = LogId(Epoch{7}, 1);
   record.skipped_to_checksum = 0x5aa5;
+  record.skipped_before = LogId(Epoch{5}, 3);
+  record.skipped_before_checksum = 0xa55a;
   record.copied_volume = VolumeId{3};
   record.copied_bytes = 40960;
   record.changes_from = LogId(Epoch{4}, 6);
@@ -34,10 +36,10 @@ LocalRecord sample() {
 
 // As an older version wrote it: without what later ones added, the newest last.
 std::vector<std::byte> of_version(int version, const LocalRecord& record) {
-  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24, 8, 4};  // in versions 2 to 7
+  constexpr std::size_t kAddedBytes[] = {16, 8 + 29, 32, 24, 8, 4, 12};  // in versions 2 to 8
   std::vector<std::byte> bytes = record.encode();
   bytes[0] = static_cast<std::byte>(version);
-  for (int added = 7; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
+  for (int added = 8; added > version; --added) bytes.resize(bytes.size() - kAddedBytes[added - 2]);
   return bytes;
 }
 
@@ -73,6 +75,8 @@ TEST(LocalRecord, KeepsWhereItWentOnBehindAGap) {
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->skipped_to, LogId(Epoch{7}, 1));
   EXPECT_EQ(decoded->skipped_to_checksum, 0x5aa5u);
+  EXPECT_EQ(decoded->skipped_before, LogId(Epoch{5}, 3));
+  EXPECT_EQ(decoded->skipped_before_checksum, 0xa55au);
   EXPECT_EQ(decoded->copied_volume, VolumeId{3});
   EXPECT_EQ(decoded->copied_bytes, 40960u);
   const auto before = LocalRecord::decode(of_version(4, sample()));
@@ -142,7 +146,7 @@ TEST(LocalRecord, EveryTruncationAndALaterVersionIsRefused) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_FALSE(LocalRecord::decode(Bytes(bytes).first(size)).ok()) << size;
   }
-  bytes[0] = std::byte{8};
+  bytes[0] = std::byte{9};
   EXPECT_EQ(LocalRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
 }
 
