@@ -90,8 +90,8 @@ struct Beyond {
 };
 
 // Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
-// segments.cc (taking, preparing, freeing; log volumes that come and go), reader.cc (frames, scans,
-// look-ups), recovery.cc (open), journal.cc (the rest).
+// segments.cc (taking, preparing, freeing), log_volume_changes.cc (log volumes that come and go), reader.cc
+// (frames, scans, look-ups), recovery.cc (open), journal.cc (the rest).
 struct State {
   State(io::Environment io_environment, io::Disk& log_volume, JournalOptions journal_options);
   ~State();
@@ -111,7 +111,8 @@ struct State {
   std::deque<std::uint32_t> free_indexes;
   std::uint64_t next_generation = 1;
   std::optional<std::uint32_t> preparing;  // index of the segment that is being written in full
-  bool preparing_waits = false;            // until it is durable which log volumes leave
+  std::uint32_t marks_under_way =
+      0;  // of log volumes that leave; nothing is prepared before they are durable
   std::optional<Error> prepare_error;
   std::multiset<std::uint64_t> pins;  // generations
   io::WaitQueue pin_dropped;
