@@ -362,17 +362,26 @@ TEST(JournalCrash, ACrashAtEveryStepOfAFreshJournal) {
   EXPECT_EQ(survivors.size(), 9u) << "every prefix was seen";
 }
 
-// Fills the journal but for the segment that is kept for the snapshot; the log id of the last entry.
-io::Task<void> fill(Journal* log, Model* model) {
-  while ((co_await log->make_room(0, 3000, Purpose::kRelease)).ok()) {
-    ModelEntry expected{.kind = format::EntryKind::kMark, .body = std::vector<std::byte>(3000)};
-    NewEntry entry;
-    entry.kind = expected.kind;
-    entry.body = expected.body;
-    appended(*model, expected, log->append(std::move(entry)));
-    EXPECT_TRUE((co_await log->wait_durable(log->last_ticket())).ok());
-  }
+constexpr std::uint32_t kMarkBytes = 3000;
+
+// Room for it has been made.
+io::Task<void> append_mark(Journal* log, Model* model) {
+  ModelEntry expected{.kind = format::EntryKind::kMark, .body = std::vector<std::byte>(kMarkBytes)};
+  NewEntry entry;
+  entry.kind = expected.kind;
+  entry.body = expected.body;
+  appended(*model, expected, log->append(std::move(entry)));
+  EXPECT_TRUE((co_await log->wait_durable(log->last_ticket())).ok());
   model->durable = model->entries.size();
+}
+
+// Fills the journal but for the segment that is kept for the snapshot.
+io::Task<void> fill(Journal* log, Model* model) {
+  while (true) {
+    const auto room = co_await log->make_room(0, kMarkBytes, Purpose::kRelease);
+    if (!room.ok()) co_return;
+    co_await append_mark(log, model);
+  }
 }
 
 io::Task<void> snapshot_and_free(Journal* log, Place place) {
@@ -426,14 +435,8 @@ TEST(JournalCrash, AFullJournalCanBeFreedAfterAnyNumberOfSnapshotsCutOff) {
 
 io::Task<void> append_marks(Journal* log, Model* model, int count) {
   for (int i = 0; i < count; ++i) {
-    EXPECT_TRUE((co_await log->make_room(0, 3000, Purpose::kData)).ok());
-    ModelEntry expected{.kind = format::EntryKind::kMark, .body = std::vector<std::byte>(3000)};
-    NewEntry entry;
-    entry.kind = expected.kind;
-    entry.body = expected.body;
-    appended(*model, expected, log->append(std::move(entry)));
-    EXPECT_TRUE((co_await log->wait_durable(log->last_ticket())).ok());
-    model->durable = model->entries.size();
+    EXPECT_TRUE((co_await log->make_room(0, kMarkBytes, Purpose::kData)).ok());
+    co_await append_mark(log, model);
   }
 }
 
