@@ -153,14 +153,15 @@ void add_resync(CLI::App& family, Cli& cli) {
       "has everything, then the roles are swapped. After a takeover, --swap can be said on either node. When "
       "the journal no longer holds what the secondary lacks, it goes on behind a gap: its past points stay "
       "readable there, the two nodes are compared, and only what differs goes over. --give-up-window copies "
-      "the volumes anew instead, and the secondary's past points go.",
+      "the volumes anew instead, and the secondary's past points go; with --swap after a takeover, those of "
+      "the old primary, which is needed when it no longer holds the last entry that both have.",
       "tidemark pair resync app --swap");
   add_group(command, request->group);
   add_flag(command, "--swap", *swap, "The secondary's branch continues; the roles are swapped");
   add_text(command, "--from", *from, "Whose branch continues: primary, or secondary (the same as --swap)")
       .shown_as("SIDE");
   add_flag(command, "--give-up-window", request->give_up_window,
-           "Copy the volumes anew, and let the secondary's past points go");
+           "Copy the volumes anew, and let the past points of who receives them go");
   auto wait = std::make_shared<bool>(false);
   add_flag(command, "--wait", *wait, "Stay until the secondary has everything, a copy included");
   on_chosen(cli, command, [&cli, request, swap, from, wait]() -> Result<void> {

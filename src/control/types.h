@@ -463,7 +463,7 @@ struct PairResyncRequest {
   // Whose branch continues; kSecondary swaps the roles. Absent: the primary's, refused when the secondary has
   // written alone.
   std::optional<ResyncFrom> from;
-  bool give_up_window = false;  // let the copy write over the secondary's readable window
+  bool give_up_window = false;  // let a copy write over the window of the one that is to be the secondary
 };
 struct PairTakeoverRequest {
   std::string group;

@@ -104,8 +104,9 @@ struct Hello {
     return sync.has_value() ? kLinkVersionSync : kLinkVersion;
   }
   HelloIntent intent = HelloIntent::kContinue;
-  bool overrules =
-      false;  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone
+  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone. kHandOver: so does
+  // the peer's, and this side's volumes may be copied anew.
+  bool overrules = false;
   NodeIdentity node{};
   std::uint64_t instance = 0;  // drawn when the node starts: tells a node from a copy of it
   std::string node_name{};

@@ -90,11 +90,7 @@ io::Task<Result<control::PairStatus>> Node::pair_resync(control::PairResyncReque
   TM_CO_TRY_ASSIGN(GroupHandle group, require_group(request.group));
   group = nullptr;
   if (request.from == control::ResyncFrom::kSecondary) {
-    if (request.give_up_window) {
-      co_return fail(ErrorCode::kInvalid,
-                     "a swap never copies anew: say --swap or --give-up-window, not both");
-    }
-    TM_CO_TRY(co_await pairs_->swap(request.group));
+    TM_CO_TRY(co_await pairs_->swap(request.group, request.give_up_window));
   } else {
     const bool said = request.from == control::ResyncFrom::kPrimary;
     TM_CO_TRY(co_await pairs_->resync(

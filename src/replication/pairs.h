@@ -146,8 +146,10 @@ class Pairs {
   io::Task<Result<Takeover>> take_over(std::string group, bool force);
   // The secondary's branch continues and the roles are swapped. On a primary in PAIR: hands over once the
   // secondary has everything. Answers when the roles are swapped on both; said again, it goes on where a stop
-  // left it.
-  io::Task<Result<void>> swap(std::string group);
+  // left it. After a takeover, with `give_up_window`, the volumes of the old primary are copied anew, and
+  // what it can show goes with that: kRefused without it where it can no longer go back to the last common
+  // entry.
+  io::Task<Result<void>> swap(std::string group, bool give_up_window);
   // A primary that waits for its peer since its start takes writes; kRefused without `alone` while it waits.
   io::Task<Result<void>> serve(std::string group, bool alone);
   // A restore here: refused in PAIR on the secondary; on the primary, when the secondary cannot follow.
@@ -244,17 +246,22 @@ class Pairs {
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address,
                                           std::string certificate);
   Result<void> check_shown(const format::Hello& hello, const std::string& certificate) const;
-  io::Task<void> turn_later(std::string group);
-  io::Task<Result<void>> become_primary(Entry* entry);
+  io::Task<void> turn_later(std::string group, bool give_up_window);
+  io::Task<Result<void>> become_primary(Entry* entry, bool give_up_window);
+  Error cannot_follow(Entry* entry, const Error& why) const;
+  // Before what it holds is given up: it takes no writes, and nobody has it open.
+  io::Task<void> stop_old_primary(Entry* entry);
   Result<void> check_not_refilling(const Entry& entry) const;
   io::Task<void> make_asked_mark(std::string group, std::uint64_t sender, format::MarkRequest request);
   io::Task<Result<group::Mark>> ask_for_mark(std::string group, format::MarkRecord mark);
   io::Task<void> offer_provisional_marks(std::shared_ptr<Link> link, Entry* entry);
   io::Task<Result<void>> hand_over(Entry* entry);
   // A connection for one purpose, welcomed.
-  io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
+  io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start,
+                                                    bool overrules = false);
   io::Task<Result<std::shared_ptr<Link>>> introduce(PairRecord record, GroupIdentity group, std::string name,
-                                                    format::HelloIntent intent, LogId start, Duration limit);
+                                                    format::HelloIntent intent, LogId start, Duration limit,
+                                                    bool overrules = false);
   Error no_such_pair(const std::string& group) const;
   Result<format::Hello> from_itself(format::Hello hello, const std::string& client) const;
   // The welcome or the refusal of a connection that carries requests.
@@ -276,7 +283,7 @@ class Pairs {
   io::Task<Result<std::shared_ptr<Link>>> connect_to_ask(std::string group, Duration limit);
   io::Task<void> run_comparison(std::string group, std::shared_ptr<Comparison> comparison);
   io::Task<Result<void>> drain(Entry* entry);
-  io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
+  io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head, bool give_up_window);
   io::Task<Result<void>> wait_until_following(std::string group);
   io::Task<Result<journal::Appended>> open_own_epoch(Entry* entry, group::RestorePlan plan,
                                                      format::EpochReason reason, std::string why);

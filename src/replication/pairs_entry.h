@@ -66,6 +66,8 @@ struct Pairs::Entry {
   // Primary side.
   bool waiting = false;    // since the start, to hear the peer
   bool refilling = false;  // it is being restored from the peer
+  std::optional<Error>
+      cannot_follow;  // why it did not, when its peer last told it to; since a swap was asked
   std::unique_ptr<Sender> sender;
   io::TaskScope sender_task;
   // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.

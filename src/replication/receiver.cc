@@ -254,6 +254,13 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
     const bool complete = existing->local().window_open;
     const bool ours = entry != nullptr && entry->record.side == Side::kSecondary &&
                       entry->record.peer_node == hello.node && existing->identity() == hello.group;
+    // The old primary of a pair, which gives up what it has. The epoch that the peer opened when it took over
+    // is new here: a hello of an earlier time, sent again by a stranger, takes nothing.
+    const bool gives_way = entry != nullptr && entry->record.side == Side::kPrimary && hello.overrules &&
+                           hello.intent == format::HelloIntent::kReplace &&
+                           entry->record.state != PairState::kCopy && entry->record.peer_node == hello.node &&
+                           existing->identity() == hello.group &&
+                           existing->state().epochs().find(hello.start.epoch()) == nullptr;
     // A copy that never became complete may be begun anew, even one whose record a stop prevented: nothing is
     // readable there.
     const bool began = entry == nullptr && !complete && existing->identity() == hello.group;
@@ -264,13 +271,15 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
                          "; a copy would write over that; `tidemark pair resync` with `--from primary "
                          "--give-up-window` does it nonetheless");
     }
-    if (!began && !(ours && makes_anew)) {
+    if (gives_way) TM_CO_TRY(check_not_refilling(*entry));
+    if (!began && !gives_way && !(ours && makes_anew)) {
       co_return fail(ErrorCode::kExists, "there is a group '" + name + "' on " + self_.name +
                                              " already; name another with --peer-group, or delete it there");
     }
     if (complete) {
       host_.log("pair-window-given-up", name, log_field("copied_anew_by", hello.node_name));
     }
+    if (gives_way) co_await stop_old_primary(entry);
     if (entry != nullptr) {
       co_await end_receiver(entry);
       release_gate(*entry);

@@ -12,6 +12,7 @@ namespace {
 constexpr Duration kConnectTimeout = Duration::seconds(5);
 constexpr Duration kAnswerTimeout = Duration::seconds(30);
 constexpr Duration kTurnTimeout = Duration::seconds(30);
+constexpr Duration kTurnInterval = Duration::milliseconds(1);
 
 }  // namespace
 
@@ -127,7 +128,7 @@ io::Task<Result<void>> Pairs::serve(std::string name, bool alone) {
   co_return group->check_accepting();
 }
 
-io::Task<Result<void>> Pairs::swap(std::string name) {
+io::Task<Result<void>> Pairs::swap(std::string name, bool give_up_window) {
   {
     auto guard = co_await lock(name);
     Entry* entry = find(name);
@@ -136,13 +137,21 @@ io::Task<Result<void>> Pairs::swap(std::string name) {
     }
     TM_CO_TRY(check_pair_command(PairCommand::kResyncSwap, entry->record, name));
     TM_CO_TRY(check_not_refilling(*entry));
-    if (entry->record.side == Side::kSecondary) co_return co_await become_primary(entry);
+    if (entry->record.side == Side::kSecondary) co_return co_await become_primary(entry, give_up_window);
+    entry->cannot_follow.reset();
+    if (entry->record.state == PairState::kPair && give_up_window) {
+      co_return fail(ErrorCode::kRefused,
+                     entry->record.peer_name +
+                         " has not taken over, so nothing need be given up: --swap alone "
+                         "hands over with all that is here");
+    }
     if (entry->record.state == PairState::kPair) {
       TM_CO_TRY(co_await hand_over(entry));
     } else {
       // One that was handing over goes on with it: it has taken no write since.
       const bool hands_over = entry->record.state == PairState::kSsws;
-      TM_CO_TRY(co_await ask_to_take_over(entry, hands_over ? entry->group->head() : LogId()));
+      TM_CO_TRY(
+          co_await ask_to_take_over(entry, hands_over ? entry->group->head() : LogId(), give_up_window));
     }
   }
   // The peer turns this node around over a connection of its own.
@@ -173,22 +182,23 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
   // A stop from here on leaves a node that takes no writes: said again, or a resync, goes on.
   TM_CO_TRY(co_await save(entry, PairState::kSsws, "handing over to " + entry->record.peer_name, head));
   co_await stop_sender(entry, std::nullopt);
-  co_return co_await ask_to_take_over(entry, head);
+  co_return co_await ask_to_take_over(entry, head, false);
 }
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::HelloIntent intent,
-                                                         LogId start) {
+                                                         LogId start, bool overrules) {
   co_return co_await introduce(entry->record, entry->group->identity(), entry->name, intent, start,
-                               kAnswerTimeout);
+                               kAnswerTimeout, overrules);
 }
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, GroupIdentity group,
                                                          std::string name, format::HelloIntent intent,
-                                                         LogId start, Duration limit) {
+                                                         LogId start, Duration limit, bool overrules) {
   const std::string address_text = record.peer_address;
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(address_text));
   format::Hello hello;
   hello.intent = intent;
+  hello.overrules = overrules;
   hello.node = self_.identity;
   hello.instance = self_.instance;
   hello.node_name = self_.name;
@@ -223,29 +233,34 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, Grou
 }
 
 // Asks the peer to take over, if it has not, and to have this node follow it.
-io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head) {
-  auto welcomed = co_await introduce(entry, format::HelloIntent::kHandOver, head);
+io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head, bool give_up_window) {
+  auto welcomed = co_await introduce(entry, format::HelloIntent::kHandOver, head, give_up_window);
   if (!welcomed.ok()) co_return welcomed.error();
   co_return Result<void>{};
 }
 
 io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
   const MonotonicTime due = environment_.scheduler.now() + kTurnTimeout;
+  std::string peer_name = "the peer";
   while (true) {
-    Entry* entry = find(name);
-    if (entry == nullptr)
-      co_return fail(ErrorCode::kClosed, "the pair of group '" + name + "' was dissolved");
-    // Shown with the link up, which it is in a moment.
-    const bool follows = entry->record.side == Side::kSecondary;
-    if (follows && entry->link != nullptr) co_return Result<void>{};
-    if (environment_.scheduler.now() >= due && follows) co_return Result<void>{};
+    // None while it is copied anew: the group it was is gone, and the next one is being made.
+    const Entry* entry = find(name);
+    if (entry != nullptr) {
+      peer_name = entry->record.peer_name;
+      // Shown with the link up, which it is in a moment.
+      const bool follows = entry->record.side == Side::kSecondary;
+      if (follows && entry->link != nullptr) co_return Result<void>{};
+      if (environment_.scheduler.now() >= due && follows) co_return Result<void>{};
+      if (!follows && entry->cannot_follow.has_value()) co_return *entry->cannot_follow;
+    }
+    if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
     if (environment_.scheduler.now() >= due) {
       co_return fail(ErrorCode::kTimeout,
-                     entry->record.peer_name +
+                     peer_name +
                          " has taken over, and has not reached this node to be followed; "
                          "see `tidemark pair status` there, and say it again");
     }
-    (void)co_await entry->group->changed().wait_until(due);
+    co_await environment_.scheduler.sleep_for(kTurnInterval);
   }
 }
 
@@ -255,7 +270,7 @@ io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello 
   const Result<void> accepted =
       co_await accept_hand_over(hello, std::move(peer_address), link->peer_identity());
   (void)co_await answer_request(std::move(link), hello, accepted);
-  if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name));
+  if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name, hello.overrules));
 }
 
 io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address,
@@ -289,19 +304,19 @@ io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string 
   co_return Result<void>{};
 }
 
-io::Task<void> Pairs::turn_later(std::string name) {
+io::Task<void> Pairs::turn_later(std::string name, bool give_up_window) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr || stopping_ || entry->record.side != Side::kSecondary ||
       entry->record.state != PairState::kSsws) {
     co_return;
   }
-  auto turned = co_await become_primary(entry);
+  auto turned = co_await become_primary(entry, give_up_window);
   if (!turned.ok()) host_.log("swap-failed", name, log_field("reason", turned.error().message));
 }
 
 // The other node is told to follow; with its consent this one is the primary of the pair.
-io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
+io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) {
   PairRecord record = entry->record;
   if (record.peer_address.empty()) {
     co_return fail(ErrorCode::kRefused,
@@ -309,10 +324,12 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
                        record.peer_group + " --swap` on it");
   }
   record.side = Side::kPrimary;
-  record.state = PairState::kPair;
+  record.state = give_up_window ? PairState::kCopy : PairState::kPair;
   record.alone = false;
+  if (give_up_window) record.needs_copy = false;
   auto sender = make_sender(*entry->group, record);
-  auto welcome = co_await sender->introduce(format::HelloIntent::kFollow, false);
+  const auto intent = give_up_window ? format::HelloIntent::kReplace : format::HelloIntent::kFollow;
+  auto welcome = co_await sender->introduce(intent, give_up_window);
   if (!welcome.ok()) {
     co_return fail(welcome.error().code,
                    "the peer at " + record.peer_address + ": " + welcome.error().message);
@@ -320,6 +337,11 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
   if (!welcome->accepted) {
     co_return fail(static_cast<ErrorCode>(welcome->error_code),
                    record.peer_name + " cannot follow: " + welcome->error_message);
+  }
+  if (give_up_window) {
+    entry->record.needs_copy = false;
+    entry->record.resyncs = false;
+    entry->record.fork = LogId();
   }
   entry->record.side = Side::kPrimary;
   entry->record.leave_sync(format::NotInSync::kCatchingUp, environment_.clock.now());
@@ -337,10 +359,27 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry) {
   sender->let_stream();
   start_sender(entry, std::move(sender));
   (void)learn_certificate(entry);
-  co_return co_await save(entry, PairState::kPair, std::string(), acked);
+  co_return co_await save(entry, record.state, std::string(), acked);
 }
 
 // The peer has taken over, and an operator has said on either side that its branch continues.
+io::Task<void> Pairs::stop_old_primary(Entry* entry) {
+  co_await stop_sender(entry, std::nullopt);
+  entry->group->hold_back(fail(ErrorCode::kBusy, "group '" + entry->name + "' is turned into a secondary"));
+  co_await host_.disconnect_exports(entry->name);
+  co_await entry->group->finish_commands();
+}
+
+// Kept for whoever asked for it on this node.
+Error Pairs::cannot_follow(Entry* entry, const Error& why) const {
+  if (why.code != ErrorCode::kExpired) return why;
+  const Error refusal =
+      fail(ErrorCode::kRefused, why.message + "; --swap --give-up-window copies the volumes anew, and what " +
+                                    self_.name + " can show until now goes with that");
+  entry->cannot_follow = refusal;
+  return refusal;
+}
+
 io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::string peer_address) {
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node) {
@@ -352,7 +391,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     co_await end_receiver(entry);
   }
   if (entry->record.state == PairState::kCopy) {
-    co_return fail(ErrorCode::kRefused, "a copy of the pair was not finished");
+    co_return fail(ErrorCode::kRefused,
+                   "a copy of the pair was not finished; --swap --give-up-window copies anew");
   }
   TM_CO_TRY(check_not_refilling(*entry));
   const LogId fork = hello.start;
@@ -361,22 +401,20 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     co_return fail(ErrorCode::kInvalid, self_.name + " does not have log:" + fork.to_string() +
                                             ", the last entry that both should have");
   }
-  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await group->checksum_at(fork));
-  if (checksum != hello.start_checksum) {
+  const auto checksum = co_await group->checksum_at(fork);
+  if (!checksum.ok()) co_return cannot_follow(entry, checksum.error());
+  if (*checksum != hello.start_checksum) {
     co_return fail(ErrorCode::kInvalid,
                    "log:" + fork.to_string() + " on " + self_.name + " is of another history");
   }
-  co_await stop_sender(entry, std::nullopt);
-  group->hold_back(fail(ErrorCode::kBusy, "group '" + entry->name + "' is turned into a secondary"));
-  co_await host_.disconnect_exports(entry->name);
-  co_await group->finish_commands();
+  co_await stop_old_primary(entry);
   const LogId head = group->head();
   auto left = co_await group->leave_tail(fork);
   if (!left.ok()) {
     hold(entry);
     const bool streams = entry->record.side == Side::kPrimary && entry->record.state == PairState::kPair;
     if (streams && !stopping_) start_sender(entry, make_sender(*group, entry->record));
-    co_return left.error();
+    co_return cannot_follow(entry, left.error());
   }
   PairRecord& record = entry->record;
   record.side = Side::kSecondary;

@@ -39,8 +39,9 @@ class PairLongTakeover : public testing::TestWithParam<std::uint64_t> {
     ASSERT_NO_FATAL_FAILURE(fill_journal(bench));
   }
   // More than it holds, over the first blocks of a volume.
-  void fill_journal(PairBench& bench) {
-    auto target = bench.run(bench.b.node->open("app/data", "host"));
+  void fill_journal(PairBench& bench) { fill_journal(bench, bench.b); }
+  void fill_journal(PairBench& bench, Machine& at) {
+    auto target = bench.run(at.node->open("app/data", "host"));
     ASSERT_TRUE(target.ok());
     for (std::uint32_t lap = 0; lap < 200; ++lap) {
       Buffer data = Buffer::allocate(kLapBlocks * kBlockSizeBytes);
@@ -105,6 +106,116 @@ TEST_F(PairLongTakeover, ItsHostsAreServedAndTheOldPrimaryFollowsBehindAGap) {
     ASSERT_TRUE(bench.write(bench.a, "data", 9, 99).ok());
     ASSERT_TRUE(bench.wait_caught_up());
     bench.expect_same({"data", "logs"});
+  }
+}
+
+// Both went on, and the old primary for so long that it cannot go back to where they parted.
+class PairLongSplit : public PairLongTakeover {
+ protected:
+  void split(PairBench& bench) {
+    bench.make_group(bench.a, {"data", "logs"});
+    ASSERT_TRUE(bench.write(bench.a, "data", 40, 4040).ok());
+    ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+    ASSERT_TRUE(bench.write(bench.a, "logs", 3, 33).ok());
+    ASSERT_TRUE(bench.mark(bench.a, "kept", WaitFor::kPeer).ok());
+    kept_ = *bench.read(bench.a, "data", "kept");
+    bench.world.network().cut();
+    ASSERT_TRUE(bench.wait_for([&] { return !bench.status(bench.b).link_up; }));
+    const auto taken = bench.take_over(bench.b);
+    ASSERT_TRUE(taken.ok()) << taken.error().message;
+    ASSERT_TRUE(bench.write(bench.b, "data", 41, 4141).ok());
+    ASSERT_TRUE(bench.write(bench.b, "logs", 5, 55).ok());
+    ASSERT_TRUE(bench.mark(bench.b, "alone").ok());
+    ASSERT_NO_FATAL_FAILURE(fill_journal(bench, bench.a));
+    bench.world.network().heal();
+    ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPsue; }));
+  }
+  Result<control::PairStatus> swap_giving_up(PairBench& bench, Machine& at) {
+    return bench.resync(at, true, ResyncFrom::kSecondary);
+  }
+  void expect_copied_anew(PairBench& bench) {
+    ASSERT_TRUE(bench.wait_for([&] { return has_swapped(bench); })) << bench.status(bench.b).state_reason;
+    ASSERT_TRUE(bench.wait_caught_up(bench.b, bench.a)) << bench.status(bench.b).state_reason;
+    ASSERT_NO_FATAL_FAILURE(bench.expect_same({"data", "logs"}));
+    EXPECT_EQ((*bench.read(bench.a, "data"))[41], 4141u);
+    EXPECT_EQ((*bench.read(bench.a, "logs"))[5], 55u);
+    bench.expect_image(bench.b, "data", "kept", kept_);
+    EXPECT_FALSE(bench.read(bench.a, "data", "kept").ok());
+  }
+};
+
+TEST_F(PairLongSplit, ASwapSaysWhatItCostsAndDoesItWhenThatIsGivenUp) {
+  for (const bool said_on_old : {true, false}) {
+    SCOPED_TRACE(said_on_old);
+    PairBench bench(95);
+    ASSERT_NO_FATAL_FAILURE(split(bench));
+    Machine& at = said_on_old ? bench.a : bench.b;
+    const Image before = *bench.read(bench.a, "data");
+    const MonotonicTime asked = bench.world.now();
+    const auto refused = bench.swap(at);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::kRefused) << refused.error().message;
+    EXPECT_NE(refused.error().message.find("--swap --give-up-window"), std::string::npos)
+        << refused.error().message;
+    EXPECT_LT((bench.world.now() - asked).to_seconds(), 5.0);
+    // Nothing was given up.
+    EXPECT_EQ(*bench.read(bench.a, "data"), before);
+    EXPECT_EQ(bench.state(bench.b), PairState::kSsws);
+    const auto swapped = swap_giving_up(bench, at);
+    ASSERT_TRUE(swapped.ok()) << swapped.error().message;
+    ASSERT_NO_FATAL_FAILURE(expect_copied_anew(bench));
+    // And back again, as after any swap.
+    const auto back = bench.swap(bench.b);
+    ASSERT_TRUE(back.ok()) << back.error().message;
+    ASSERT_TRUE(bench.wait_caught_up());
+    bench.expect_same({"data", "logs"});
+  }
+}
+
+TEST_F(PairLongSplit, AHandOverGivesNothingUp) {
+  PairBench bench(96);
+  bench.make_group(bench.a, {"data", "logs"});
+  ASSERT_NO_FATAL_FAILURE(bench.pair_up());
+  const auto refused = swap_giving_up(bench, bench.a);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kRefused) << refused.error().message;
+  EXPECT_EQ(bench.state(bench.a), PairState::kPair);
+}
+
+// The power of either goes at some moment of it, and it is said again.
+TEST_F(PairLongSplit, CutOffAnywhereItIsFinishedBySayingItAgain) {
+  for (int who = 0; who < 2; ++who) {
+    bool ended = false;
+    for (int step = 0; step < 1000 && !ended; step += 1 + step / 10) {
+      SCOPED_TRACE("power cut of " + std::string(who == 0 ? "the old primary" : "the new one") + " after " +
+                   std::to_string(step) + " x 50 us");
+      PairBench bench(2000 + static_cast<std::uint64_t>(step));
+      ASSERT_NO_FATAL_FAILURE(split(bench));
+      {
+        io::TaskScope asked(bench.world);
+        std::function<io::Task<void>(Node*)> ask = [&](Node* node) -> io::Task<void> {
+          control::PairResyncRequest request;
+          request.group = kGroup;
+          request.from = ResyncFrom::kSecondary;
+          request.give_up_window = true;
+          (void)co_await node->pair_resync(request);
+          ended = true;
+        };
+        asked.spawn(ask(bench.b.node));
+        for (int i = 0; i < step; ++i) bench.world.run_for(Duration::microseconds(50));
+        Machine& victim = who == 0 ? bench.a : bench.b;
+        if (who == 1) asked.cancel_all();
+        victim.power_cut();
+        ASSERT_NO_FATAL_FAILURE(victim.start());
+        bench.world.run_for(Duration::seconds(40));
+      }
+      if (!has_swapped(bench)) {
+        const auto again = swap_giving_up(bench, bench.b);
+        ASSERT_TRUE(again.ok()) << again.error().message;
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_copied_anew(bench));
+    }
+    EXPECT_TRUE(ended) << "it takes longer than the steps of this test";
   }
 }
 
