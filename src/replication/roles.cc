@@ -416,6 +416,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     if (streams && !stopping_) start_sender(entry, make_sender(*group, entry->record));
     co_return cannot_follow(entry, left.error());
   }
+  // It has heard it now.
+  entry->waiting = false;
   PairRecord& record = entry->record;
   record.side = Side::kSecondary;
   record.leave_sync(format::NotInSync::kCatchingUp, environment_.clock.now());

@@ -114,6 +114,7 @@ Options draw_options(std::uint64_t seed) {
     const std::uint32_t scale = 1 + up_to(2);
     options.weights[static_cast<std::size_t>(usual.step)] = absent ? 0 : usual.weight * scale;
   }
+  if (options.pair && one_in(3)) options.role_steps = 10 + up_to(40);
   return options;
 }
 
@@ -128,6 +129,7 @@ std::string describe(const Options& options) {
   }
   text.append(", ");
   text.append(count(options.steps)).append(" steps, ");
+  if (options.role_steps != 0) text.append(count(options.role_steps)).append(" with swaps, ");
   text.append(count(options.volume_blocks)).append(" blocks a volume, journal ");
   text.append(count(options.journal_bytes >> 10)).append(" KiB");
   if (options.segment_bytes != 0) {

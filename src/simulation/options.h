@@ -76,6 +76,7 @@ struct Options {
   bool clock_goes_back = false;  // when the wall clocks jump
   double clock_drift_ppm = 0;    // of the second node
   std::uint32_t damages = 0;     // faults that damage one of the disks, at the end
+  std::uint32_t role_steps = 0;  // of a pair: after the others, in which roles are swapped
   std::array<std::uint32_t, kStepCount> weights{};
 
   std::uint32_t weight(Step step) const { return weights[static_cast<std::size_t>(step)]; }

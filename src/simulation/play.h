@@ -18,7 +18,8 @@ using control::PairState;
 inline constexpr Duration kCatchUpMax = Duration::seconds(120);
 
 // One run: its stage, its model, and what is done on it. play_requests.cc has what hosts ask,
-// play_commands.cc what an operator does, play_faults.cc what goes wrong, simulation.cc the order of it all.
+// play_commands.cc what an operator does, play_faults.cc what goes wrong, play_roles.cc how roles are
+// swapped, simulation.cc the order of it all.
 class Play {
  public:
   explicit Play(const Options& options, const TraceLine& trace)
@@ -33,6 +34,9 @@ class Play {
   Machine& a() { return stage_.a; }
   Machine& b() { return stage_.b; }
   std::uint64_t draw(std::uint64_t bound) { return stage_.draw(bound); }
+  // Whose branch continues once the faults are over.
+  Machine& primary() { return swapped_ ? b() : a(); }
+  Machine& secondary() { return swapped_ ? a() : b(); }
   // Both, or the only one.
   Machine& any_machine() { return stage_.options.pair && draw(2) == 0 ? b() : a(); }
   // Some machine that runs, the second when it is the one that is alone; null when none does.
@@ -76,6 +80,22 @@ class Play {
   void settle();
   bool pair_again();
 
+  // play_roles.cc
+  std::optional<replication::PairRecord> record(Machine& machine);
+  Machine* writer_of_either();
+  void exchange_roles();
+  void step_of_roles();
+  void swap_roles();
+  void resync_either();
+  void take_over_either();
+  void learn_both();
+  void note_tails();
+  void forget_live_tails();
+  void check_tails();
+  void check_one_writer();
+  void settle_roles();
+  void release_all_branches();
+
   void carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan* crash);
   void explain(Machine& machine, const Issued& issued);
   void start(Machine& machine);
@@ -95,6 +115,17 @@ class Play {
   std::uint32_t value_ = 0;
   std::uint32_t names_ = 0;
   bool faults_are_over_ = false;
+  // Either machine may be the primary.
+  bool roles_move_ = false;
+  // The second one is, now that the faults are over.
+  bool swapped_ = false;
+  // What a machine had written when roles were about to be swapped.
+  struct Tail {
+    Machine* machine;
+    LogId at;
+    std::uint64_t windows_given_up;
+  };
+  std::vector<Tail> tails_;
   // The primary may have been told to go on without the secondary, which may not know.
   bool unheard_word_ = false;
   MonotonicTime hangs_until_[2] = {};

@@ -116,7 +116,7 @@ void Play::carry_out_all(Machine& writer, std::vector<Request> wanted, CrashPlan
 // A FLUSH of a synchronous pair that has lost its peer, or has just been taken over.
 bool Play::may_fail_for_the_peer(const Machine& machine, const Request& request) const {
   const bool waits = request.fua || request.kind == Request::Kind::kFlush;
-  return stage_.options.sync.has_value() && &machine == &stage_.a && waits;
+  return stage_.options.sync.has_value() && (roles_move_ || &machine == &stage_.a) && waits;
 }
 
 // An error has to follow from the state.
@@ -133,7 +133,7 @@ void Play::explain(Machine& machine, const Issued& issued) {
     // A primary that has not heard its peer since the start lets who comes wait, but not for ever; so does a
     // node that has given way and is being brought up to date.
     case ErrorCode::kBusy:
-      if (stage_.options.pair && &machine == &a()) return;
+      if (stage_.options.pair && (roles_move_ || &machine == &a())) return;
       if (!machine.group()->check_accepting().ok()) return;
       break;
     case ErrorCode::kNotFound: {
@@ -184,7 +184,7 @@ void Play::requests(bool with_crash) {
   if (with_crash) crash = draw_crash();
   turn_bit_perhaps();
   carry_out_all(*at, std::move(wanted), &crash);
-  if (!with_crash && !stage_.failed() && at == &a()) reader_.note_moment();
+  if (!with_crash && !stage_.failed() && at == &a() && !roles_move_) reader_.note_moment();
   if (with_crash && draw(2) == 0) mend();
 }
 

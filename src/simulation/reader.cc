@@ -142,7 +142,11 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
       break;
     case ErrorCode::kBusy:
       // A primary that has not heard its peer since the start lets who comes wait, but not for ever.
-      if (stage_.options.pair && &machine == &stage_.a && by_mark) return;
+      if (stage_.options.pair && by_mark &&
+          (&machine == &stage_.a ||
+           (machine.group() != nullptr && machine.group()->local().role == group::Role::kPrimary))) {
+        return;
+      }
       // A resync over a gap may have begun meanwhile.
       if (machine.group() == nullptr || machine.group()->is_behind_gap()) return;
       break;
@@ -174,9 +178,10 @@ void Reader::read_some_point(Machine* machine) {
   if (stage_.draw(3) == 0 && machine->group()->local().window_open) {
     // The live volumes; by a view where entries may arrive meanwhile.
     const LogId head = machine->group()->head();
-    const bool is_primary = machine == &stage_.a;
-    const bool still = !chronicle_.has_pending(stage_.a) && !chronicle_.has_pending(*machine) &&
-                       (is_primary || (stage_.a.group() != nullptr && stage_.a.group()->head() == head));
+    Machine& other = machine == &stage_.a ? stage_.b : stage_.a;
+    const bool is_primary = machine == &stage_.a && machine->group()->local().role != group::Role::kSecondary;
+    const bool still = !chronicle_.has_pending(other) && !chronicle_.has_pending(*machine) &&
+                       (is_primary || (other.group() != nullptr && other.group()->head() == head));
     return check(*machine, still ? "head" : "log:" + head.to_string(), head, Damage::kNone);
   }
   if (stage_.draw(2) == 0 && !marks.empty()) {

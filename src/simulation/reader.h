@@ -15,6 +15,8 @@ class Reader {
 
   // The first machine's head now, to be asked for by its time later. Nothing is under way there.
   void note_moment();
+  // From here on a time may mean another entry.
+  void forget_moments() { moments_.clear(); }
   // Of all that was ever appended and not lost.
   LogId draw_known_point();
   // Each does nothing when `machine` is null.

@@ -8,6 +8,7 @@
 namespace tidemark::simulation {
 
 Machine* Play::writer() {
+  if (roles_move_) return writer_of_either();
   const bool b_alone = stage_.options.pair && b().group() != nullptr && state(b()) == PairState::kSsws;
   Machine& at = b_alone && draw(2) == 0 ? b() : a();
   // One that stopped in the middle of something is looked at first, when it is back.
@@ -243,41 +244,46 @@ void Play::settle() {
   if (watcher_.has_replayed()) stage_.world.run_for(Duration::seconds(3));
   mend();
   if (stage_.failed() || !stage_.options.pair) return;
-  if (state(a()) == PairState::kSmpl && !pair_again()) return;
-  const auto caught_up = [this] {
-    const control::PairStatus now = status(a());
-    return now.state == PairState::kPair && now.link_up && now.lag_entries == 0 && a().group() != nullptr &&
-           a().group()->journal().durable() == a().group()->head() && b().group() != nullptr &&
-           b().group()->head() == a().group()->head();
+  settle_roles();
+  if (stage_.failed() || (state(a()) == PairState::kSmpl && !pair_again())) return;
+  Machine& here = primary();
+  Machine& there = secondary();
+  const auto caught_up = [&] {
+    const control::PairStatus now = status(here);
+    return now.state == PairState::kPair && now.link_up && now.lag_entries == 0 && here.group() != nullptr &&
+           here.group()->journal().durable() == here.group()->head() && there.group() != nullptr &&
+           there.group()->head() == here.group()->head();
   };
-  const auto suspended = [this] {
-    const PairState now = state(a());
+  const auto suspended = [&] {
+    const PairState now = state(here);
     return now == PairState::kPsus || now == PairState::kPsue || now == PairState::kSsws;
   };
   // What stands in the way of a resync, a pin or a floor, goes with the secondary's window.
   for (std::uint32_t tries = 0; tries < 4; ++tries) {
     if (!stage_.wait_for([&] { return caught_up() || suspended(); }, kCatchUpMax)) {
-      const control::PairStatus now = status(a());
-      return stage_.broken(Rule::kEndsInTime,
-                           "osaka does not catch up: it is at log:" +
-                               (b().group() == nullptr ? "-" : b().group()->head().to_string()) +
-                               ", kyoto at log:" + a().group()->head().to_string() + ", lag " +
-                               std::to_string(now.lag_entries) +
-                               (now.link_up ? ", link up; " : ", link down; ") + now.state_reason + "; " +
-                               status(b()).state_reason);
+      const control::PairStatus now = status(here);
+      const auto head_of = [](Machine& machine) {
+        return machine.group() == nullptr ? "-" : machine.group()->head().to_string();
+      };
+      return stage_.broken(Rule::kEndsInTime, there.name() +
+                                                  " does not catch up: it is at log:" + head_of(there) +
+                                                  ", " + here.name() + " at log:" + head_of(here) + ", lag " +
+                                                  std::to_string(now.lag_entries) +
+                                                  (now.link_up ? ", link up; " : ", link down; ") +
+                                                  now.state_reason + "; " + status(there).state_reason);
     }
     if (!suspended()) return agree();
     control::PairResyncRequest request;
     request.group = kGroup;
     request.give_up_window = tries > 0;
     request.from = control::ResyncFrom::kPrimary;
-    tell(a(), "pair resync", a().node()->pair_resync(request));
+    tell(here, "pair resync", here.node()->pair_resync(request));
     if (!stage_.failed()) mend();
     if (stage_.failed()) return;
   }
   if (!stage_.wait_for(caught_up, kCatchUpMax)) {
-    stage_.broken(Rule::kPairAgrees, "the pair does not get whole: " + status(a()).state_reason + "; " +
-                                         status(b()).state_reason);
+    stage_.broken(Rule::kPairAgrees, "the pair does not get whole: " + status(here).state_reason + "; " +
+                                         status(there).state_reason);
   }
   agree();
 }
@@ -293,16 +299,16 @@ void Play::settle_sync() {
     return status(a()).in_sync.value_or(false) && status(b()).in_sync.value_or(false);
   };
   // The word of a suspension on the other side may come only now.
-  const auto suspended = [this] { return state(a()) == PairState::kPsus; };
+  const auto suspended = [this] { return state(primary()) == PairState::kPsus; };
   (void)stage_.wait_for([&] { return in_sync() || suspended(); }, kCatchUpMax);
   if (suspended()) {
     control::PairResyncRequest request;
     request.group = kGroup;
     request.from = control::ResyncFrom::kPrimary;
-    tell(a(), "pair resync", a().node()->pair_resync(request));
+    tell(primary(), "pair resync", primary().node()->pair_resync(request));
   }
   if (!stage_.wait_for(in_sync, kCatchUpMax)) {
-    stage_.broken(Rule::kPairAgrees, "the pair is not in sync again: " + status(a()).sync_reason);
+    stage_.broken(Rule::kPairAgrees, "the pair is not in sync again: " + status(primary()).sync_reason);
   }
 }
 
@@ -344,12 +350,15 @@ Outcome Play::run() {
     // Nobody stays down for long.
     if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();
   }
+  if (!stage_.failed()) exchange_roles();
   if (!stage_.failed()) settle();
   // What the primary did by itself meanwhile is looked up before what comes next hides it.
-  if (!stage_.failed() && a().group() != nullptr && !chronicle_.has_pending(a())) chronicle_.learn(a());
-  watcher_.look();
+  Machine& here = primary();
+  if (!stage_.failed() && here.group() != nullptr && !chronicle_.has_pending(here)) chronicle_.learn(here);
+  // It knows the first machine as the primary.
+  if (!roles_move_) watcher_.look();
   if (!stage_.failed()) reader_.compare_all();
-  if (!stage_.failed() && stage_.options.damages > 0) {
+  if (!stage_.failed() && stage_.options.damages > 0 && !roles_move_) {
     damage_and_look(stage_, chronicle_, reader_);
   }
   return stage_.outcome;

@@ -1,5 +1,6 @@
 // What a node is told before it starts: a configuration file, and a command line. The first byte chooses: the
-// rest is the file; or its lines are the arguments; or both, divided by the first empty line. What is taken
+// rest is the file; or its lines are the arguments; or both, divided by the first empty line. And the bytes
+// are the recipe of a file and of arguments whose keys all are known. What is taken
 // must keep what the rest of the program relies on, and what is refused must say so in one printable line.
 #include <sys/mman.h>
 #include <unistd.h>
@@ -75,6 +76,74 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+constexpr const char* kKeys[] = {"data",           "name",        "nbd",         "control",
+                                 "control-tokens", "replication", "cache-size",  "disk-size",
+                                 "disk",           "raid",        "stripe-unit", "rebuild-rate",
+                                 "pool-alarm",     "spin",        "tls-cert",    "tls-key",
+                                 "tls-ca",         "nbd-tls",     "nbd-tls-ca",  "replication-plaintext",
+                                 "recover",        "unknown"};
+constexpr const char* kValues[] = {"/d",
+                                   "d",
+                                   "tokyo",
+                                   "unix:/s",
+                                   "tcp:127.0.0.1:0",
+                                   "tcp:10.0.0.1:1",
+                                   "64M",
+                                   "4K",
+                                   "1",
+                                   "0",
+                                   "80%",
+                                   "101%",
+                                   "0.05ms",
+                                   "1s",
+                                   "off",
+                                   "offered",
+                                   "required",
+                                   "5",
+                                   "10",
+                                   "5000",
+                                   "x y",
+                                   "",
+                                   "1T",
+                                   "7Q"};
+
+// One line of a configuration file: the value as a text, a list of texts, a list of others, or as it is.
+std::string file_line(const std::string& key, unsigned form, const std::string& value) {
+  const std::string quoted = "\"" + value + "\"";
+  switch (form % 6) {
+    case 0:
+      return key + " = [" + quoted + ", \"unix:/t\"]\n";
+    case 1:
+      return key + " = [1, true]\n";
+    case 2:
+      return key + " = true\n";
+    case 3:
+      return key + " = " + value + "\n";
+    default:
+      return key + " = " + quoted + "\n";
+  }
+}
+
+// Three bytes for each line or argument.
+void try_recipe(Bytes recipe) {
+  std::string file_text;
+  std::vector<std::string> arguments;
+  for (; recipe.size() >= 3; recipe = recipe.subspan(3)) {
+    const auto form = static_cast<unsigned>(recipe[0]);
+    const std::string key = kKeys[static_cast<unsigned>(recipe[1]) % std::size(kKeys)];
+    const std::string value = kValues[static_cast<unsigned>(recipe[2]) % std::size(kValues)];
+    if (form < 128) {
+      file_text += file_line(key, form, value);
+    } else {
+      arguments.push_back("--" + key);
+      if (form < 240) arguments.push_back(value);
+    }
+  }
+  const MemoryFile file(file_text);
+  arguments.insert(arguments.begin(), {"tidemarkd", "--config", file.path(), "--data", "/d"});
+  try_arguments(std::move(arguments));
+}
+
 }  // namespace
 }  // namespace tidemark
 
@@ -97,5 +166,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // The same where nothing else is missing.
   arguments.insert(arguments.end(), {"--data", "/d"});
   try_arguments(std::move(arguments));
+  try_recipe({reinterpret_cast<const std::byte*>(data), size});
   return 0;
 }

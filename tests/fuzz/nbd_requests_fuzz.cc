@@ -12,6 +12,8 @@ constexpr std::uint64_t kSizeBytes = 256 << 10;
 constexpr std::size_t kRecordBytes = 12;
 constexpr std::size_t kRequestsMax = 400;
 constexpr std::uint32_t kPayloadBytesUsualMax = 64 << 10;
+// Now and then so large that a length of which nobody may read so much at once lies within it.
+constexpr std::uint64_t kLargeSizeBytes = 33 << 20;
 
 std::uint32_t u32_at(Bytes bytes, std::size_t at) {
   std::uint32_t value = 0;
@@ -30,8 +32,10 @@ void say_record(Script& script, Bytes record, std::uint64_t cookie) {
   const auto flags = static_cast<std::uint16_t>(static_cast<unsigned>(record[1]) & 0x3f);
   const std::uint64_t offset = place_of(u32_at(record, 2));
   const std::uint32_t drawn = u32_at(record, 6);
-  const bool is_long = static_cast<unsigned>(record[10]) > 240;
-  const std::uint32_t length = is_long ? drawn : drawn % (kPayloadBytesUsualMax + 1);
+  const auto how_long = static_cast<unsigned>(record[10]);
+  std::uint32_t length = drawn % (kPayloadBytesUsualMax + 1);
+  if (how_long > 240) length = kPayloadBytesMax + drawn % kBlockSizeBytes;
+  if (how_long > 248) length = drawn;
   script.say_request(type, cookie, offset, length, flags);
   if (type != kCommandWrite) return;
   // Of a length that nobody may send only the beginning comes.
@@ -39,12 +43,13 @@ void say_record(Script& script, Bytes record, std::uint64_t cookie) {
 }
 
 void run_conversation(Bytes input) {
-  const auto mode = input.empty() ? 0u : static_cast<unsigned>(input.front());
-  if (!input.empty()) input = input.subspan(1);
+  // Drawn anew by every change near the beginning: what the export cannot do is a part of it.
+  const std::uint32_t mode = crc32c(input.first(std::min(input.size(), kRecordBytes))) & 0xff;
   sim::World world(mode);
   MemoryDirectory directory(world);
-  MemoryExport& disk = directory.add("disk", kSizeBytes);
-  disk.map = {{4096, true, true}, {kSizeBytes, false, false}};
+  const std::uint64_t size_bytes = mode >> 4 == 15 ? kLargeSizeBytes : kSizeBytes;
+  MemoryExport& disk = directory.add("disk", size_bytes);
+  disk.map = {{4096, true, true}, {size_bytes, false, false}};
   disk.takes_writes_at_once = (mode & 1) != 0;
   disk.info.read_only = (mode & 6) == 6;
   Script script(world);

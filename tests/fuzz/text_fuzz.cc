@@ -93,11 +93,30 @@ void try_tokens(const std::string& text) {
   }
 }
 
+// A good file of tokens with some bytes changed: `input` laid over it.
+void try_changed_tokens(const std::string& text) {
+  static const std::string good =
+      "# who may what\n"
+      "a viewer 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 "
+      "expires=2027-01-01T00:00:00Z\n"
+      "b operator 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752\n"
+      "c administrator fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13\n";
+  const std::vector<std::byte> bytes =
+      fuzz::laid_over(std::as_bytes(std::span(good)), std::as_bytes(std::span(text)));
+  const std::string file(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  try_tokens(file);
+  try_tokens(file + good);  // with names and secrets that are there twice
+  const auto table = control::TokenTable::parse(good);
+  const bool known = text == "test" || text == "test2" || text == "test3";
+  TM_ASSERT(table.ok() && (table->find(text) != nullptr) == known && table->find("test3") != nullptr);
+}
+
 void try_text(const std::string& text) {
   try_log_ids(text);
   try_numbers(text);
   try_addresses(text);
   try_tokens(text);
+  try_changed_tokens(text);
   const auto name = validate_name("group name", text);
   check_message(name);
   if (name.ok()) TM_ASSERT(printable(text) == text && text.size() <= kNameLengthMax);

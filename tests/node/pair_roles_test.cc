@@ -288,6 +288,26 @@ TEST_F(PairRoles, APrimaryThatStartsWaitsUntilItHasHeardItsPeer) {
   ASSERT_TRUE(bench->wait_caught_up());
 }
 
+// Found by the simulator: it went on saying that it had not heard its peer.
+TEST_F(PairRoles, APrimaryThatWaitsAndIsToldToFollowCanBeReadAndAsked) {
+  begin(22);
+  cut();
+  a().power_cut();
+  ASSERT_NO_FATAL_FAILURE(a().start());
+  ASSERT_TRUE(bench->wait_for([&] { return !bench->status(b()).link_up; }));
+  ASSERT_TRUE(bench->take_over(b()).ok());
+  write(b(), 3, 33);
+  EXPECT_FALSE(a().group().check_accepting().ok());
+  heal();
+  const auto swapped = bench->swap(b());
+  ASSERT_TRUE(swapped.ok()) << swapped.error().message;
+  ASSERT_TRUE(bench->wait_caught_up(b(), a()));
+  EXPECT_EQ(a().group().check_accepting().error().code, ErrorCode::kReadOnly);
+  EXPECT_EQ(block(a(), 3), 33u);
+  const auto suspended = bench->suspend(a());
+  ASSERT_TRUE(suspended.ok()) << suspended.error().message;
+}
+
 TEST_F(PairRoles, APrimaryThatWasAloneBeforeItStoppedGoesOnAlone) {
   begin(7);
   cut();
