@@ -171,6 +171,11 @@ std::string routed_method(const httplib::Request& request) {
   return request.method == "HEAD" ? "GET" : request.method;
 }
 
+// As it was sent: the library's `path` is decoded, and what was a slash in a name divides it.
+std::string_view encoded_path(const httplib::Request& request) {
+  return std::string_view(request.target).substr(0, request.target.find('?'));
+}
+
 bool is_get_of(const httplib::Request& request, std::string_view path) {
   return request.path == path && (request.method == "GET" || request.method == "HEAD");
 }
@@ -195,7 +200,7 @@ bool let_in(Access& access, bool asks_for_tokens, const httplib::Request& reques
     return false;
   }
   this_visit().identity = std::get<Identity>(std::move(who));
-  const RouteMatch match = match_route(routed_method(request), request.path);
+  const RouteMatch match = match_route(routed_method(request), encoded_path(request));
   if (match.route == nullptr) return true;  // it is told so, or it is /metrics, which every role may read
   const RouteInfo& route = match.route->info;
   const std::optional<Denial> denial = access.deny(this_visit().identity, route.role, route.operation);
@@ -271,7 +276,7 @@ Result<OperationAnswer> run_operation(Dispatcher& dispatcher, Access& access, co
 
 void serve_operation(Dispatcher& dispatcher, Access& access, const httplib::Request& request,
                      httplib::Response& response) {
-  RouteMatch match = match_route(routed_method(request), request.path);
+  RouteMatch match = match_route(routed_method(request), encoded_path(request));
   if (match.route == nullptr && !match.allowed_methods.empty()) {
     response.set_header("Allow", match.allowed_methods);
     const Error error = fail(ErrorCode::kInvalid, "this path takes " + match.allowed_methods);

@@ -49,6 +49,29 @@ Result<std::shared_ptr<JsonCall>> make_call(const RequestParts& parts) {
   return std::shared_ptr<JsonCall>(std::make_shared<OperationCall<Request>>(std::move(request)));
 }
 
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+// A percent sign without two digits stands for itself.
+std::string percent_decode(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const int high = text[i] == '%' && i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+    const int low = high < 0 ? -1 : hex_digit(text[i + 2]);
+    if (low < 0) {
+      out.push_back(text[i]);
+    } else {
+      out.push_back(static_cast<char>(high * 16 + low));
+      i += 2;
+    }
+  }
+  return out;
+}
+
 std::vector<std::string_view> split_path(std::string_view path) {
   std::vector<std::string_view> parts;
   while (!path.empty()) {
@@ -60,7 +83,7 @@ std::vector<std::string_view> split_path(std::string_view path) {
 }
 
 // Parts carry their leading slash: "/{group}".
-bool parts_match(const std::vector<std::string_view>& pattern, const std::vector<std::string_view>& path,
+bool parts_match(const std::vector<std::string_view>& pattern, const std::vector<std::string>& path,
                  std::map<std::string, std::string>& texts) {
   if (pattern.size() != path.size()) return false;
   texts.clear();
@@ -87,8 +110,10 @@ const std::vector<ServerRoute>& server_routes() {
   return kRoutes;
 }
 
-RouteMatch match_route(std::string_view method, std::string_view path) {
-  const std::vector<std::string_view> parts = split_path(path);
+RouteMatch match_route(std::string_view method, std::string_view encoded_path) {
+  // A part may have a slash in it.
+  std::vector<std::string> parts;
+  for (const std::string_view part : split_path(encoded_path)) parts.push_back(percent_decode(part));
   RouteMatch match;
   for (const ServerRoute& route : server_routes()) {
     std::map<std::string, std::string> texts;

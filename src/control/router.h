@@ -37,8 +37,8 @@ struct RouteMatch {
   std::string allowed_methods;               // "GET, POST": the path exists, with these; empty: it does not
 };
 
-// `path` is decoded and has no query.
-RouteMatch match_route(std::string_view method, std::string_view path);
+// `encoded_path` is percent-encoded as it was sent, without a query.
+RouteMatch match_route(std::string_view method, std::string_view encoded_path);
 
 // The HTTP status that goes with an error.
 int http_status(ErrorCode code);

@@ -161,7 +161,7 @@ TEST_F(HttpTest, BadInputIsRefusedWithAReason) {
       {"GET /v1" + head + "\r\n", "404", "there is no"},
       {"GET /v1/groups/" + head + "\r\n", "404", "there is no"},
       {"GET /v1/groups//journal" + head + "\r\n", "404", "there is no"},
-      {"GET /v1/groups/a%2Fb" + head + "\r\n", "404", "there is no"},
+      {"GET /v1/groups/a%2Fb" + head + "\r\n", "400", "group name 'a/b' is not allowed"},
       {"GET /v1/groups/a%20b" + head + "\r\n", "400", "group name"},
       {"GET /v1/groups/%00" + head + "\r\n", "400", "group name"},
       {"GET /v1/groups?x=1" + head + "\r\n", "400", "unknown key 'x'"},

@@ -55,7 +55,7 @@ void try_request(const RequestParts& parts) {
   const HttpRequest sent = http_request(*request);
   const std::string_view target = sent.target;
   const std::size_t path_end = std::min(target.find('?'), target.size());
-  RouteMatch match = match_route(sent.method, percent_decode(target.substr(0, path_end)));
+  RouteMatch match = match_route(sent.method, target.substr(0, path_end));
   TM_ASSERT(match.route != nullptr);
   TM_ASSERT(match.route->info.operation == OperationOf<Request>::kRoute.operation);
   RequestParts received{std::move(match.texts), sent.body};
@@ -133,7 +133,7 @@ void try_changed_request(std::string_view changes) {
   static const HttpRequest good = http_request(sample<Request>());
   const std::string_view target = good.target;
   const std::size_t path_end = std::min(target.find('?'), target.size());
-  RouteMatch match = match_route(good.method, percent_decode(target.substr(0, path_end)));
+  RouteMatch match = match_route(good.method, target.substr(0, path_end));
   TM_ASSERT(match.route != nullptr);
   RequestParts parts{std::move(match.texts), ""};
   add_texts(target.substr(std::min(path_end + 1, target.size())), parts.texts);

@@ -1,7 +1,9 @@
 // What a primary says to a node, changed by somebody who knows the checksums: the messages of a real session
 // that makes a pair, copies, and sends batches and marks. Each record of the input changes, repeats, drops or
-// swaps a message, whose checksums are then set right. Whatever comes, the node goes on, stops in order, and
-// opens again on its disk.
+// swaps a message, whose checksums are then set right. Or that session is heard as it was, and what changes
+// is a second one, which begins with any other intent and says one of each kind of message, to a node that
+// meanwhile was suspended, has taken over, or was started anew. Whatever comes, the node goes on, stops in
+// order, and opens again on its disk.
 #include <cstring>
 #include <memory>
 
@@ -107,6 +109,59 @@ std::vector<Message> record_session() {
   return messages;
 }
 
+template <typename Value>
+Message message_of(format::LinkMessage type, std::vector<std::byte> (*encode)(const Value&),
+                   const Value& value) {
+  Message message;
+  message.header.type = type;
+  message.body = encode(value);
+  return message;
+}
+
+// What whoever has made the pair says when it comes again: one message of each kind.
+std::vector<Message> second_session(const std::vector<Message>& first, unsigned intent, bool overrules,
+                                    bool is_sync) {
+  const auto hello = format::decode_hello(first.front().body);
+  TM_ASSERT(hello.ok());
+  format::Hello again = *hello;
+  again.intent = static_cast<format::HelloIntent>(1 + intent % 9);
+  again.overrules = overrules;
+  again.addresses = {"unix:/tokyo"};
+  if (is_sync) again.sync = format::SyncTerms{};
+  std::vector<Message> messages{message_of(format::LinkMessage::kHello, format::encode_hello, again)};
+  if (again.intent != format::HelloIntent::kQuery) {
+    const auto is_copy = [](const Message& message) {
+      return message.header.type == format::LinkMessage::kChunk ||
+             message.header.type == format::LinkMessage::kCopyDone;
+    };
+    for (const Message& message : first) {
+      if (is_copy(message) || message.header.type == format::LinkMessage::kBatch) messages.push_back(message);
+    }
+    format::MarkReply reply;
+    reply.done = true;
+    reply.id = "m";
+    messages.push_back(message_of(format::LinkMessage::kMarkReply, format::encode_mark_reply, reply));
+    messages.push_back(message_of(format::LinkMessage::kInSync, format::encode_in_sync, format::InSync{}));
+    messages.push_back(message_of(format::LinkMessage::kUnits, format::encode_units, {{{1}, {7}}}));
+  }
+  for (unsigned kind = 1; kind <= 7; ++kind) {
+    format::Query query;
+    query.kind = static_cast<format::QueryKind>(kind);
+    query.point = kind == 1 ? "after" : "head";
+    query.at = again.start;
+    query.from = again.start;
+    query.volume = VolumeId{1};
+    query.blocks = {0, 8};
+    messages.push_back(message_of(format::LinkMessage::kQuery, format::encode_query, query));
+  }
+  messages.push_back(message_of(format::LinkMessage::kSuspend, format::encode_suspend,
+                                {.cause = format::SuspendCause::kTakeover, .reason = "so it is"}));
+  Message removal;
+  removal.header.type = format::LinkMessage::kDelete;
+  messages.push_back(removal);
+  return messages;
+}
+
 void change(std::vector<Message>& messages, Bytes record) {
   const auto byte = [&record](std::size_t i) { return static_cast<unsigned>(record[i]); };
   const std::size_t which = byte(1) % messages.size();
@@ -137,7 +192,7 @@ void change(std::vector<Message>& messages, Bytes record) {
       message.payload.resize(byte(2) % 8 * kBlockSizeBytes);
       break;
     case 5:
-      message.header.type = static_cast<format::LinkMessage>(1 + byte(2) % 10);
+      message.header.type = static_cast<format::LinkMessage>(1 + byte(2) % 15);
       break;
     case 6:
       patch(message.payload);
@@ -177,10 +232,26 @@ io::Task<void> hear(io::Stream* stream) {
   }
 }
 
-void run_session(const std::vector<std::byte>& bytes) {
+enum class Meanwhile : std::uint8_t { kNothing, kSuspended, kTakenOver, kStartedAnew };
+
+// One connection to the node, which is up.
+void converse(sim::World& world, const std::vector<std::byte>& bytes) {
+  io::TaskScope tasks(world);
+  auto stream = world.run(world.network().connect(*io::Address::parse("unix:/osaka"), Duration::seconds(1)));
+  TM_ASSERT(stream.ok());
+  tasks.spawn(say(stream->get(), bytes));
+  tasks.spawn(hear(stream->get()));
+  world.run_for(Duration::milliseconds(700));
+  (*stream)->close();
+  world.run_for(Duration::milliseconds(100));
+  tasks.cancel_all();
+}
+
+void run_sessions(const std::vector<std::vector<std::byte>>& sessions, Meanwhile meanwhile) {
   sim::World world(1);
   sim::Disk disk(world, kDiskBytes);
-  {
+  std::size_t next = 0;
+  while (next < sessions.size()) {
     auto started = start_node(world, disk, "osaka", 2);
     TM_ASSERT(started.ok());
     Node& node = **started;
@@ -188,14 +259,13 @@ void run_session(const std::vector<std::byte>& bytes) {
     auto listener = world.run(world.network().listen(*io::Address::parse("unix:/osaka")));
     TM_ASSERT(listener.ok());
     tasks.spawn(node.pairs().serve(std::move(listener).value()));
-    auto stream =
-        world.run(world.network().connect(*io::Address::parse("unix:/osaka"), Duration::seconds(1)));
-    TM_ASSERT(stream.ok());
-    tasks.spawn(say(stream->get(), bytes));
-    tasks.spawn(hear(stream->get()));
-    world.run_for(Duration::milliseconds(700));
-    (*stream)->close();
-    world.run_for(Duration::milliseconds(100));
+    node.set_addresses({}, {}, {"unix:/osaka"});
+    converse(world, sessions[next++]);
+    if (next < sessions.size() && meanwhile != Meanwhile::kStartedAnew) {
+      if (meanwhile == Meanwhile::kSuspended) (void)world.run(node.pairs().suspend("app"));
+      if (meanwhile == Meanwhile::kTakenOver) (void)world.run(node.pairs().take_over("app", true));
+      converse(world, sessions[next++]);
+    }
     TM_ASSERT(world.run(node.node_status({})).ok());
     TM_ASSERT(world.run(node.stop()).ok());
     tasks.cancel_all();
@@ -216,12 +286,21 @@ void run_session(const std::vector<std::byte>& bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tidemark::node;
   static const std::vector<Message> session = record_session();
-  std::vector<Message> messages = session;
+  const unsigned mode = size == 0 ? 0 : data[0];
+  const unsigned intent = size < 2 ? 0 : data[1];
+  const bool comes_again = (mode & 3) != 0;
+  std::vector<Message> messages =
+      comes_again ? second_session(session, intent, (mode & 4) != 0, (mode & 8) != 0) : session;
   tidemark::Bytes input(reinterpret_cast<const std::byte*>(data), size);
+  input = input.subspan(std::min<std::size_t>(size, 2));
   for (std::size_t n = 0; n < kRecordsMax && input.size() >= kRecordBytes; ++n) {
     change(messages, input.first(kRecordBytes));
     input = input.subspan(kRecordBytes);
   }
-  run_session(encoded(messages));
+  std::vector<std::vector<std::byte>> sessions{encoded(messages)};
+  // What a checksum is there for.
+  if ((mode & 0xc0) == 0xc0) sessions[0][intent * 7 % sessions[0].size()] ^= std::byte{1};
+  if (comes_again) sessions.insert(sessions.begin(), encoded(session));
+  run_sessions(sessions, static_cast<Meanwhile>(mode >> 4 & 3));
   return 0;
 }
