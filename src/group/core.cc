@@ -419,7 +419,8 @@ io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   co_return batch->checksum;
 }
 
-io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::EpochReason reason, bool waits) {
+io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::EpochReason reason, bool waits,
+                                                     journal::Purpose purpose) {
   const std::optional<Epoch> number = state.epochs().next_number(local.parity);
   if (!number.has_value()) {
     co_return fail(ErrorCode::kRefused, "group '" + local.name + "' has used all 2^24 epoch numbers");
@@ -431,16 +432,16 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   std::vector<std::byte> body = format::encode_control(record);
   const auto body_bytes = static_cast<std::uint32_t>(body.size());
   do {
-    TM_CO_TRY(co_await make_room(0, body_bytes, journal::Purpose::kControl, waits));
+    TM_CO_TRY(co_await make_room(0, body_bytes, purpose, waits));
     // The entry begins a batch of its own: room in the one that is open now would not do.
     journal->close_batch();
-  } while (!journal->has_room(0, body_bytes, journal::Purpose::kControl));
+  } while (!journal->has_room(0, body_bytes, purpose));
   // From here to the switch nothing awaits: no write can slip in between the old epoch and the new one.
   WallTime timer_min{};
   if (const index::EpochInfo* left = state.epochs().find(head_before.epoch())) timer_min = left->last_timer;
   if (parent == head_before && head() != head_before) {
     // Writes went on while room was made; the epoch continues after the newest of them.
-    co_return co_await open_epoch(head(), reason, waits);
+    co_return co_await open_epoch(head(), reason, waits, purpose);
   }
   journal->begin_epoch(record.identity, LogId(*number, 1), parent_checksum, timer_min);
   journal::NewEntry entry = entry_with_body(format::EntryKind::kControl, std::move(body));

@@ -190,7 +190,8 @@ struct Core {
   // Opens an epoch that continues after `parent`, and makes it the live one: the single entry of a restore.
   // The caller holds command_mutex.
   // Without `waits` it is kNoSpace when no room is there at once.
-  io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason, bool waits = true);
+  io::Task<Result<journal::Appended>> open_epoch(LogId parent, format::EpochReason reason, bool waits = true,
+                                                 journal::Purpose purpose = journal::Purpose::kControl);
   bool sequence_is_exhausted() const {
     return journal->last_appended().sequence() >= context.sequence_soft_max;
   }

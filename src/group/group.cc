@@ -436,8 +436,10 @@ io::Task<Result<void>> Group::undo_refill() {
   if (core_.failure.has_value()) co_return *core_.failure;
   const bool ours = core_.local.role == Role::kPrimary && refill_is_unfinished();
   if (!ours) co_return Result<void>{};
+  // What came may have filled the journal; going back lets all of it go.
   TM_CO_TRY_ASSIGN(const journal::Appended opened,
-                   co_await core_.open_epoch(takeover_point(), format::EpochReason::kRestore));
+                   co_await core_.open_epoch(takeover_point(), format::EpochReason::kRestore, true,
+                                             journal::Purpose::kRelease));
   co_return co_await wait_durable(opened.ticket);
 }
 
@@ -446,7 +448,8 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
   const bool follows = core_.local.role == Role::kSecondary && !core_.failure.has_value() && !core_.closing;
   if (!follows) TM_CO_TRY(core_.check_accepting());
   const std::string name = "branch " + std::to_string(epoch.value);
-  if (core_.state.epochs().find(epoch) == nullptr) {
+  const index::EpochInfo* info = core_.state.epochs().find(epoch);
+  if (info == nullptr) {
     co_return fail(ErrorCode::kNotFound, "group '" + core_.name() + "' has no " + name +
                                              "; see `tidemark branch list " + core_.name() + "`");
   }
@@ -458,15 +461,15 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
                                             " is held; let go of it first with `tidemark mark release " +
                                             core_.name() + " " + held->id + "`");
   }
-  if (follows) co_return co_await release_tail(epoch);
+  if (follows || info->unreplicated) co_return co_await release_tail(epoch);
   format::ControlRecord record = format::BranchReleased{epoch};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   core_.floor_wanted.wake_all();
   co_return co_await wait_durable(appended.ticket);
 }
 
-// A branch that only this node has, released where no entry can say so: the snapshot of the state does. The
-// primary does not know the branch.
+// A branch that only this node has, released where no entry says so: the snapshot of the state does. The
+// other node does not know the branch.
 io::Task<Result<void>> Group::release_tail(Epoch epoch) {
   index::EpochInfo* info = core_.state.epochs().find(epoch);
   if (!info->unreplicated) {

@@ -151,7 +151,9 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     return {};
   }
   const auto& released = std::get<format::BranchReleased>(record);
-  if (index::EpochInfo* info = epochs_.find(released.epoch)) info->released = true;
+  // Whoever released it did not know of the tail that this node alone has of it.
+  index::EpochInfo* info = epochs_.find(released.epoch);
+  if (info != nullptr && !info->unreplicated) info->released = true;
   return {};
 }
 

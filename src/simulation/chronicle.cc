@@ -37,6 +37,7 @@ Chronicle::Chronicle(Stage& stage) : model(kVolumeCount * stage.options.volume_b
 void Chronicle::adopt(const Chronicle& other) {
   model = other.model;
   for (std::size_t i = 0; i < std::size(sides_); ++i) sides_[i] = other.sides_[i];
+  filling_ = other.filling_;
 }
 
 void Chronicle::add(const Machine& writer, Requests requests) {
@@ -133,6 +134,8 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
   if (previous != end && turned && known != begin && last != nullptr && last->parent == previous) {
     return learn_after(holder, begin, end);
   }
+  // A restore from the other node was gone back from, and nobody reads what had come by then.
+  if (previous != end && turned && last != nullptr && last->reason == format::EpochReason::kRefill) return;
   if (previous != end) {
     stage_.broken(Rule::kReadsMatchTheOrder, holder.name() + ": the log ends at log:" + previous.to_string() +
                                                  " instead of log:" + end.to_string());
@@ -197,8 +200,15 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
       image = model.find(opened->parent);
       expected = LogId(shown.id.epoch(), 1);
       what.append(" epoch after log:").append(opened->parent.to_string());
+      if (opened->reason == format::EpochReason::kRefill) filling_.insert(shown.id.epoch());
+    } else if (const auto* filled = std::get_if<format::RefillDone>(&*record)) {
+      image = model.find(filled->point);
+      what = "filled as of log:" + filled->point.to_string();
+      filling_.erase(shown.id.epoch());
     }
     if (what.empty()) what = "control";
+  } else if (issued == nullptr && filling_.contains(shown.id.epoch())) {
+    what = "from the other node";
   } else if (issued == nullptr && is_written_again(group, shown, image.get())) {
     what = "written again";
   } else if (issued == nullptr) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "simulation/model.h"
@@ -66,6 +67,8 @@ class Chronicle {
 
   Stage& stage_;
   Side sides_[2];
+  // Epochs into which blocks of a point come from the other node, and which count when all have come.
+  std::set<Epoch> filling_;
 };
 
 }  // namespace tidemark::simulation

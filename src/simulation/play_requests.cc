@@ -136,6 +136,11 @@ void Play::explain(Machine& machine, const Issued& issued) {
       if (stage_.options.pair && (roles_move_ || &machine == &a())) return;
       if (!machine.group()->check_accepting().ok()) return;
       break;
+    // The other node is asked for it, which may be down, cut off, or have had other volumes.
+    case ErrorCode::kTimeout:
+    case ErrorCode::kUnsupported:
+      if (issued.request.from_peer) return;
+      break;
     case ErrorCode::kNotFound: {
       // A restore to before the volumes were made takes them away.
       const group::Group& group = *machine.group();
@@ -199,6 +204,7 @@ void Play::restore() {
   } else {
     request.text = mark;
   }
+  request.from_peer = roles_move_ && draw(2) == 0;
   CrashPlan crash;
   if (stage_.options.weight(Step::kCrashInside) > 0 && draw(4) == 0) crash = draw_crash();
   carry_out_all(*at, {request}, &crash);

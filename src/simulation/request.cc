@@ -74,7 +74,7 @@ std::string Request::to_string() const {
     case Kind::kMark:
       return "mark " + text;
     case Kind::kRestore:
-      return "restore " + text;
+      return "restore " + text + (from_peer ? " from the peer" : "");
   }
   return {};
 }
@@ -125,9 +125,7 @@ io::Task<Result<void>> carry_out(node::Node* node, Request request) {
     control::RestoreRequest restore;
     restore.group = kGroup;
     restore.point = request.text;
-    // The model does not know blocks that come from elsewhere; tests/node/pair_refill_test.cc has its
-    // crashes.
-    restore.from_peer = false;
+    restore.from_peer = request.from_peer;
     auto restored = co_await node->restore(restore);
     if (!restored.ok()) co_return std::move(restored).error();
     co_return Result<void>{};

@@ -23,7 +23,8 @@ struct Request {
   bool skips_first_half = false;
   bool skips_last_half = false;
   bool fua = false;
-  std::string text{};  // kMark: the id. kRestore: the point
+  std::string text{};      // kMark: the id. kRestore: the point
+  bool from_peer = false;  // kRestore: the blocks that differ come from the other node
 
   bool has_blocks() const { return kind <= Kind::kWriteZeroes; }
   std::string to_string() const;

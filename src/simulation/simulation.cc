@@ -245,7 +245,7 @@ void Play::settle() {
   mend();
   if (stage_.failed() || !stage_.options.pair) return;
   settle_roles();
-  if (stage_.failed() || (state(a()) == PairState::kSmpl && !pair_again())) return;
+  if (stage_.failed() || (state(primary()) == PairState::kSmpl && !pair_again())) return;
   Machine& here = primary();
   Machine& there = secondary();
   const auto caught_up = [&] {
@@ -316,19 +316,19 @@ void Play::settle_sync() {
 bool Play::pair_again() {
   control::PairCreateRequest create;
   create.group = kGroup;
-  create.peer_address = b().address();
+  create.peer_address = secondary().address();
   add_terms(create);
-  auto made = stage_.ask(a(), a().node()->pair_create(create));
+  auto made = stage_.ask(primary(), primary().node()->pair_create(create));
   // What was under way when a disk hung may still keep it from answering in time.
-  if (made.has_value() && !made->ok()) made = stage_.ask(a(), a().node()->pair_create(create));
-  if (made.has_value() && !made->ok() && b().group() != nullptr) {
+  if (made.has_value() && !made->ok()) made = stage_.ask(primary(), primary().node()->pair_create(create));
+  if (made.has_value() && !made->ok() && secondary().group() != nullptr) {
     // What an old session left there.
     control::GroupDeleteRequest remove;
     remove.group = kGroup;
     remove.force = true;
-    (void)stage_.ask(b(), b().node()->group_delete(remove));
+    (void)stage_.ask(secondary(), secondary().node()->group_delete(remove));
     watcher_.forget_second();
-    made = stage_.ask(a(), a().node()->pair_create(create));
+    made = stage_.ask(primary(), primary().node()->pair_create(create));
   }
   if (made.has_value() && made->ok()) return true;
   stage_.broken(Rule::kPairAgrees, "pair create: " + (made.has_value() ? made->error().message : ""));

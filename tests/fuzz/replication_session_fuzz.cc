@@ -204,11 +204,13 @@ void change(std::vector<Message>& messages, Bytes record) {
   if (message.header.type == format::LinkMessage::kBatch && byte(0) < 240) fuzz::seal(message.body);
 }
 
-std::vector<std::byte> encoded(const std::vector<Message>& messages) {
+// `claim`: what the header of the last message adds to the length of its body.
+std::vector<std::byte> encoded(const std::vector<Message>& messages, std::uint32_t claim = 0) {
   std::vector<std::byte> bytes;
   for (const Message& message : messages) {
     format::LinkHeader header = message.header;
     header.body_bytes = static_cast<std::uint32_t>(message.body.size());
+    if (&message == &messages.back()) header.body_bytes += claim;
     header.payload_bytes = static_cast<std::uint32_t>(message.payload.size());
     header.body_checksum = crc32c(message.body);
     for (const auto& part : {format::encode_link_header(header), message.body, message.payload}) {
@@ -297,7 +299,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     change(messages, input.first(kRecordBytes));
     input = input.subspan(kRecordBytes);
   }
-  std::vector<std::vector<std::byte>> sessions{encoded(messages)};
+  const std::uint32_t claim = (mode & 0xc0) == 0x80 ? intent << 16 : 0;
+  std::vector<std::vector<std::byte>> sessions{encoded(messages, claim)};
   // What a checksum is there for.
   if ((mode & 0xc0) == 0xc0) sessions[0][intent * 7 % sessions[0].size()] ^= std::byte{1};
   if (comes_again) sessions.insert(sessions.begin(), encoded(session));

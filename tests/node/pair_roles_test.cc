@@ -156,6 +156,42 @@ TEST_F(PairRoles, AnOldPrimaryThatComesBackTakesNoWritesAndFollowsByASwap) {
   }
 }
 
+// Found by the simulator: what went with that was what the old primary alone had.
+TEST_F(PairRoles, ABranchReleasedOnTheNewPrimaryDoesNotReleaseWhatTheOldOneAloneHasOfIt) {
+  begin(23);
+  const LogId before = a().group().head();
+  write(a(), 4, 44);
+  ASSERT_TRUE(bench->mark(a(), "later", WaitFor::kPeer).ok());
+  ASSERT_NO_FATAL_FAILURE(drift_apart());
+  const LogId tail = a().group().head();
+  // The branch that both have is one that the new primary has left, and lets go of.
+  ASSERT_TRUE(bench->restore(b(), "log:" + before.to_string()).ok());
+  control::BranchReleaseRequest release;
+  release.group = kGroup;
+  release.epoch = tail.epoch().value;
+  ASSERT_TRUE(bench->run(b().node->branch_release(release)).ok());
+  heal();
+  ASSERT_TRUE(bench->wait_for([&] { return bench->state(a()) == PairState::kSsws; }));
+  const auto swapped = bench->swap(b());
+  ASSERT_TRUE(swapped.ok()) << swapped.error().message;
+  ASSERT_TRUE(bench->wait_caught_up(b(), a()));
+  for (const bool restarted : {false, true}) {
+    SCOPED_TRACE(restarted);
+    if (restarted) {
+      a().power_cut();
+      ASSERT_NO_FATAL_FAILURE(a().start());
+    }
+    EXPECT_EQ(block(a(), 2, "tail"), 22u);
+    const auto branches = bench->branches(a());
+    EXPECT_TRUE(std::any_of(branches.begin(), branches.end(), [&](const control::BranchInfo& branch) {
+      return branch.epoch == tail.epoch().value && branch.held;
+    }));
+  }
+  // On the node where it lies it is.
+  ASSERT_TRUE(bench->run(a().node->branch_release(release)).ok());
+  EXPECT_FALSE(bench->read(a(), "data", "tail").ok());
+}
+
 TEST_F(PairRoles, APlannedSwapLosesNoWrite) {
   begin(4);
   std::uint32_t value = 100;
