@@ -7,6 +7,7 @@
 // superblock, an earlier frame, or a later one.
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/crc32c.h"
 #include "journal/state.h"
@@ -79,7 +80,10 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
     TM_CO_TRY_ASSIGN(const Buffer block, co_await read_segment_block(index, 0));
     // The block names its own generation; everything else must agree with it.
     const Place place = format::frame_place(block);
-    if (is_void(place.generation())) continue;
+    if (is_void(place.generation())) {
+      starts.void_indexes.push_back(index);
+      continue;
+    }
     if (!place.is_none() && place.block() == 0) {
       auto header = format::decode_frame_header(block, superblock.group, place);
       if (header.ok() && header->kind == format::FrameKind::kSegment && header->meta_overflow_blocks() == 0) {
@@ -111,6 +115,13 @@ io::Task<Result<SegmentStarts>> State::read_segment_starts() {
 
 io::Task<Result<Beyond>> State::look_beyond(Place end, const SegmentStarts& starts) {
   Beyond beyond;
+  // A frame that was cut off in its first block is whole again when the next one there is cut off after it
+  // has written what the two have in common: zeroes, say.
+  if (end.block() < segment_blocks()) {
+    TM_CO_TRY_ASSIGN(const Buffer block,
+                     co_await read_segment_block(find_segment(end.generation())->index, end.block()));
+    beyond.tail_is_torn = format::frame_place(block) == end;
+  }
   window_blocks = kSweepWindowBlocks;
   std::vector<Segment> segments = starts.beheaded;
   for (const auto& [generation, segment] : starts.all) segments.push_back(segment);
@@ -140,8 +151,7 @@ io::Task<Result<Beyond>> State::look_beyond(Place end, const SegmentStarts& star
 
 // Segments at the end that hold nothing up to `needed`: parts of a snapshot that a crash cut off. A full
 // journal may have had its last free segment taken for them, and the next snapshot needs it.
-io::Task<Result<void>> State::drop_empty_segments(Place needed) {
-  if (used.back().generation <= needed.generation()) co_return Result<void>{};
+void State::drop_empty_segments(Place needed) {
   while (used.back().generation > needed.generation() && used.size() > 1) {
     tail = used.back().previous_end;
     tail_is_usable = false;
@@ -149,8 +159,30 @@ io::Task<Result<void>> State::drop_empty_segments(Place needed) {
     TM_ASSERT(used.back().generation == tail.generation());
   }
   durable_end = recorded_durable_end = tail;
-  // On disk before one of them is overwritten: what is left of the others tells that more had been durable.
-  superblock.void_generation_begin = tail.generation() + 1;
+}
+
+// Noted before a segment of the next generation is used: a power cut can take the first block of a segment
+// and leave frames in it, and who came back without this would use the same generation, and take those for
+// its own. And before a segment that was dropped is overwritten: what is left of the others tells that more
+// had been durable.
+io::Task<Result<void>> State::note_generations(bool dropped, const SegmentStarts& starts) {
+  // Nothing beyond the end counts, neither what was dropped now nor what was before.
+  const bool ends_before_void = tail.generation() < superblock.void_generation_begin;
+  const bool has_void = superblock.void_generation_begin < superblock.void_generation_end;
+  const std::uint64_t begin =
+      dropped || (has_void && ends_before_void) ? tail.generation() + 1 : next_generation;
+  // There is room for one range. What is left of segments that were dropped earlier would count again, and
+  // leads to where the journal went on otherwise.
+  for (const std::uint32_t index : starts.void_indexes) {
+    if (ends_before_void) break;
+    Buffer zeroes = Buffer::allocate(kBlockSizeBytes);
+    std::memset(zeroes.data(), 0, zeroes.size());
+    std::vector<Buffer> pieces;
+    pieces.push_back(std::move(zeroes));
+    TM_CO_TRY(co_await disk.write(DiskOffset{segment_offset(index).value}, std::move(pieces),
+                                  io::Durability::kDurable));
+  }
+  superblock.void_generation_begin = begin;
   superblock.void_generation_end = next_generation;
   co_return co_await write_superblock();
 }
@@ -277,7 +309,8 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
   tail_is_usable = !beyond->tail_is_torn;
   TM_CO_TRY_ASSIGN(const Place snapshot_parts_end, co_await load_snapshot());
   const Place needed = std::max(std::max(from, durable_batch_end), snapshot_parts_end);
-  TM_CO_TRY(co_await drop_empty_segments(needed));
+  const bool drops = used.back().generation > needed.generation();
+  if (drops) drop_empty_segments(needed);
   for (const std::uint32_t index : segment_indexes()) {
     const bool in_chain =
         std::any_of(used.begin(), used.end(), [&](const Segment& s) { return s.index == index; });
@@ -297,13 +330,7 @@ io::Task<Result<void>> State::recover(const FindLogVolume& find_log_volume) {
   window_blocks = kWindowBlocks;
   // What was found may have been on its way when the process before ended: it counts as durable from here on.
   TM_CO_TRY(co_await disk.flush());
-  // Segments that were dropped stay void until others are.
-  if (superblock.void_generation_begin < superblock.void_generation_end) co_return Result<void>{};
-  // Noted before one of them is used: a power cut can take the first block of a segment and leave frames in
-  // it, and who came back without this would use the same generation, and take those for its own. None is
-  // void by it.
-  superblock.void_generation_begin = superblock.void_generation_end = next_generation;
-  co_return co_await write_superblock();
+  co_return co_await note_generations(drops, starts);
 }
 
 io::Task<Result<Place>> State::load_snapshot() {

@@ -80,7 +80,8 @@ struct Frame {
 struct SegmentStarts {
   std::map<std::uint64_t, Segment> all{};  // by generation
   std::vector<Segment> beheaded{};  // first block unreadable, but a frame of this journal lies behind it
-  Place durable{};                  // the highest durable end that one of them tells
+  std::vector<std::uint32_t> void_indexes{};  // whose first block names a segment that was dropped
+  Place durable{};                            // the highest durable end that one of them tells
 };
 
 // What lies beyond the end of the journal.
@@ -249,7 +250,8 @@ struct State {
   io::Task<Result<SegmentStarts>> read_segment_starts();
   // The place after the last part of the snapshot in force.
   io::Task<Result<Place>> load_snapshot();
-  io::Task<Result<void>> drop_empty_segments(Place needed);
+  void drop_empty_segments(Place needed);
+  io::Task<Result<void>> note_generations(bool dropped, const SegmentStarts& starts);
   io::Task<Result<void>> find_end(Place from, Place durable, const std::map<std::uint64_t, Segment>& all);
   io::Task<Result<Beyond>> look_beyond(Place end, const SegmentStarts& starts);
 

@@ -47,10 +47,14 @@ io::Task<Result<journal::Appended>> Pairs::open_own_epoch(Entry* entry, group::R
     co_return opened;
   }
   TM_CO_TRY(co_await save(entry, PairState::kSsws, why, fork));
-  // Nobody else will record what was taken here alone.
+  // Nobody else will record what was taken here alone. That may wait for space which what is kept for the
+  // peer takes, and the lock is held here.
+  entry->restoring = true;
   for (const group::Mark& mark : group->provisional_marks()) {
     (void)co_await group->adopt_mark(group::record_of(mark), mark.at);
   }
+  entry->restoring = false;
+  while (entry->gives_way) co_await entry->gave_way.wait();
   co_return opened;
 }
 

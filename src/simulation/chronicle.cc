@@ -123,6 +123,10 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
   if (known.sequence() == 0) previous = holder.group()->state().epochs().find(known.epoch())->parent;
   for (const group::ShownEntry& entry : **shown) {
     if (previous == end) break;  // what has come since, by the node's own doing
+    if (model.find(entry.id) != nullptr) {
+      previous = entry.id;  // the node was turned meanwhile, to where the other one is already
+      continue;
+    }
     record(*holder.group(), entry, previous);
     if (stage_.failed()) return;
     previous = entry.id;

@@ -128,6 +128,8 @@ void Reader::check(Machine& machine, const std::string& name, LogId at, Damage d
   const Error& error = image->error();
   stage_.say(machine.name() + " at " + name + ": " + error_code_name(error.code) + ", " + error.message);
   if (damage != Damage::kNone && (error.code == ErrorCode::kDamaged || error.code == ErrorCode::kIo)) return;
+  // A group that an operation of its disk has stopped may not get as far as to read.
+  if (machine.disk_may_fail && error.code == ErrorCode::kIo) return;
   // The copy began anew meanwhile.
   if (machine.windows_given_up != windows_before) return;
   const bool by_mark = name.find(':') == std::string::npos;

@@ -440,52 +440,72 @@ io::Task<void> append_marks(Journal* log, Model* model, int count) {
   }
 }
 
+// A journal that is opened, worked on, and cut off, again and again.
+class CutOff {
+ public:
+  explicit CutOff(std::uint64_t seed) : world(seed), disk(world, disk_bytes(12)) {
+    auto made = world.run(Journal::create(world.environment(), disk, test_group(), small_options()));
+    TM_ASSERT(made.ok());
+    go_on(**made, kept.model);
+    world.run(append_marks(made->get(), &kept.model, 10));
+  }
+  void live(io::Task<void> (*work)(Journal*, Kept*), std::uint64_t steps) {
+    SimulatedProcess process(world);
+    process.use(disk);
+    auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    Journal& journal = process.own(std::move(opened).value());
+    const auto all = world.run(check_scan(journal, kept.model, journal.oldest()));
+    ASSERT_TRUE(all.ok()) << all.error().message;
+    ASSERT_GE(all->end, kept.model.durable);
+    kept.model.entries.resize(all->end);
+    go_on(journal, kept.model);
+    process.tasks().spawn(work(&journal, &kept));
+    (void)world.run_steps(steps);
+    process.power_cut();
+  }
+  static io::Task<void> snapshot(Journal* log, Kept*) {
+    const std::vector<std::byte> state(180'000, std::byte{9});
+    (void)co_await log->save_snapshot(state);
+  }
+  static io::Task<void> write(Journal* log, Kept* all) { co_await append_marks(log, &all->model, 40); }
+
+  World world;
+  sim::Disk disk;
+  Kept kept;
+};
+
 // A snapshot of several segments is cut off; what comes next is written over the first of them, and cut off
 // in its first write. What is left of the others must not speak for entries that nobody made.
 TEST(JournalCrash, SegmentsThatWereGivenBackSayNothingAfterAnotherCrash) {
   std::uint64_t given_back = 0;
   for (std::uint64_t seed = 1; seed <= rounds(400, 40); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    World world(seed);
-    sim::Disk disk(world, disk_bytes(12));
-    Kept kept;
-    auto made = world.run(Journal::create(world.environment(), disk, test_group(), small_options()));
-    ASSERT_TRUE(made.ok());
-    std::unique_ptr<Journal> first = std::move(made).value();
-    go_on(*first, kept.model);
-    world.run(append_marks(first.get(), &kept.model, 10));
-    first.reset();
-    const auto live = [&](io::Task<void> (*work)(Journal*, Kept*), std::uint64_t steps) {
-      SimulatedProcess process(world);
-      process.use(disk);
-      auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
-      ASSERT_TRUE(opened.ok()) << opened.error().message;
-      Journal& journal = process.own(std::move(opened).value());
-      const auto all = world.run(check_scan(journal, kept.model, journal.oldest()));
-      ASSERT_TRUE(all.ok()) << all.error().message;
-      ASSERT_GE(all->end, kept.model.durable);
-      kept.model.entries.resize(all->end);
-      go_on(journal, kept.model);
-      process.tasks().spawn(work(&journal, &kept));
-      (void)world.run_steps(steps);
-      process.power_cut();
-    };
-    const auto snapshot = [](Journal* log, Kept*) -> io::Task<void> {
-      const std::vector<std::byte> state(180'000, std::byte{9});
-      (void)co_await log->save_snapshot(state);
-    };
-    const auto write = [](Journal* log, Kept* all) -> io::Task<void> {
-      co_await append_marks(log, &all->model, 40);
-    };
-    ASSERT_NO_FATAL_FAILURE(live(snapshot, 20 + world.random().below(25)));
+    CutOff run(seed);
+    ASSERT_NO_FATAL_FAILURE(run.live(CutOff::snapshot, 20 + run.world.random().below(25)));
     for (int again = 0; again < 3; ++again) {
-      ASSERT_NO_FATAL_FAILURE(live(write, 2 + world.random().below(6)));
+      ASSERT_NO_FATAL_FAILURE(run.live(CutOff::write, 2 + run.world.random().below(6)));
     }
-    auto opened = world.run(Journal::open(world.environment(), disk, small_options()));
+    auto opened = run.world.run(Journal::open(run.world.environment(), run.disk, small_options()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     given_back += (*opened)->snapshot().empty() ? 1 : 0;
   }
   EXPECT_GT(given_back, 0u);
+}
+
+// Found by the simulator: where segments were given back a second time, those of the first time counted
+// again.
+TEST(JournalCrash, SegmentsThatWereGivenBackStayVoidWhenOthersAre) {
+  for (std::uint64_t seed = 1; seed <= rounds(3000, 300); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    CutOff run(seed);
+    for (int again = 0; again < 4; ++again) {
+      ASSERT_NO_FATAL_FAILURE(run.live(CutOff::snapshot, 10 + run.world.random().below(35)));
+      ASSERT_NO_FATAL_FAILURE(run.live(CutOff::write, 2 + run.world.random().below(40)));
+    }
+    auto opened = run.world.run(Journal::open(run.world.environment(), run.disk, small_options()));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+  }
 }
 
 TEST(JournalCrash, ACreationCutShortLeavesAJournalOrNone) {
