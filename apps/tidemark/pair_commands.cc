@@ -153,8 +153,8 @@ void add_resync(CLI::App& family, Cli& cli) {
       "has everything, then the roles are swapped. After a takeover, --swap can be said on either node. When "
       "the journal no longer holds what the secondary lacks, it goes on behind a gap: its past points stay "
       "readable there, the two nodes are compared, and only what differs goes over. --give-up-window copies "
-      "the volumes anew instead, and the secondary's past points go; with --swap after a takeover, those of "
-      "the old primary, which is needed when it no longer holds the last entry that both have.",
+      "the volumes anew instead, and the secondary's past points go; with --swap, on the node that has "
+      "taken over, those of an old primary that no longer holds the last entry that both have.",
       "tidemark pair resync app --swap");
   add_group(command, request->group);
   add_flag(command, "--swap", *swap, "The secondary's branch continues; the roles are swapped");

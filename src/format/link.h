@@ -104,8 +104,7 @@ struct Hello {
     return sync.has_value() ? kLinkVersionSync : kLinkVersion;
   }
   HelloIntent intent = HelloIntent::kContinue;
-  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone. kHandOver: so does
-  // the peer's, and this side's volumes may be copied anew.
+  // kResync, kSkip, kReplace: this side's branch continues, whatever the peer wrote alone
   bool overrules = false;
   NodeIdentity node{};
   std::uint64_t instance = 0;  // drawn when the node starts: tells a node from a copy of it

@@ -461,15 +461,18 @@ io::Task<Result<void>> Group::release_branch(Epoch epoch) {
                                             " is held; let go of it first with `tidemark mark release " +
                                             core_.name() + " " + held->id + "`");
   }
-  if (follows || info->unreplicated) co_return co_await release_tail(epoch);
+  if (follows) co_return co_await release_tail(epoch);
   format::ControlRecord record = format::BranchReleased{epoch};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
   core_.floor_wanted.wake_all();
-  co_return co_await wait_durable(appended.ticket);
+  TM_CO_TRY(co_await wait_durable(appended.ticket));
+  // The entry says it of what both nodes have.
+  info = core_.state.epochs().find(epoch);
+  if (info != nullptr && info->unreplicated) co_return co_await release_tail(epoch);
+  co_return Result<void>{};
 }
 
-// A branch that only this node has, released where no entry says so: the snapshot of the state does. The
-// other node does not know the branch.
+// What only this node has of a branch, released where no entry can say so: the snapshot of the state does.
 io::Task<Result<void>> Group::release_tail(Epoch epoch) {
   index::EpochInfo* info = core_.state.epochs().find(epoch);
   if (!info->unreplicated) {

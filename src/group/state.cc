@@ -171,7 +171,7 @@ Result<void> GroupState::skip_to(GroupState primary, LogId start) {
         return fail(ErrorCode::kInvalid,
                     "epoch " + std::to_string(number.value) + " is another one on the two nodes");
       }
-      known->released = known->released || theirs.released;
+      known->released = known->released || (theirs.released && !known->unreplicated);
       known->cut = known->cut || theirs.last > known->last;
       continue;
     }

@@ -301,18 +301,35 @@ std::vector<std::string> Node::writers_of(const std::string& group) const {
   return out;
 }
 
-Result<void> Node::check_place(const format::Hello& hello) const {
+Result<std::string> Node::place_for(const format::Hello& hello) const {
   // What is not here may hold a copy of that group already.
   TM_TRY(storage_.pools().check_whole());
+  const GroupHandle replaced = hold_group(hello.group_name);
   std::optional<std::string> raid;
-  if (!hello.raid.empty()) raid = hello.raid;
-  const Result<PoolNumber> pool = storage_.find_pool(raid);
-  return pool.ok() ? Result<void>{} : Result<void>(pool.error());
+  if (!hello.raid.empty()) {
+    raid = hello.raid;
+  } else if (replaced != nullptr) {
+    raid = storage_.name_of(replaced->local().data_pool);
+  }
+  TM_TRY_ASSIGN(const PoolNumber number, storage_.find_pool(raid));
+  std::uint64_t room_bytes = storage_.pools().find(number)->status().free_bytes;
+  for (const pool::LuRecord& unit : storage_.pools().find(number)->units()) {
+    if (replaced != nullptr && unit.group == replaced->identity() && unit.kind == pool::LuKind::kLog) {
+      room_bytes += unit.size_bytes;  // given back before the new one is made
+    }
+  }
+  if (room_bytes < hello.journal_size_bytes) {
+    return fail(ErrorCode::kNoSpace, "a log volume of " + format_size(hello.journal_size_bytes) +
+                                         ", as large as the other node's, does not fit into " +
+                                         storage_.name_of(number) + ", where " + format_size(room_bytes) +
+                                         " are free; add a disk there, or name another RAID group");
+  }
+  return storage_.name_of(number);
 }
 
 io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, group::GroupState state) {
   auto guard = co_await registry_mutex_.lock();
-  TM_CO_TRY(check_place(hello));
+  TM_CO_TRY_ASSIGN(const std::string raid, place_for(hello));
   if (find_group(hello.group_name) != nullptr) {
     co_return fail(ErrorCode::kExists, "there is a group '" + hello.group_name + "' already");
   }
@@ -325,8 +342,6 @@ io::Task<Result<group::Group*>> Node::create_secondary(format::Hello hello, grou
   what.name = hello.group_name;
   what.settings.retain = Duration{hello.retain_ns};
   what.journal_size_bytes = hello.journal_size_bytes;
-  std::optional<std::string> raid;
-  if (!hello.raid.empty()) raid = hello.raid;
   TM_CO_TRY_ASSIGN(what.data_pool, storage_.find_pool(raid));
   what.log_pool = what.data_pool;
   what.identity = hello.group;

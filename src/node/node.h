@@ -109,7 +109,7 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   group::Group* find_group(const std::string& name) override;
   GroupHandle hold_group(const std::string& name) const override;
   io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) override;
-  Result<void> check_place(const format::Hello& hello) const override;
+  Result<std::string> place_for(const format::Hello& hello) const override;
   io::Task<Result<void>> drop_group(std::string name) override;
   io::Task<void> disconnect_exports(std::string name) override;
   void log(const std::string& event, const std::string& group, const std::string& text) override;

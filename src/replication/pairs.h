@@ -22,8 +22,9 @@ class PairHost {
   virtual std::shared_ptr<group::Group> hold_group(const std::string& name) const = 0;
   // Makes the secondary's group and registers it; kExists when the name or the identity is taken.
   virtual io::Task<Result<group::Group*>> create_secondary(format::Hello hello, group::GroupState state) = 0;
-  // Whether the node has the place for it that the primary names; before anything gives way to it.
-  virtual Result<void> check_place(const format::Hello& hello) const = 0;
+  // The RAID group for it: the one that the primary names, or where the group lay that it replaces, or the
+  // first. Asked before anything gives way to it: kNoSpace when its log volume would not fit there.
+  virtual Result<std::string> place_for(const format::Hello& hello) const = 0;
   // Closes the group and gives its space back.
   virtual io::Task<Result<void>> drop_group(std::string name) = 0;
   // Ends the connections to the group's exports, views excepted, before its live state changes under them.
@@ -146,9 +147,8 @@ class Pairs {
   io::Task<Result<Takeover>> take_over(std::string group, bool force);
   // The secondary's branch continues and the roles are swapped. On a primary in PAIR: hands over once the
   // secondary has everything. Answers when the roles are swapped on both; said again, it goes on where a stop
-  // left it. After a takeover, with `give_up_window`, the volumes of the old primary are copied anew, and
-  // what it can show goes with that: kRefused without it where it can no longer go back to the last common
-  // entry.
+  // left it. On a secondary that has taken over, with `give_up_window`, the volumes of an old primary that
+  // cannot go back to the last common entry are copied anew, and what it can show goes with that.
   io::Task<Result<void>> swap(std::string group, bool give_up_window);
   // A primary that waits for its peer since its start takes writes; kRefused without `alone` while it waits.
   io::Task<Result<void>> serve(std::string group, bool alone);
@@ -246,22 +246,21 @@ class Pairs {
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address,
                                           std::string certificate);
   Result<void> check_shown(const format::Hello& hello, const std::string& certificate) const;
-  io::Task<void> turn_later(std::string group, bool give_up_window);
+  io::Task<void> turn_later(std::string group);
   io::Task<Result<void>> become_primary(Entry* entry, bool give_up_window);
-  Error cannot_follow(Entry* entry, const Error& why) const;
-  // Before what it holds is given up: it takes no writes, and nobody has it open.
-  io::Task<void> stop_old_primary(Entry* entry);
+  Error cannot_follow(Entry* entry, Error why, bool may_be_replaced) const;
+  bool may_be_replaced(const Entry& entry, const format::Hello& hello) const;
+  // It takes no writes, `why`, and nobody has it open.
+  io::Task<void> stop_old_primary(Entry* entry, Error why);
   Result<void> check_not_refilling(const Entry& entry) const;
   io::Task<void> make_asked_mark(std::string group, std::uint64_t sender, format::MarkRequest request);
   io::Task<Result<group::Mark>> ask_for_mark(std::string group, format::MarkRecord mark);
   io::Task<void> offer_provisional_marks(std::shared_ptr<Link> link, Entry* entry);
   io::Task<Result<void>> hand_over(Entry* entry);
   // A connection for one purpose, welcomed.
-  io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start,
-                                                    bool overrules = false);
+  io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
   io::Task<Result<std::shared_ptr<Link>>> introduce(PairRecord record, GroupIdentity group, std::string name,
-                                                    format::HelloIntent intent, LogId start, Duration limit,
-                                                    bool overrules = false);
+                                                    format::HelloIntent intent, LogId start, Duration limit);
   Error no_such_pair(const std::string& group) const;
   Result<format::Hello> from_itself(format::Hello hello, const std::string& client) const;
   // The welcome or the refusal of a connection that carries requests.
@@ -283,7 +282,7 @@ class Pairs {
   io::Task<Result<std::shared_ptr<Link>>> connect_to_ask(std::string group, Duration limit);
   io::Task<void> run_comparison(std::string group, std::shared_ptr<Comparison> comparison);
   io::Task<Result<void>> drain(Entry* entry);
-  io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head, bool give_up_window);
+  io::Task<Result<void>> ask_to_take_over(Entry* entry, LogId head);
   io::Task<Result<void>> wait_until_following(std::string group);
   io::Task<Result<journal::Appended>> open_own_epoch(Entry* entry, group::RestorePlan plan,
                                                      format::EpochReason reason, std::string why);

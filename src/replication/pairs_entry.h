@@ -66,8 +66,14 @@ struct Pairs::Entry {
   // Primary side.
   bool waiting = false;    // since the start, to hear the peer
   bool refilling = false;  // it is being restored from the peer
-  std::optional<Error>
-      cannot_follow;  // why it did not, when its peer last told it to; since a swap was asked
+  // Why it did not follow, when its peer last told it to; and that it cannot go back to where the two parted,
+  // so that for a moment it may be told to be copied anew.
+  struct CannotFollow {
+    Error why;
+    MonotonicTime at{};
+    bool may_be_replaced = false;
+  };
+  std::optional<CannotFollow> cannot_follow;
   std::unique_ptr<Sender> sender;
   io::TaskScope sender_task;
   // Both sides: the peer's logical units, as it told last; a primary's are its sender's while it has one.

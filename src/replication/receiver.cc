@@ -248,19 +248,13 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   auto state = group::GroupState::decode(hello.state, &live);
   if (!state.ok()) co_return std::move(state).error();
   const std::string name = hello.group_name;
-  TM_CO_TRY(host_.check_place(hello));
+  TM_CO_TRY_ASSIGN(hello.raid, host_.place_for(hello));
   if (group::Group* existing = host_.find_group(name)) {
     Entry* entry = find(name);
     const bool complete = existing->local().window_open;
     const bool ours = entry != nullptr && entry->record.side == Side::kSecondary &&
                       entry->record.peer_node == hello.node && existing->identity() == hello.group;
-    // The old primary of a pair, which gives up what it has. The epoch that the peer opened when it took over
-    // is new here: a hello of an earlier time, sent again by a stranger, takes nothing.
-    const bool gives_way = entry != nullptr && entry->record.side == Side::kPrimary && hello.overrules &&
-                           hello.intent == format::HelloIntent::kReplace &&
-                           entry->record.state != PairState::kCopy && entry->record.peer_node == hello.node &&
-                           existing->identity() == hello.group &&
-                           existing->state().epochs().find(hello.start.epoch()) == nullptr;
+    const bool gives_way = entry != nullptr && may_be_replaced(*entry, hello);
     // A copy that never became complete may be begun anew, even one whose record a stop prevented: nothing is
     // readable there.
     const bool began = entry == nullptr && !complete && existing->identity() == hello.group;
@@ -272,14 +266,27 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
                          "--give-up-window` does it nonetheless");
     }
     if (gives_way) TM_CO_TRY(check_not_refilling(*entry));
+    const bool is_of_pair = entry != nullptr && entry->record.peer_node == hello.node &&
+                            existing->identity() == hello.group && entry->record.side == Side::kPrimary;
+    if (is_of_pair && !gives_way) {
+      co_return fail(ErrorCode::kRefused, "group '" + name + "' is the primary's on " + self_.name +
+                                              " and goes on; see `tidemark pair status` there");
+    }
     if (!began && !gives_way && !(ours && makes_anew)) {
       co_return fail(ErrorCode::kExists, "there is a group '" + name + "' on " + self_.name +
                                              " already; name another with --peer-group, or delete it there");
     }
+    if (const std::optional<Error>& failure = existing->failure(); failure.has_value()) {
+      co_return fail(ErrorCode::kBusy, "group '" + name + "' on " + self_.name +
+                                           " has stopped: " + failure->message + "; restart that node");
+    }
     if (complete) {
       host_.log("pair-window-given-up", name, log_field("copied_anew_by", hello.node_name));
     }
-    if (gives_way) co_await stop_old_primary(entry);
+    if (gives_way) {
+      co_await stop_old_primary(
+          entry, fail(ErrorCode::kReadOnly, "group '" + name + "' is copied anew from " + hello.node_name));
+    }
     if (entry != nullptr) {
       co_await end_receiver(entry);
       release_gate(*entry);

@@ -2,6 +2,7 @@
 // over, into an epoch that counts once it is complete.
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log_field.h"
 #include "replication/pairs.h"
@@ -145,11 +146,16 @@ io::Task<Result<void>> Pairs::drain(Entry* entry) {
 }
 
 io::Task<Result<journal::Appended>> Pairs::refill(std::string name, Refill refill) {
-  const std::shared_ptr<group::Group> group = refill.group;
+  // Not held while the lock is waited for: who takes the group away has the lock, and waits for all who hold
+  // it.
+  const std::weak_ptr<group::Group> planned = std::exchange(refill.group, nullptr);
+  std::shared_ptr<group::Group> group;
   {
     auto guard = co_await lock(name);
     Entry* entry = find(name);
-    if (entry == nullptr || entry->group != group.get() || !can_refill(name)) {
+    group = host_.hold_group(name);
+    refill.group = group;
+    if (entry == nullptr || group == nullptr || group != planned.lock() || !can_refill(name)) {
       co_return fail(ErrorCode::kRefused, "the pair of group '" + name + "' has just changed; ask again");
     }
     TM_CO_TRY(check_not_refilling(*entry));

@@ -13,6 +13,8 @@ constexpr Duration kConnectTimeout = Duration::seconds(5);
 constexpr Duration kAnswerTimeout = Duration::seconds(30);
 constexpr Duration kTurnTimeout = Duration::seconds(30);
 constexpr Duration kTurnInterval = Duration::milliseconds(1);
+// From its refusal to follow until an old primary must be told that it is copied anew.
+constexpr Duration kReplaceTimeout = Duration::seconds(60);
 
 }  // namespace
 
@@ -143,19 +145,18 @@ io::Task<Result<void>> Pairs::swap(std::string name, bool give_up_window) {
     TM_CO_TRY(check_not_refilling(*entry));
     if (entry->record.side == Side::kSecondary) co_return co_await become_primary(entry, give_up_window);
     entry->cannot_follow.reset();
-    if (entry->record.state == PairState::kPair && give_up_window) {
+    if (give_up_window) {
       co_return fail(ErrorCode::kRefused,
-                     entry->record.peer_name +
-                         " has not taken over, so nothing need be given up: --swap alone "
-                         "hands over with all that is here");
+                     "what is here is given up on the node that has taken over: say `tidemark pair resync " +
+                         entry->record.peer_group + " --swap --give-up-window` on " +
+                         entry->record.peer_name);
     }
     if (entry->record.state == PairState::kPair) {
       TM_CO_TRY(co_await hand_over(entry));
     } else {
       // One that was handing over goes on with it: it has taken no write since.
       const bool hands_over = entry->record.state == PairState::kSsws;
-      TM_CO_TRY(
-          co_await ask_to_take_over(entry, hands_over ? entry->group->head() : LogId(), give_up_window));
+      TM_CO_TRY(co_await ask_to_take_over(entry, hands_over ? entry->group->head() : LogId()));
     }
   }
   // The peer turns this node around over a connection of its own.
@@ -186,23 +187,22 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
   // A stop from here on leaves a node that takes no writes: said again, or a resync, goes on.
   TM_CO_TRY(co_await save(entry, PairState::kSsws, "handing over to " + entry->record.peer_name, head));
   co_await stop_sender(entry, std::nullopt);
-  co_return co_await ask_to_take_over(entry, head, false);
+  co_return co_await ask_to_take_over(entry, head);
 }
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::HelloIntent intent,
-                                                         LogId start, bool overrules) {
+                                                         LogId start) {
   co_return co_await introduce(entry->record, entry->group->identity(), entry->name, intent, start,
-                               kAnswerTimeout, overrules);
+                               kAnswerTimeout);
 }
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, GroupIdentity group,
                                                          std::string name, format::HelloIntent intent,
-                                                         LogId start, Duration limit, bool overrules) {
+                                                         LogId start, Duration limit) {
   const std::string address_text = record.peer_address;
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(address_text));
   format::Hello hello;
   hello.intent = intent;
-  hello.overrules = overrules;
   hello.node = self_.identity;
   hello.instance = self_.instance;
   hello.node_name = self_.name;
@@ -237,30 +237,28 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, Grou
 }
 
 // Asks the peer to take over, if it has not, and to have this node follow it.
-io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head, bool give_up_window) {
-  auto welcomed = co_await introduce(entry, format::HelloIntent::kHandOver, head, give_up_window);
+io::Task<Result<void>> Pairs::ask_to_take_over(Entry* entry, LogId head) {
+  auto welcomed = co_await introduce(entry, format::HelloIntent::kHandOver, head);
   if (!welcomed.ok()) co_return welcomed.error();
   co_return Result<void>{};
 }
 
 io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
   const MonotonicTime due = environment_.scheduler.now() + kTurnTimeout;
-  std::string peer_name = "the peer";
   while (true) {
-    // None while it is copied anew: the group it was is gone, and the next one is being made.
     const Entry* entry = find(name);
-    if (entry != nullptr) {
-      peer_name = entry->record.peer_name;
-      // Shown with the link up, which it is in a moment.
-      const bool follows = entry->record.side == Side::kSecondary;
-      if (follows && entry->link != nullptr) co_return Result<void>{};
-      if (environment_.scheduler.now() >= due && follows) co_return Result<void>{};
-      if (!follows && entry->cannot_follow.has_value()) co_return *entry->cannot_follow;
+    if (entry == nullptr) {
+      co_return fail(ErrorCode::kClosed, "the pair of group '" + name + "' was dissolved, or is copied anew");
     }
+    // Shown with the link up, which it is in a moment.
+    const bool follows = entry->record.side == Side::kSecondary;
+    if (follows && entry->link != nullptr) co_return Result<void>{};
+    if (environment_.scheduler.now() >= due && follows) co_return Result<void>{};
+    if (!follows && entry->cannot_follow.has_value()) co_return entry->cannot_follow->why;
     if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
     if (environment_.scheduler.now() >= due) {
       co_return fail(ErrorCode::kTimeout,
-                     peer_name +
+                     entry->record.peer_name +
                          " has taken over, and has not reached this node to be followed; "
                          "see `tidemark pair status` there, and say it again");
     }
@@ -274,7 +272,7 @@ io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello 
   const Result<void> accepted =
       co_await accept_hand_over(hello, std::move(peer_address), link->peer_identity());
   (void)co_await answer_request(std::move(link), hello, accepted);
-  if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name, hello.overrules));
+  if (accepted.ok()) tasks_.spawn(turn_later(hello.group_name));
 }
 
 io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address,
@@ -308,14 +306,14 @@ io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string 
   co_return Result<void>{};
 }
 
-io::Task<void> Pairs::turn_later(std::string name, bool give_up_window) {
+io::Task<void> Pairs::turn_later(std::string name) {
   auto guard = co_await lock(name);
   Entry* entry = find(name);
   if (entry == nullptr || stopping_ || entry->record.side != Side::kSecondary ||
       entry->record.state != PairState::kSsws) {
     co_return;
   }
-  auto turned = co_await become_primary(entry, give_up_window);
+  auto turned = co_await become_primary(entry, false);
   if (!turned.ok()) host_.log("swap-failed", name, log_field("reason", turned.error().message));
 }
 
@@ -328,21 +326,35 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) 
                        record.peer_group + " --swap` on it");
   }
   record.side = Side::kPrimary;
-  record.state = give_up_window ? PairState::kCopy : PairState::kPair;
+  record.state = PairState::kPair;
   record.alone = false;
-  if (give_up_window) record.needs_copy = false;
   auto sender = make_sender(*entry->group, record);
-  const auto intent = give_up_window ? format::HelloIntent::kReplace : format::HelloIntent::kFollow;
-  auto welcome = co_await sender->introduce(intent, give_up_window);
+  auto welcome = co_await sender->introduce(format::HelloIntent::kFollow, false);
+  // It cannot, or has lost the group: asked in this very moment, and it remembers that for as long.
+  const bool has_refused = welcome.ok() && !welcome->accepted;
+  const auto refused_as = static_cast<ErrorCode>(has_refused ? welcome->error_code : 0);
+  const bool copies = give_up_window && has_refused &&
+                      (refused_as == ErrorCode::kRefused || refused_as == ErrorCode::kNotFound ||
+                       refused_as == ErrorCode::kExpired);
+  if (copies) {
+    record.state = PairState::kCopy;
+    record.needs_copy = false;
+    sender = make_sender(*entry->group, record);
+    welcome = co_await sender->introduce(format::HelloIntent::kReplace, true);
+  }
   if (!welcome.ok()) {
     co_return fail(welcome.error().code,
                    "the peer at " + record.peer_address + ": " + welcome.error().message);
   }
   if (!welcome->accepted) {
-    co_return fail(static_cast<ErrorCode>(welcome->error_code),
-                   record.peer_name + " cannot follow: " + welcome->error_message);
+    const auto code = static_cast<ErrorCode>(welcome->error_code);
+    co_return fail(
+        code, record.peer_name + " cannot follow: " + welcome->error_message +
+                  (code == ErrorCode::kNotFound ? "; where the group was lost there, `tidemark pair resync " +
+                                                      entry->name + " --swap --give-up-window` makes it anew"
+                                                : ""));
   }
-  if (give_up_window) {
+  if (copies) {
     entry->record.needs_copy = false;
     entry->record.resyncs = false;
     entry->record.fork = LogId();
@@ -366,24 +378,37 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) 
   co_return co_await save(entry, record.state, std::string(), acked);
 }
 
-// The peer has taken over, and an operator has said on either side that its branch continues.
-io::Task<void> Pairs::stop_old_primary(Entry* entry) {
+// Kept for whoever asked for it on this node, and for the peer that may ask for more.
+Error Pairs::cannot_follow(Entry* entry, Error why, bool may_be_replaced) const {
+  if (may_be_replaced) {
+    why = fail(ErrorCode::kRefused, why.message + "; `tidemark pair resync " + entry->record.peer_group +
+                                        " --swap --give-up-window` on " + entry->record.peer_name +
+                                        " copies the volumes anew, and what " + self_.name +
+                                        " can show until now goes with that");
+  }
+  entry->cannot_follow = Entry::CannotFollow{why, environment_.scheduler.now(), may_be_replaced};
+  return why;
+}
+
+// An old primary that has just said to this peer that it cannot go back to where the two parted. The epoch
+// that the peer opened when it took over is new to it.
+bool Pairs::may_be_replaced(const Entry& entry, const format::Hello& hello) const {
+  return hello.intent == format::HelloIntent::kReplace && hello.overrules &&
+         entry.record.side == Side::kPrimary && entry.record.state != PairState::kCopy &&
+         entry.record.peer_node == hello.node && entry.group->identity() == hello.group &&
+         entry.cannot_follow.has_value() && entry.cannot_follow->may_be_replaced &&
+         environment_.scheduler.now() - entry.cannot_follow->at < kReplaceTimeout &&
+         entry.group->state().epochs().find(hello.start.epoch()) == nullptr;
+}
+
+io::Task<void> Pairs::stop_old_primary(Entry* entry, Error why) {
   co_await stop_sender(entry, std::nullopt);
-  entry->group->hold_back(fail(ErrorCode::kBusy, "group '" + entry->name + "' is turned into a secondary"));
+  entry->group->hold_back(std::move(why));
   co_await host_.disconnect_exports(entry->name);
   co_await entry->group->finish_commands();
 }
 
-// Kept for whoever asked for it on this node.
-Error Pairs::cannot_follow(Entry* entry, const Error& why) const {
-  if (why.code != ErrorCode::kExpired) return why;
-  const Error refusal =
-      fail(ErrorCode::kRefused, why.message + "; --swap --give-up-window copies the volumes anew, and what " +
-                                    self_.name + " can show until now goes with that");
-  entry->cannot_follow = refusal;
-  return refusal;
-}
-
+// The peer has taken over, and an operator has said on either side that its branch continues.
 io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::string peer_address) {
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node) {
@@ -395,8 +420,11 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     co_await end_receiver(entry);
   }
   if (entry->record.state == PairState::kCopy) {
-    co_return fail(ErrorCode::kRefused,
-                   "a copy of the pair was not finished; --swap --give-up-window copies anew");
+    co_return fail(
+        ErrorCode::kRefused,
+        entry->record.side == Side::kSecondary
+            ? "a copy of the pair was not finished; --swap --give-up-window copies anew"
+            : "a copy of the pair runs there; wait for its end, or say `tidemark pair suspend` there");
   }
   TM_CO_TRY(check_not_refilling(*entry));
   const LogId fork = hello.start;
@@ -405,20 +433,34 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
     co_return fail(ErrorCode::kInvalid, self_.name + " does not have log:" + fork.to_string() +
                                             ", the last entry that both should have");
   }
+  const bool is_primary = entry->record.side == Side::kPrimary;
+  // Before anything is stopped for it.
+  if (!group->state().epochs().is_ancestor(group->local().floor, fork)) {
+    co_return cannot_follow(
+        entry,
+        fail(ErrorCode::kExpired,
+             self_.name + " no longer holds log:" + fork.to_string() +
+                 ", the last entry that both have; its floor is log:" + group->local().floor.to_string()),
+        is_primary);
+  }
   const auto checksum = co_await group->checksum_at(fork);
-  if (!checksum.ok()) co_return cannot_follow(entry, checksum.error());
+  if (!checksum.ok()) {
+    co_return cannot_follow(entry, checksum.error(),
+                            is_primary && checksum.error().code == ErrorCode::kExpired);
+  }
   if (*checksum != hello.start_checksum) {
     co_return fail(ErrorCode::kInvalid,
                    "log:" + fork.to_string() + " on " + self_.name + " is of another history");
   }
-  co_await stop_old_primary(entry);
+  co_await stop_old_primary(entry,
+                            fail(ErrorCode::kBusy, "group '" + entry->name + "' is turned into a secondary"));
   const LogId head = group->head();
   auto left = co_await group->leave_tail(fork);
   if (!left.ok()) {
     hold(entry);
     const bool streams = entry->record.side == Side::kPrimary && entry->record.state == PairState::kPair;
     if (streams && !stopping_) start_sender(entry, make_sender(*group, entry->record));
-    co_return cannot_follow(entry, left.error());
+    co_return cannot_follow(entry, left.error(), is_primary && left.error().code == ErrorCode::kExpired);
   }
   // It has heard it now.
   entry->waiting = false;

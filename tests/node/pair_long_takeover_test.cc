@@ -161,7 +161,10 @@ TEST_F(PairLongSplit, ASwapSaysWhatItCostsAndDoesItWhenThatIsGivenUp) {
     // Nothing was given up.
     EXPECT_EQ(*bench.read(bench.a, "data"), before);
     EXPECT_EQ(bench.state(bench.b), PairState::kSsws);
-    const auto swapped = swap_giving_up(bench, at);
+    const auto elsewhere = swap_giving_up(bench, bench.a);
+    ASSERT_FALSE(elsewhere.ok());
+    EXPECT_NE(elsewhere.error().message.find("on osaka"), std::string::npos) << elsewhere.error().message;
+    const auto swapped = swap_giving_up(bench, bench.b);
     ASSERT_TRUE(swapped.ok()) << swapped.error().message;
     ASSERT_NO_FATAL_FAILURE(expect_copied_anew(bench));
     // And back again, as after any swap.
