@@ -177,7 +177,12 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
   if (received.sequence() == 0) co_return group_.journal().oldest();
   auto batch = co_await group_.journal().find(received);
   if (batch.ok()) {
-    if (batch->meta.last() != received) {
+    // What comes after it in its batch is of a branch that was left there, and that the peer has no use for.
+    const auto& epochs = group_.state().epochs();
+    const bool is_left_there = std::any_of(epochs.all().begin(), epochs.all().end(), [&](const auto& epoch) {
+      return epoch.second.parent == received && epochs.is_ancestor(LogId(epoch.first, 1), group_.head());
+    });
+    if (batch->meta.last() != received && !is_left_there) {
       co_return fail(ErrorCode::kDamaged, "the peer holds a part of a batch: log:" + received.to_string());
     }
     co_return batch->next;
