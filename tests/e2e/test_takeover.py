@@ -23,6 +23,34 @@ class Takeover(TidemarkTest):
 
         wait_until(holds, f"{node.name} is {wanted}")
 
+    def test_an_old_primary_that_wrote_on_for_too_long_is_copied_anew(self):
+        tokyo, osaka = self.node("tokyo"), self.node("osaka")
+        tokyo.cli("group", "create", "app", "--journal-size", "32M", "--retain", "0")
+        tokyo.cli("volume", "create", "app/db", "--size", "16M")
+        tokyo.cli("pair", "create", "app", "--peer", f"unix:{osaka.folder}/replication.sock", "--wait")
+        tokyo.write("app/db", 0, b"b" * BLOCK)
+        tokyo.mark("app", "both", "--wait", "peer")
+        tokyo.kill()
+        osaka.cli("pair", "takeover", "app", "--force")
+        osaka.write("app/db", BLOCK, b"o" * BLOCK)
+        osaka.kill()
+        # Nobody tells it that it was taken over.
+        tokyo.start()
+        tokyo.cli("group", "serve", "app", "--alone")
+        for lap in range(6):
+            tokyo.write("app/db", 0, bytes([lap + 1]) * self.SIZE)
+        osaka.start()
+        for node in (osaka, tokyo):
+            refusal = node.refused("pair", "resync", "app", "--swap")
+            self.assertRefused(refusal, "refused", "--swap --give-up-window", "osaka")
+            self.assertEqual(tokyo.read("app/db", 0, BLOCK), bytes([6]) * BLOCK)
+        self.assertRefused(tokyo.refused("pair", "resync", "app", "--swap", "--give-up-window"), "refused", "on osaka")
+        osaka.cli("pair", "resync", "app", "--swap", "--give-up-window")
+        self.wait_for(osaka, role="primary", state="PAIR", link_up=True)
+        osaka.mark("app", "joined", "--wait", "peer")
+        self.assertEqual(tokyo.read("app/db@joined", 0, 2 * BLOCK), b"b" * BLOCK + b"o" * BLOCK)
+        self.assertFalse(any(osaka.read("app/db", 2 * BLOCK, MIB)))
+
     def test_the_primary_is_lost_comes_back_and_follows(self):
         tokyo, osaka = self.pair("db", size="16M")
         model = Model(self.SIZE, 11)

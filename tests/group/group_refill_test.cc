@@ -62,5 +62,40 @@ TEST_F(GroupRefill, TheFloorDoesNotPassWhatWouldBeGoneBackTo) {
   EXPECT_EQ(bench->live(volume, kBlocks), std::vector<int>(kBlocks, 1));
 }
 
+// Found by the simulator: nothing of it could be given up then, and the group was of no use to anybody.
+TEST_F(GroupRefill, AJournalThatItHasFilledIsGoneBackFrom) {
+  for (const bool by_a_start : {false, true}) {
+    SCOPED_TRACE(by_a_start);
+    ASSERT_TRUE(bench->group->refill_is_unfinished() || by_a_start);
+    if (by_a_start) {
+      const auto begun = bench->run(bench->group->begin_refill());
+      ASSERT_TRUE(begun.ok()) << begun.error().message;
+    }
+    Result<void> written;
+    for (int i = 0; written.ok(); ++i)
+      written = bench->fill(volume, {0, kBlocks}, static_cast<std::uint8_t>(2 + i % 200));
+    ASSERT_EQ(written.error().code, ErrorCode::kNoSpace) << written.error().message;
+    // And what else may be said meanwhile, up to what is kept back for letting go.
+    Result<void> marked;
+    for (int i = 0; marked.ok(); ++i) {
+      const auto made = bench->mark((by_a_start ? "s" : "m") + std::to_string(i));
+      if (!made.ok()) marked = made.error();
+    }
+    ASSERT_EQ(marked.error().code, ErrorCode::kNoSpace) << marked.error().message;
+    if (by_a_start) {
+      bench->power_cut();
+      ASSERT_NO_FATAL_FAILURE(bench->start_again());
+    } else {
+      const auto undone = bench->run(bench->group->undo_refill());
+      ASSERT_TRUE(undone.ok()) << undone.error().message;
+    }
+    EXPECT_FALSE(bench->group->refill_is_unfinished());
+    EXPECT_EQ(bench->live(volume, kBlocks), std::vector<int>(kBlocks, 1));
+    // All of it goes, and there is room again.
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE(bench->run(bench->group->destage_now(true)).ok());
+    ASSERT_TRUE(bench->fill(volume, {0, kBlocks}, 1).ok());
+  }
+}
+
 }  // namespace
 }  // namespace tidemark::group
