@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/codec.h"
+#include "format/journal_frame.h"
 #include "journal_model.h"
 #include "rounds.h"
 
@@ -506,6 +507,30 @@ TEST(JournalCrash, SegmentsThatWereGivenBackStayVoidWhenOthersAre) {
     auto opened = run.world.run(Journal::open(run.world.environment(), run.disk, small_options()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
   }
+}
+
+// Of the last frame its first sectors reached the disk, and the rest is zeroes: a frame that comes to the
+// same place and is cut off too could leave just what is missing.
+TEST(JournalCrash, NothingIsWrittenOverAFrameThatWasTornInItsFirstBlock) {
+  CutOff run(1);
+  const ModelEntry last = run.kept.model.entries.back();
+  const Place place(last.place.generation(),
+                    last.place.block() - 1);  // its payload, of which it has none, follows
+  // In the first segment, which begins where docs/formats/journal.md says.
+  const std::uint64_t at = (64 << 10) + place.block() * kBlockSizeBytes;
+  std::vector<std::byte> frame(kBlockSizeBytes);
+  run.disk.peek(at, frame);
+  ASSERT_EQ(format::frame_place(frame), place);
+  std::fill(frame.begin() + 512, frame.end(), std::byte{0});
+  run.disk.poke(at, frame);
+  auto opened = run.world.run(Journal::open(run.world.environment(), run.disk, small_options()));
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ((*opened)->last_appended(), last.id.previous());
+  run.kept.model.entries.pop_back();
+  run.kept.model.durable = run.kept.model.entries.size();
+  go_on(**opened, run.kept.model);
+  run.world.run(append_marks(opened->get(), &run.kept.model, 1));
+  EXPECT_GT(run.kept.model.entries.back().place.generation(), last.place.generation());
 }
 
 TEST(JournalCrash, ACreationCutShortLeavesAJournalOrNone) {
