@@ -150,9 +150,10 @@ void Chronicle::learn_after(Machine& holder, LogId known, LogId end) {
 bool Chronicle::wait_until_durable(Machine& holder, LogId end) {
   const node::GroupHandle held = holder.hold_group();
   const group::Group& group = *held;
-  // What is not of the live epoch was left behind by an entry that is durable.
+  // What is not of the live epoch was left behind by an entry that is durable, or will be in a moment.
   const auto is_durable = [&, end] {
-    return end.epoch() != group.live_epoch() || group.journal().durable() >= end ||
+    const LogId durable = group.journal().durable();
+    return (end.epoch() != group.live_epoch() && end.epoch() != durable.epoch()) || durable >= end ||
            end == group.local().skipped_to || end == group.local().destaged || group.failure().has_value() ||
            holder.group() != held.get();
   };
