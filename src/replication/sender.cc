@@ -190,6 +190,18 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
   if (batch.error().code != ErrorCode::kNotFound) co_return std::move(batch).error();
   // The batch of the floor itself may be freed; what follows it then begins the oldest segment.
   if (received == group_.local().destaged) co_return group_.journal().oldest();
+  // This node took up the order there itself, behind a gap, so that what comes next is the first it has of
+  // it.
+  if (received == group_.local().skipped_to) {
+    const auto& epochs = group_.state().epochs();
+    LogId next = received.next();
+    for (const auto& [number, epoch] : epochs.all()) {
+      const LogId first(number, 1);
+      if (epoch.parent == received && epochs.is_ancestor(first, group_.head())) next = first;
+    }
+    auto following = co_await group_.journal().find(next);
+    if (following.ok()) co_return following->place;
+  }
   co_return fail(ErrorCode::kExpired, "what follows log:" + received.to_string() +
                                           " is no longer in the journal, or was never in it");
 }
