@@ -262,6 +262,8 @@ io::Task<Result<void>> Pairs::wait_until_following(std::string name) {
                          " has taken over, and has not reached this node to be followed; "
                          "see `tidemark pair status` there, and say it again");
     }
+    // Not on what the group wakes: the peer may have the group copied anew meanwhile, and whoever holds it
+    // keeps it from going.
     co_await environment_.scheduler.sleep_for(kTurnInterval);
   }
 }

@@ -173,16 +173,23 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   co_return welcome;
 }
 
+// The first entry of the epoch in which the live path goes on after `point`; none where it goes on in the
+// same one, or does not reach it.
+std::optional<LogId> Sender::left_at(LogId point) const {
+  const index::EpochTree& epochs = group_.state().epochs();
+  for (const auto& [number, epoch] : epochs.all()) {
+    const LogId first(number, 1);
+    if (epoch.parent == point && epochs.is_ancestor(first, group_.head())) return first;
+  }
+  return std::nullopt;
+}
+
 io::Task<Result<Place>> Sender::place_after(LogId received) {
   if (received.sequence() == 0) co_return group_.journal().oldest();
   auto batch = co_await group_.journal().find(received);
   if (batch.ok()) {
-    // What comes after it in its batch is of a branch that was left there, and that the peer has no use for.
-    const auto& epochs = group_.state().epochs();
-    const bool is_left_there = std::any_of(epochs.all().begin(), epochs.all().end(), [&](const auto& epoch) {
-      return epoch.second.parent == received && epochs.is_ancestor(LogId(epoch.first, 1), group_.head());
-    });
-    if (batch->meta.last() != received && !is_left_there) {
+    // What comes after it in its batch may be of a branch that was left there, of no use to the peer.
+    if (batch->meta.last() != received && !left_at(received).has_value()) {
       co_return fail(ErrorCode::kDamaged, "the peer holds a part of a batch: log:" + received.to_string());
     }
     co_return batch->next;
@@ -193,13 +200,7 @@ io::Task<Result<Place>> Sender::place_after(LogId received) {
   // This node took up the order there itself, behind a gap, so that what comes next is the first it has of
   // it.
   if (received == group_.local().skipped_to) {
-    const auto& epochs = group_.state().epochs();
-    LogId next = received.next();
-    for (const auto& [number, epoch] : epochs.all()) {
-      const LogId first(number, 1);
-      if (epoch.parent == received && epochs.is_ancestor(first, group_.head())) next = first;
-    }
-    auto following = co_await group_.journal().find(next);
+    auto following = co_await group_.journal().find(left_at(received).value_or(received.next()));
     if (following.ok()) co_return following->place;
   }
   co_return fail(ErrorCode::kExpired, "what follows log:" + received.to_string() +

@@ -146,6 +146,7 @@ class Sender {
   io::Task<Result<bool>> send_next_batch();
   io::Task<Result<bool>> send_next_chunk();
   io::Task<Result<bool>> tell_resync_end();
+  std::optional<LogId> left_at(LogId point) const;
   io::Task<Result<Place>> place_after(LogId received);
   void take_ack(const format::Ack& ack);
   void link_lost(const std::string& why);
