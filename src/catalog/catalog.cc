@@ -449,11 +449,10 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path) {
                                          "built again");
   }
   // One byte of the file says that nobody may write to it.
-  const auto writable = database.execute("BEGIN IMMEDIATE; ROLLBACK");
-  if (!writable.ok() && writable.error().code == ErrorCode::kReadOnly) {
-    return fail(ErrorCode::kDamaged, writable.error().message + "; it can be built again");
+  if (database.read_only()) {
+    return fail(ErrorCode::kDamaged,
+                "the catalogue " + printable(path, 200) + " cannot be written to; it can be built again");
   }
-  TM_TRY(writable);
   // Readers do not stop the node, nor it them; and a commit does not wait for the disk.
   TM_TRY_ASSIGN(const std::string mode, database.query_text("PRAGMA journal_mode = WAL"));
   if (mode != "wal" && mode != "memory") {

@@ -63,6 +63,10 @@ Error Database::error(int result_code, std::string_view doing) const {
               std::string(what_) + " " + printable(path_, 200) + " " + std::string(doing) + ": " + detail);
 }
 
+bool Database::read_only() const {
+  return sqlite3_db_readonly(handle_, "main") == 1;
+}
+
 Result<void> Database::execute(const std::string& sql) {
   const int result_code = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
   if (result_code != SQLITE_OK) return error(result_code, "cannot be changed");

@@ -32,6 +32,9 @@ class Database {
   ~Database();
 
   const std::string& path() const { return path_; }
+  // By its permissions, or by what its header says once something was read of it. SQLite makes "BEGIN
+  // IMMEDIATE" of such a file a transaction that reads, so that only a write would be refused.
+  bool read_only() const;
   // Runs statements that return nothing of interest, separated by semicolons.
   Result<void> execute(const std::string& sql);
   // The first column of the first row.

@@ -352,6 +352,19 @@ TEST_F(CatalogTest, AnotherNameInTheTextOfATableIsDamage) {
   EXPECT_TRUE(Catalog::recreate(path_).ok());
 }
 
+TEST_F(CatalogTest, AHeaderThatForbidsWritingIsDamage) {
+  ASSERT_TRUE(Catalog::open(path_).ok());
+  {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(18);  // "file format write version": https://www.sqlite.org/fileformat.html
+    file.put('\6');
+  }
+  const auto opened = Catalog::open(path_);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code, ErrorCode::kDamaged) << opened.error().message;
+  EXPECT_TRUE(Catalog::recreate(path_).ok());
+}
+
 TEST_F(CatalogTest, AFileThatIsNoDatabaseIsDamaged) {
   std::ofstream(path_) << std::string(5000, 'x');
   const auto opened = Catalog::open(path_);
