@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/log_field.h"
+#include "base/threads.h"
 
 namespace tidemark::control {
 namespace {
@@ -56,7 +57,7 @@ std::string client_fields(int socket) {
 Lobby::Lobby(Callbacks callbacks)
     : callbacks_(std::move(callbacks)), event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   TM_ASSERT(event_ >= 0);
-  thread_ = std::thread([this] { work(); });
+  thread_ = start_thread([this] { work(); });
 }
 
 Lobby::~Lobby() {

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/threads.h"
+
 namespace tidemark::control {
 
 // A fixed number of threads behind a bounded queue.
@@ -16,7 +18,7 @@ class ThreadPool {
   // `on_room` is called on a thread of the pool each time that a job leaves the queue.
   ThreadPool(std::size_t thread_count, std::size_t waiting_max, std::function<void()> on_room)
       : waiting_max_(waiting_max), on_room_(std::move(on_room)) {
-    for (std::size_t i = 0; i < thread_count; ++i) threads_.emplace_back([this] { work(); });
+    for (std::size_t i = 0; i < thread_count; ++i) threads_.push_back(start_thread([this] { work(); }));
   }
   ~ThreadPool() { stop(); }
   ThreadPool(const ThreadPool&) = delete;

@@ -14,6 +14,7 @@
 
 #include "base/log_field.h"
 #include "base/names.h"
+#include "base/threads.h"
 #include "control/address.h"
 #include "control/http_access.h"
 #include "control/http_lobby.h"
@@ -465,7 +466,7 @@ class ApiServer::Listener {
   Result<void> start(ControlAddress& address) {
     TM_TRY(address.is_unix ? bind_unix(address) : bind_tcp(address));
     server_.raise_backlog();
-    thread_ = std::thread([this] {
+    thread_ = start_thread([this] {
       server_.listen_after_bind();
       ended_ = true;
     });

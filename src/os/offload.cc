@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "base/threads.h"
 
 namespace tidemark::os {
 
@@ -51,7 +52,7 @@ ThreadOffload::ThreadOffload(Reactor& reactor, std::size_t thread_count)
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   for (std::size_t i = 0; i < thread_count; ++i) {
-    std::thread& thread = state_->threads.emplace_back([this] { work_through(); });
+    std::thread& thread = state_->threads.emplace_back(start_thread([this] { work_through(); }));
     ::pthread_setname_np(thread.native_handle(), "tidemark-work");
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -88,6 +88,8 @@ class Play {
   void swap_roles();
   void resync_either();
   void take_over_either();
+  void lose_either();
+  bool go_on_without(Machine& lost, Machine& survivor);
   void learn_both();
   void note_tails();
   void forget_live_tails();

@@ -135,6 +135,53 @@ void Play::take_over_either() {
   tell(*at, "pair takeover", at->node()->pair_takeover(request));
 }
 
+// The disk of one is lost for good, and an empty one is in its place; the other takes writes from then on, and
+// gives it what it had: the runbook, whoever of the two was the primary.
+void Play::lose_either() {
+  Machine& lost = any_machine();
+  Machine& survivor = &lost == &a() ? b() : a();
+  const auto known = record(survivor);
+  if (!known.has_value() || known->state == replication::PairState::kSmpl) return;
+  if (!survivor.group()->local().window_open || survivor.group()->failure().has_value()) return;
+  if (chronicle_.has_pending(survivor)) return;
+  stage_.world.network().heal();
+  if (lost.is_on()) stage_.crash(lost, true);
+  stage_.say(lost.name() + " loses its disk");
+  lost.replace_disk();
+  lost.has_crashed = lost.disk_may_fail = lost.gave_up_window = false;
+  ++lost.windows_given_up;
+  // What the lost one had asked of it and not accounted for is learnt from the other, as far as it came.
+  chronicle_.learn(survivor);
+  if (stage_.failed()) return;
+  start(lost);
+  if (!stage_.failed() && survivor.group() == nullptr) mend();
+  if (!stage_.failed() && survivor.group() != nullptr) {
+    chronicle_.forget_what_is_not_on(*survivor.group(), lost);
+    reader_.forget_moments();
+  }
+  for (std::uint32_t tries = 0; tries < 8 && !stage_.failed(); ++tries) {
+    if (go_on_without(lost, survivor) || stage_.failed()) return;
+    mend();
+  }
+  if (!stage_.failed()) {
+    stage_.broken(Rule::kEndsInTime, survivor.name() + " does not become the primary of a new pair: " +
+                                         status(survivor).state_reason);
+  }
+}
+
+// One step of the way; true once a new pair is there.
+bool Play::go_on_without(Machine& lost, Machine& survivor) {
+  const auto known = record(survivor);
+  if (!known.has_value()) return false;
+  if (known->side == Side::kSecondary && known->state != replication::PairState::kSsws) {
+    control::PairTakeoverRequest request;
+    request.group = kGroup;
+    request.force = true;
+    tell(survivor, "pair takeover", survivor.node()->pair_takeover(request));
+    return false;
+  }
+}
+
 void Play::step_of_roles() {
   struct Weighed {
     std::uint32_t weight;
