@@ -386,7 +386,7 @@ io::Task<Result<journal::Appended>> Group::restore(RestorePlan plan, format::Epo
   }
   TM_CO_TRY(core_.check_readable(plan.target.at));
   const PointPin pin(&core_, plan.target.at);
-  auto appended = co_await core_.open_epoch(plan.target.at, reason);
+  auto appended = co_await core_.open_epoch(plan.target.at, reason, true, journal::Purpose::kRestore);
   if (!appended.ok()) co_return appended;
   TM_CO_TRY(co_await wait_durable(appended->ticket));
   co_return appended;

@@ -53,8 +53,11 @@ std::uint64_t State::pending_bytes_max() const {
 bool State::has_room(std::uint32_t payload_blocks, std::size_t meta_bytes, std::uint32_t reserve,
                      bool alone) const {
   if (failed.has_value() || closing || pending_bytes > pending_bytes_max()) return false;
-  return (!alone && fits_open(payload_blocks, meta_bytes)) ||
-         fits_segment(lone_frame_blocks(payload_blocks, meta_bytes)) || segment_available(reserve);
+  // What is left of a segment that was kept back is for those alone that might have taken it.
+  const bool tail_is_for_it = free_indexes.size() >= reserve;
+  const bool fits_tail = (!alone && fits_open(payload_blocks, meta_bytes)) ||
+                         fits_segment(lone_frame_blocks(payload_blocks, meta_bytes));
+  return (tail_is_for_it && fits_tail) || segment_available(reserve);
 }
 
 io::Task<Result<void>> State::make_room(std::uint32_t payload_blocks, std::size_t meta_bytes,

@@ -131,7 +131,8 @@ struct JournalStatus {
 // Why the space is wanted: the last segments are kept back for what a full journal must still do.
 enum class Purpose {
   kData,     // host writes; may be made to wait or be refused
-  kControl,  // marks, epochs, holds: may use segments kept back
+  kControl,  // marks, holds, settings: may use segments kept back
+  kRestore,  // restores and takeovers: what many marks must not stand in the way of
   kRelease,  // what lets space be freed: leaves the last one, for the snapshot that frees it
 };
 

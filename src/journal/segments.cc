@@ -11,7 +11,9 @@ namespace tidemark::journal {
 
 std::uint32_t reserve_for(Purpose purpose, std::uint32_t segment_count) {
   if (purpose == Purpose::kRelease) return kReservedForSnapshot;
-  const std::uint32_t for_control = kReservedForSnapshot + kReservedForRelease;
+  const std::uint32_t for_restore = kReservedForSnapshot + kReservedForRelease;
+  if (purpose == Purpose::kRestore) return for_restore;
+  const std::uint32_t for_control = for_restore + kReservedForRestore;
   if (purpose == Purpose::kControl) return for_control;
   return for_control + std::max(kReservedForControl, segment_count / 16);
 }

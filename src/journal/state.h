@@ -20,9 +20,11 @@ namespace tidemark::journal {
 inline constexpr std::uint64_t kSegmentsOffsetBytes = 64 << 10;
 inline constexpr std::uint32_t kSegmentsMin = 8;
 // Free segments kept back: the last for the snapshot that lets a full journal free something, the one before
-// for releases too, the next for marks and epochs too; host data take none of them.
+// for releases too, the next for restores and takeovers too, then one for marks and settings too; host data
+// take none of them.
 inline constexpr std::uint32_t kReservedForSnapshot = 1;
 inline constexpr std::uint32_t kReservedForRelease = 1;
+inline constexpr std::uint32_t kReservedForRestore = 1;
 inline constexpr std::uint32_t kReservedForControl = 1;
 // Free segments kept prepared ahead of the first use.
 inline constexpr std::uint32_t kPreparedAhead = 2;

@@ -405,26 +405,14 @@ void Chronicle::check_order(const Requests& requests) {
   }
 }
 
-void Chronicle::forget_what_is_not_on(const group::Group& other, const Machine& writer) {
-  Side& at = side(writer);
-  const auto is_there = [&other](LogId id) {
-    const index::EpochInfo* info = other.state().epochs().find(id.epoch());
-    return info != nullptr && id <= info->last;
-  };
+void Chronicle::lose_writer(const Machine& writer, const group::Group& other) {
   // An epoch that went over in part was left where it ends there; those that grew out of what is lost are not
   // there at all.
-  std::size_t kept = 0;
-  for (const LogId id : at.appended.order) {
-    if (!is_there(id)) {
-      model.forget(id);
-      continue;
-    }
-    at.appended.order[kept++] = id;
+  for (const LogId id : side(writer).appended.order) {
+    const index::EpochInfo* info = other.state().epochs().find(id.epoch());
+    if (info == nullptr || id > info->last) model.forget(id);
   }
-  at.appended.order.resize(kept);
-  at.appended.durable_count = std::min(at.appended.durable_count, kept);
-  at.appended.flushed_count = std::min(at.appended.flushed_count, kept);
-  at.pending.clear();
+  side(writer) = Side();
 }
 
 void Chronicle::forget_writer(const Machine& writer) {

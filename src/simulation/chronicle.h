@@ -38,8 +38,8 @@ class Chronicle {
   void forget_if_given_up(Machine& holder);
   // What nobody else held is gone with its disk.
   void forget_writer(const Machine& writer);
-  // The same, when `other` may hold a part of it.
-  void forget_what_is_not_on(const group::Group& other, const Machine& writer);
+  // The same, when `other` holds a part of it.
+  void lose_writer(const Machine& writer, const group::Group& other);
 
   bool has_pending(const Machine& writer) const { return !side(writer).pending.empty(); }
   const Appended& appended(const Machine& writer) const { return side(writer).appended; }

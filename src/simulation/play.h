@@ -89,7 +89,8 @@ class Play {
   void resync_either();
   void take_over_either();
   void lose_either();
-  bool go_on_without(Machine& lost, Machine& survivor);
+  bool take_writes_on(Machine& machine);
+  bool pair_anew(Machine& machine, Machine& empty);
   void learn_both();
   void note_tails();
   void forget_live_tails();

@@ -135,51 +135,77 @@ void Play::take_over_either() {
   tell(*at, "pair takeover", at->node()->pair_takeover(request));
 }
 
-// The disk of one is lost for good, and an empty one is in its place; the other takes writes from then on, and
-// gives it what it had: the runbook, whoever of the two was the primary.
+// The disk of one is lost for good, and an empty one is in its place; the other takes writes from then on,
+// and gives it what it had. That is the runbook, whoever of the two was the primary.
 void Play::lose_either() {
   Machine& lost = any_machine();
   Machine& survivor = &lost == &a() ? b() : a();
-  const auto known = record(survivor);
-  if (!known.has_value() || known->state == replication::PairState::kSmpl) return;
+  if (!record(survivor).has_value() || survivor.disk_may_fail || chronicle_.has_pending(survivor)) return;
   if (!survivor.group()->local().window_open || survivor.group()->failure().has_value()) return;
-  if (chronicle_.has_pending(survivor)) return;
   stage_.world.network().heal();
   if (lost.is_on()) stage_.crash(lost, true);
   stage_.say(lost.name() + " loses its disk");
   lost.replace_disk();
   lost.has_crashed = lost.disk_may_fail = lost.gave_up_window = false;
   ++lost.windows_given_up;
-  // What the lost one had asked of it and not accounted for is learnt from the other, as far as it came.
+  if (!take_writes_on(survivor)) return;
+  // All that was still on its way has come.
   chronicle_.learn(survivor);
   if (stage_.failed()) return;
+  chronicle_.lose_writer(lost, *survivor.group());
+  reader_.forget_moments();
   start(lost);
-  if (!stage_.failed() && survivor.group() == nullptr) mend();
-  if (!stage_.failed() && survivor.group() != nullptr) {
-    chronicle_.forget_what_is_not_on(*survivor.group(), lost);
-    reader_.forget_moments();
-  }
   for (std::uint32_t tries = 0; tries < 8 && !stage_.failed(); ++tries) {
-    if (go_on_without(lost, survivor) || stage_.failed()) return;
-    mend();
+    if (pair_anew(survivor, lost)) return;
+    if (!stage_.failed()) mend();
   }
-  if (!stage_.failed()) {
-    stage_.broken(Rule::kEndsInTime, survivor.name() + " does not become the primary of a new pair: " +
-                                         status(survivor).state_reason);
-  }
+  if (stage_.failed()) return;
+  stage_.broken(Rule::kEndsInTime,
+                survivor.name() + " does not get a new secondary: " + status(survivor).state_reason);
 }
 
-// One step of the way; true once a new pair is there.
-bool Play::go_on_without(Machine& lost, Machine& survivor) {
-  const auto known = record(survivor);
-  if (!known.has_value()) return false;
-  if (known->side == Side::kSecondary && known->state != replication::PairState::kSsws) {
+// Whether it is the primary or has taken over; at once, or by a takeover.
+bool Play::take_writes_on(Machine& machine) {
+  for (std::uint32_t tries = 0; tries < 8 && !stage_.failed(); ++tries) {
+    if (!machine.is_on()) bring_back(machine);
+    const auto known = record(machine);
+    if (stage_.failed() || !known.has_value()) continue;
+    if (writes(*known)) return true;
     control::PairTakeoverRequest request;
     request.group = kGroup;
     request.force = true;
-    tell(survivor, "pair takeover", survivor.node()->pair_takeover(request));
+    tell(machine, "pair takeover", machine.node()->pair_takeover(request));
+  }
+  if (!stage_.failed()) {
+    stage_.broken(Rule::kEndsInTime, machine.name() + " does not take over: " + status(machine).state_reason);
+  }
+  return false;
+}
+
+// One step of the way from the old pair, if there is one, to a new one with an empty machine; true once that
+// is there.
+bool Play::pair_anew(Machine& machine, Machine& empty) {
+  if (machine.group() == nullptr) return false;
+  if (record(machine).has_value()) {
+    control::PairDeleteRequest remove;
+    remove.group = kGroup;
+    tell(machine, "pair delete", machine.node()->pair_delete(remove));
     return false;
   }
+  // What an attempt left there that was cut off.
+  if (empty.group() != nullptr) {
+    control::GroupDeleteRequest remove;
+    remove.group = kGroup;
+    remove.force = true;
+    tell(empty, "group delete", empty.node()->group_delete(remove));
+    if (stage_.failed() || machine.group() == nullptr) return false;
+  }
+  control::PairCreateRequest create;
+  create.group = kGroup;
+  create.peer_address = empty.address();
+  add_terms(create);
+  tell(machine, "pair create", machine.node()->pair_create(create));
+  return record(machine).has_value();
 }
 
 void Play::step_of_roles() {
@@ -192,6 +218,7 @@ void Play::step_of_roles() {
       {60, std::nullopt, &Play::swap_roles},
       {25, std::nullopt, &Play::take_over_either},
       {25, std::nullopt, &Play::resync_either},
+      {12, std::nullopt, &Play::lose_either},
       {120, Step::kRequests, nullptr},
       {40, Step::kCrashInside, nullptr},
       {40, Step::kRestore, nullptr},

@@ -654,6 +654,9 @@ TEST(GroupSpace, AFullJournalCanAlwaysBeReleased) {
   int marks = 0;
   while (bench.mark("m" + std::to_string(marks)).ok()) ASSERT_LT(++marks, 10'000);
   ASSERT_EQ(error_of(bench.mark("one-more")), ErrorCode::kNoSpace);
+  int restores = 0;
+  while (bench.restore("keep").ok()) ASSERT_LT(++restores, 10'000);
+  EXPECT_GT(restores, 10) << "marks leave room for them";
   EXPECT_EQ(error_of(bench.restore("keep")), ErrorCode::kNoSpace);
   bench.restart();
   ASSERT_TRUE(bench.run(bench.group->change_mark("keep", format::MarkAction::kRelease)).ok());

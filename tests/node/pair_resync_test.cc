@@ -40,7 +40,7 @@ class PairResync : public testing::TestWithParam<std::uint64_t> {
   }
   // More than it holds, over the first blocks of a volume.
   void fill_journal(PairBench& bench) { write_laps(bench, 200); }
-  void fill_half(PairBench& bench) { write_laps(bench, 60); }
+  void fill_half(PairBench& bench) { write_laps(bench, 45); }
   void write_laps(PairBench& bench, std::uint32_t laps) {
     auto target = bench.run(bench.a.node->open("app/data", "host"));
     ASSERT_TRUE(target.ok());
