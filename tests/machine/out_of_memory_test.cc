@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <system_error>
+#include <thread>
 
 #include "base/out_of_memory.h"
 #include "child.h"
@@ -210,6 +212,17 @@ TEST(OutOfMemory, TheProcessEndsWithOneLineThatSaysWhy) {
   EXPECT_EXIT(Buffer::allocate(std::size_t{1} << 62), testing::ExitedWithCode(kOutOfMemoryStatus),
               "tidemark: out of memory");
 #endif
+}
+
+TEST(OutOfMemory, AThreadThatALibraryIsNotGivenEndsTheProcessWithOneLine) {
+  const auto nobody_catches = [](std::errc code) {
+    end_process_when_out_of_memory();
+    std::thread([code] { throw std::system_error(std::make_error_code(code)); }).join();
+  };
+  EXPECT_EXIT(nobody_catches(std::errc::resource_unavailable_try_again),
+              testing::ExitedWithCode(kOutOfMemoryStatus),
+              "^tidemark: out of memory: the system gives no further thread");
+  EXPECT_EXIT(nobody_catches(std::errc::io_error), testing::KilledBySignal(SIGABRT), "terminate called.*");
 }
 
 TEST(OutOfMemory, TheNthAllocationFailsAndNothingAcknowledgedIsLost) {
