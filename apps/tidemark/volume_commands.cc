@@ -149,7 +149,7 @@ void show_address(const control::VolumeAddress& address) {
 void add_address(CLI::App& family, Cli& cli) {
   struct Options {
     VolumeTarget target;
-    std::uint64_t offset_bytes = 0;
+    std::optional<std::uint64_t> offset_bytes{};
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(family, "address", "Where a byte of a volume lies",
@@ -160,12 +160,11 @@ void add_address(CLI::App& family, Cli& cli) {
                                   "not in the base yet.",
                                   "tidemark volume address app/db 1048576");
   add_volume(command, options->target);
-  add_number(command, "OFFSET", options->offset_bytes, "In bytes from the begin of the volume")
-      .required()
-      .shown_as("");
+  add_size(command, "OFFSET", options->offset_bytes, "From the begin of the volume, in bytes or as 1M")
+      .required();
   on_chosen(cli, command, [&cli, options] {
     const control::VolumeAddressRequest request{options->target.group, options->target.volume,
-                                                options->offset_bytes};
+                                                options->offset_bytes.value_or(0)};
     return cli.ask(request, show_address);
   });
 }

@@ -423,6 +423,10 @@ bool Group::refill_is_unfinished() const {
   return live->reason == format::EpochReason::kRefill && live->complete_from == kSequenceMax;
 }
 
+bool Group::base_is_settled() const {
+  return !core_.failure.has_value() && core_.local.window_open && core_.local.floor == core_.local.destaged;
+}
+
 bool Group::is_behind_gap() const {
   return !refill_is_unfinished() && takeover_point() != core_.head();
 }

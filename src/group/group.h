@@ -259,6 +259,9 @@ class Group {
   io::Task<Result<void>> end_gap(LogId point);
   // What is live here cannot be read yet for that reason.
   bool is_behind_gap() const;
+  // What lies on the data volumes is what their checksums say: nothing is being destaged or copied to them,
+  // nor is to be again after a crash.
+  bool base_is_settled() const;
   // Whether what is here at `point` can be read to be compared: also behind a gap.
   Result<void> check_comparable(LogId point) const { return core_.check_comparable(point); }
   // group_changes.cc: what changes from now on is kept by region, for a peer that is let go of and comes

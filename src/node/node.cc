@@ -18,8 +18,10 @@ std::uint64_t recent_bytes_max(const NodeConfiguration& configuration) {
   return std::clamp<std::uint64_t>(configuration.cache_size_bytes / 8, 2 << 20, 64 << 20);
 }
 
-NodeStorage::Options storage_options(const NodeConfiguration& configuration) {
+NodeStorage::Options storage_options(const NodeConfiguration& configuration,
+                                     std::function<bool(LuNumber)> is_settled) {
   NodeStorage::Options options;
+  options.is_settled = std::move(is_settled);
   options.node = configuration.identity;
   options.disks = configuration.disks;
   options.alarm_percent = configuration.pool_alarm_percent;
@@ -37,7 +39,9 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       log_(std::move(log)),
       started_(environment.clock.now()),
       clock_watch_(environment),
-      storage_(environment, storage_options(configuration_), log_),
+      storage_(environment,
+               storage_options(configuration_, [this](LuNumber unit) { return base_is_settled(unit); }),
+               log_),
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
       recent_memory_(recent_bytes_max(configuration_)),
       catalog_mutex_(environment.scheduler),
@@ -96,6 +100,14 @@ void Node::set_addresses(std::vector<std::string> nbd, std::vector<std::string> 
   configuration_.control_addresses = std::move(control);
   pairs_->set_addresses(replication);
   configuration_.replication_addresses = std::move(replication);
+}
+
+bool Node::base_is_settled(LuNumber unit) const {
+  const pool::DataVolume* base = storage_.pools().data_volume(unit);
+  if (base == nullptr) return false;
+  return std::ranges::any_of(groups_, [&](const auto& at) {
+    return at.second->identity() == base->record().group && at.second->base_is_settled();
+  });
 }
 
 io::Task<Result<void>> Node::stop() {

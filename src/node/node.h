@@ -228,6 +228,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   Result<GroupHandle> require_group(const std::string& name);
   GroupHandle unregister_group(const std::string& name);
   io::Task<Result<void>> destroy_group(GroupHandle group);
+  // As NodeStorage asks; not of a group that is not served.
+  bool base_is_settled(LuNumber unit) const;
   // What is in the way of a restore: writers, who are refused or, by force, kept out.
   io::Task<Result<void>> clear_writers(group::Group& group, bool force, control::RestoreReply* reply);
   io::Task<Result<control::RestoreReply>> restore_from_peer(control::RestoreRequest request);

@@ -66,6 +66,8 @@ class NodeStorage {
   struct Options {
     NodeIdentity node{};
     NodeDisks disks{};
+    // Whether nobody is about to write again what a crash left half written of this data volume.
+    std::function<bool(LuNumber)> is_settled{};
     // From how full on, in percent, `status` and the log tell that a pool fills up; 0: never.
     std::uint32_t alarm_percent = 0;
     // A disk without a label is new; only of a node that has one disk. Not so on a node that has had one:
@@ -139,7 +141,9 @@ class NodeStorage {
   control::RaidInfo raid_info(const Part& part, const raid::RaidStatus& status) const;
   std::vector<control::DiskInfo> refused_disks() const;
   void add_raid_problems(const Part& part, std::vector<control::Problem>& out) const;
-  io::Task<void> run_scrub(raid::RaidGroup* raid, std::string name, std::shared_ptr<Scrub> scrub);
+  io::Task<void> run_scrub(PoolNumber number, raid::RaidGroup* raid, std::string name,
+                           std::shared_ptr<Scrub> scrub);
+  raid::Judge judge(std::shared_ptr<const pool::Survey> survey) const;
 
   io::Environment environment_;
   Options options_;

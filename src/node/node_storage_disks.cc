@@ -479,7 +479,7 @@ Result<control::RaidInfo> NodeStorage::raid_scrub(const control::RaidScrubReques
   scrub->info.bytes_total = status.size_bytes;
   scrub->bytes_per_second_max = request.bytes_per_second_max;
   part.scrub = scrub;
-  tasks_.spawn(run_scrub(raid, status.name, scrub));
+  tasks_.spawn(run_scrub(number, raid, status.name, scrub));
   return raid_info(part, status);
 }
 
@@ -495,8 +495,25 @@ Result<control::Done> NodeStorage::raid_scrub_stop(const control::RaidScrubStopR
   return done;
 }
 
+// The checksums of the pool say which copy is right.
+raid::Judge NodeStorage::judge(std::shared_ptr<const pool::Survey> survey) const {
+  return [survey = std::move(survey), is_settled = options_.is_settled](DiskOffset offset, Bytes block) {
+    const pool::Survey::Answer answer = survey->look(offset, block);
+    switch (answer.knowledge) {
+      case pool::Knowledge::kUnknown:
+        return raid::Verdict::kUnknown;
+      case pool::Knowledge::kRight:
+        return raid::Verdict::kRight;
+      case pool::Knowledge::kWrong:
+        return is_settled && is_settled(answer.unit) ? raid::Verdict::kWrong : raid::Verdict::kUnknown;
+    }
+    TM_ASSERT(false);
+  };
+}
+
 // In parts, so that it can be followed and stopped.
-io::Task<void> NodeStorage::run_scrub(raid::RaidGroup* raid, std::string name, std::shared_ptr<Scrub> scrub) {
+io::Task<void> NodeStorage::run_scrub(PoolNumber number, raid::RaidGroup* raid, std::string name,
+                                      std::shared_ptr<Scrub> scrub) {
   control::ScrubInfo& info = scrub->info;
   const std::uint64_t part_bytes = scrub_part_bytes(raid->status(), scrub->bytes_per_second_max);
   log_("scrub-begin", log_field("raid", name) + " " + log_field("bytes", info.bytes_total));
@@ -511,6 +528,9 @@ io::Task<void> NodeStorage::run_scrub(raid::RaidGroup* raid, std::string name, s
     part.repair = info.repairs;
     part.bytes_per_second_max = scrub->bytes_per_second_max;
     const std::uint64_t end = part.end;
+    if (pool::Pool* pool = pools_.find(number); pool != nullptr) {
+      part.judge = judge(co_await pool->survey(DiskOffset{part.begin}, DiskOffset{part.end}));
+    }
     auto report = co_await raid->scrub(std::move(part));
     if (!report.ok()) {
       info.reason = report.error().message;

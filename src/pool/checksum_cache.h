@@ -69,6 +69,9 @@ class ChecksumCache {
   // the same page must not overtake each other. On failure they are dirty again.
   io::Task<Result<void>> write_back(LuNumber owner);
 
+  // A page as it lies on the disk.
+  static Buffer encode(const ChecksumPage& page);
+
   std::size_t page_count() const { return pages_.size(); }
   std::size_t dirty_count() const { return dirty_.size(); }
   std::size_t pages_max() const { return pages_max_; }
@@ -87,7 +90,6 @@ class ChecksumCache {
   void make_clean(std::uint64_t key);
   void trim();
   std::uint64_t disk_offset(const ChecksumPage& page) const;
-  static Buffer encode(const ChecksumPage& page);
   io::Task<void> write_pages(WriteBatch* batch);
 
   io::Scheduler& scheduler_;

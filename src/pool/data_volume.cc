@@ -270,6 +270,7 @@ io::Task<Result<void>> DataVolumeImpl::write_part(Part part, Buffer data,
     if (range.empty() || range.count() == kBlocksPerPage) continue;
     TM_CO_TRY_ASSIGN(pages[half], co_await core_.cache.get(header, half));
   }
+  const SlotWatch::Writing writing(core_.watch, extent.slot);
   std::vector<Buffer> pieces{data.slice(part.data_offset, part.count() * kBlockSizeBytes)};
   const DiskOffset offset = block_offset(extent, part.begin);
   ++changes_;
@@ -298,6 +299,7 @@ io::Task<Result<void>> DataVolumeImpl::write_part(Part part, Buffer data,
 Extent DataVolumeImpl::begin_extent(std::uint64_t index, Extent extent) {
   extent.generation = core_.next_generation++;
   extent.state = ExtentState::kNew;
+  core_.watch.changes(extent.slot);
   extents_.set(index, extent);
   new_extents_.insert(index);
   const format::ExtentHeader header = header_of(index, extent);
@@ -354,6 +356,7 @@ io::Task<Result<void>> DataVolumeImpl::clear_part(Part part, bool gives_back) {
     }
     // Also where it is blank already: that may be what a failed flush left, see ExtentTable::load().
     if (!range.empty()) {
+      core_.watch.changes(extent.slot);
       core_.cache.mark_dirty(page);
       page->set_unwritten(static_cast<std::uint32_t>(range.begin), static_cast<std::uint32_t>(range.end));
     }
@@ -366,6 +369,7 @@ io::Task<Result<void>> DataVolumeImpl::clear_part(Part part, bool gives_back) {
 void DataVolumeImpl::release_extent(std::uint64_t index) {
   const Extent extent = extents_.get(index);
   if (extent.state == ExtentState::kNone) return;
+  core_.watch.changes(extent.slot);
   extents_.set(index, Extent{});
   if (extent.state == ExtentState::kReserved) {
     core_.slots.release(extent.slot, true);
@@ -547,6 +551,7 @@ std::vector<std::uint64_t> DataVolumeImpl::abandon() {
   std::vector<std::uint64_t> slots = std::exchange(released_, {});
   for (auto index = extents_.next_mapped(0); index.has_value(); index = extents_.next_mapped(*index + 1)) {
     const Extent extent = extents_.get(*index);
+    core_.watch.changes(extent.slot);
     core_.cache.drop(record_.number, extent.slot);
     slots.push_back(extent.slot);
     extents_.set(*index, Extent{});

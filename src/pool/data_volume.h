@@ -48,6 +48,7 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
 
   // For the pool: what open() found, and what remove() takes away.
   const ExtentMap& extents() const { return extents_; }
+  format::ExtentHeader header_of(std::uint64_t index, const Extent& extent) const;
   void adopt(std::uint64_t index, Extent extent) { extents_.set(index, extent); }
   // Every slot it has. The volume is empty afterwards and never flushes again.
   std::vector<std::uint64_t> abandon();
@@ -67,7 +68,6 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   static BlockRange in_page(const Part& part, std::uint32_t half);
 
   Result<void> check_bounds(BlockRange blocks, const char* what) const;
-  format::ExtentHeader header_of(std::uint64_t index, const Extent& extent) const;
   DiskOffset block_offset(const Extent& extent, std::uint32_t block) const;
   std::string describe(std::uint64_t index, const Extent& extent, std::uint32_t block) const;
 

@@ -9,6 +9,7 @@
 #include "pool/label.h"
 #include "pool/log_volume.h"
 #include "pool/pool_core.h"
+#include "pool/survey.h"
 
 namespace tidemark::pool {
 
@@ -100,6 +101,7 @@ class PoolImpl final : public Pool {
     return it == logs_.end() ? DiskOffset{} : it->second->offset();
   }
   PoolStatus status() const override;
+  io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end) override;
   std::vector<std::string> notices() const override { return notices_; }
   void notice(std::string sentence) { notices_.push_back(std::move(sentence)); }
 
@@ -380,6 +382,13 @@ io::Task<Result<void>> PoolImpl::remove_unit(LuNumber number) {
   }
   core_->units.forget(number);
   co_return Result<void>{};
+}
+
+io::Task<std::unique_ptr<Survey>> PoolImpl::survey(DiskOffset begin, DiskOffset end) {
+  auto made = std::make_unique<SurveyImpl>(*core_, begin, end);
+  for (const auto& [number, volume] : data_) made->note(*volume);
+  co_await made->load();
+  co_return made;
 }
 
 PoolStatus PoolImpl::status() const {

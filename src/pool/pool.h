@@ -93,6 +93,22 @@ class DataVolume {
   virtual AddressTranslation translate(std::uint64_t offset_bytes) const = 0;
 };
 
+// What a pool's checksums say of a block of 4096 bytes of its disk.
+enum class Knowledge : std::uint8_t { kUnknown, kRight, kWrong };
+
+// For whoever compares copies below a pool: what its blocks should be in a part of the disk. Of extents that
+// are written to while it exists it knows nothing. Where nothing lies, anything is right. May outlive the
+// pool, and knows nothing then.
+class Survey {
+ public:
+  virtual ~Survey() = default;
+  struct Answer {
+    Knowledge knowledge = Knowledge::kUnknown;
+    LuNumber unit{};  // the data volume whose block it is; 0 when it is none's
+  };
+  virtual Answer look(DiskOffset offset, Bytes block) const = 0;
+};
+
 // The space of one disk, or of a RAID group, cut into logical units. docs/formats/disk.md describes what lies
 // on it.
 //
@@ -132,6 +148,8 @@ class Pool {
   virtual io::Disk* log_volume(LuNumber number) = 0;
   virtual DiskOffset log_volume_offset(LuNumber number) const = 0;
   virtual PoolStatus status() const = 0;
+  // Of [begin, end) of the disk. 10 KiB of memory for each 4 MiB.
+  virtual io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end) = 0;
   // What was found damaged while opening and made good from its other copy, a sentence each. It stays what it
   // was until the pool is opened again.
   virtual std::vector<std::string> notices() const = 0;

@@ -14,6 +14,7 @@
 #include "pool/extent_table.h"
 #include "pool/lu_table.h"
 #include "pool/slot_map.h"
+#include "pool/slot_watch.h"
 
 namespace tidemark::pool {
 
@@ -91,6 +92,7 @@ struct PoolCore {
   SharedFlush shared_flush;
   const format::DiskLabel label;
   SlotMap slots;
+  SlotWatch watch;
   ChecksumCache cache;
   ExtentTable extents;
   LuTable units;

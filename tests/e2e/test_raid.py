@@ -165,6 +165,38 @@ class Raid(TidemarkTest):
         self.assertEqual(tokyo.cli("raid", "status")["health"], "degraded")
         self.assertHolds(tokyo, "app/db", self.model.snapshot())
 
+    def test_a_scrub_knows_by_the_checksums_which_copy_is_right(self):
+        tokyo = self.raid_node("1", 2)
+        with Connection(tokyo, "app/db") as handle:
+            handle.pwrite(os.urandom(8 * MIB), 0)
+            handle.flush()
+            # Destaged by filling the journal.
+            for lap in range(100):
+                handle.pwrite(bytes([lap]) * MIB, 16 * MIB)
+            handle.flush()
+        with Connection(tokyo, "app/db") as handle:
+            before = handle.pread(8 * MIB, 0)
+        places = wait_until(lambda: (found := tokyo.cli("volume", "address", "app/db", "1M"))["allocated"] and found,
+                            "the blocks are destaged")["places"]
+        tokyo.stop()
+        # Another content on one disk, and on the other one elsewhere; nobody reads them.
+        for number, place in enumerate(places):
+            with open(place["disk"], "r+b") as file:
+                file.seek(place["address_bytes"] + number * 16 * 4096)
+                file.write(os.urandom(5 * 4096))
+        tokyo.start()
+        status, said, _ = tokyo.say("raid", "scrub", "--report-only")
+        self.assertEqual(status, 1, said)
+        self.assertIn("10 places did not fit", said)
+        status, said, _ = tokyo.say("raid", "scrub")
+        self.assertEqual(status, 1, said)
+        scrub = tokyo.cli("raid", "status")["scrub"]
+        self.assertEqual((scrub["mismatches"], scrub["repaired"], scrub["undecided"]), (10, 10, 0))
+        scrub = tokyo.cli("raid", "scrub")["scrub"]
+        self.assertEqual((scrub["mismatches"], scrub["undecided"]), (0, 0))
+        with Connection(tokyo, "app/db") as handle:
+            self.assertEqual(handle.pread(8 * MIB, 0), before)
+
     def test_the_place_of_a_byte_is_where_it_lies(self):
         tokyo = self.raid_node("10", 4)
         mark = bytes(range(256)) * 16

@@ -1,0 +1,96 @@
+#include "pool/survey.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/crc32c.h"
+
+namespace tidemark::pool {
+
+using format::kExtentHeadBytes;
+using format::kSlotSizeBytes;
+
+SurveyImpl::SurveyImpl(PoolCore& core, DiskOffset begin, DiskOffset end) : core_(&core) {
+  const std::uint64_t base = core.label.layout.slots_offset;
+  const std::uint64_t count = core.label.layout.slot_count;
+  const auto slot_at = [&](std::uint64_t offset) {
+    return std::min(count, (std::max(offset, base) - base) / kSlotSizeBytes);
+  };
+  first_ = slot_at(begin.value);
+  const std::uint64_t last = end.value <= base ? first_ : std::min(count, slot_at(end.value - 1) + 1);
+  slots_.resize(std::max(first_, last) - first_);
+  core.watch.add(*this);
+}
+
+SurveyImpl::~SurveyImpl() {
+  if (core_ != nullptr) core_->watch.remove(*this);
+}
+
+void SurveyImpl::note(const DataVolumeImpl& volume) {
+  const ExtentMap& extents = volume.extents();
+  for (auto index = extents.next_mapped(0); index.has_value(); index = extents.next_mapped(*index + 1)) {
+    const Extent extent = extents.get(*index);
+    if (extent.slot < first_ || extent.slot - first_ >= slots_.size()) continue;
+    Slot& slot = slots_[extent.slot - first_];
+    slot.is_extent = true;
+    slot.state = extent.state;
+    slot.header = volume.header_of(*index, extent);
+  }
+}
+
+io::Task<void> SurveyImpl::load() {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    for (std::uint32_t half = 0; half < kPagesPerExtent; ++half) {
+      // One that was given up meanwhile is nobody's business any more.
+      if (core_ == nullptr) co_return;
+      if (!slots_[i].is_extent || slots_[i].state < ExtentState::kNew) continue;
+      auto page = co_await core_->cache.get(slots_[i].header, half);
+      if (page.ok() && slots_[i].is_extent) slots_[i].pages[half] = std::move(page).value();
+    }
+  }
+}
+
+void SurveyImpl::slot_changes(std::uint64_t slot) {
+  if (slot < first_ || slot - first_ >= slots_.size()) return;
+  slots_[slot - first_] = Slot();
+}
+
+Survey::Answer SurveyImpl::look(DiskOffset offset, Bytes block) const {
+  if (core_ == nullptr || offset.value < core_->label.layout.slots_offset) return {};
+  const std::uint64_t from_slots = offset.value - core_->label.layout.slots_offset;
+  const std::uint64_t number = from_slots / kSlotSizeBytes;
+  if (number >= core_->slots.slot_count()) return {};
+  constexpr Answer kNobodys{.knowledge = Knowledge::kRight, .unit = {}};
+  if (!core_->slots.is_used(number)) return kNobodys;
+  if (number < first_ || number - first_ >= slots_.size()) return {};
+  const Slot& slot = slots_[number - first_];
+  if (!slot.is_extent || core_->watch.is_being_written(number)) return {};
+  if (slot.state < ExtentState::kNew) return kNobodys;
+  const std::uint64_t in_slot = from_slots % kSlotSizeBytes;
+  Answer answer{.knowledge = Knowledge::kUnknown, .unit = slot.header.owner};
+  if (in_slot < kExtentHeadBytes) {
+    // The sectors of the extent itself: what is in memory, unless that has yet to reach the disk.
+    const ChecksumPagePtr& page = slot.pages[in_slot / kBlockSizeBytes];
+    if (page == nullptr || page->dirty) return answer;
+    const Buffer expected = ChecksumCache::encode(*page);
+    if (std::memcmp(expected.data(), block.data(), kBlockSizeBytes) == 0)
+      answer.knowledge = Knowledge::kRight;
+    return answer;
+  }
+  const auto at = static_cast<std::uint32_t>((in_slot - kExtentHeadBytes) / kBlockSizeBytes);
+  const ChecksumPagePtr& page = slot.pages[at / kBlocksPerPage];
+  if (page == nullptr) return answer;
+  switch (page->state(at % kBlocksPerPage)) {
+    case BlockState::kUnwritten:
+      return kNobodys;
+    case BlockState::kLost:
+      return answer;
+    case BlockState::kWritten:
+      break;
+  }
+  const bool is_right = crc32c(block) == page->checksum(at % kBlocksPerPage);
+  answer.knowledge = is_right ? Knowledge::kRight : Knowledge::kWrong;
+  return answer;
+}
+
+}  // namespace tidemark::pool

@@ -1,0 +1,116 @@
+// What a pool says of the blocks of its disk to whoever compares copies below it.
+
+#include "pool_fixture.h"
+
+namespace tidemark::pool {
+namespace {
+
+constexpr std::uint64_t kBlocks = 3 * kExtent;
+
+class PoolSurvey : public PoolFixture {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(start(1, 64 * kMiB));
+    number = make_volume(kBlocks * kBlockSizeBytes);
+    ASSERT_TRUE(write(number, {10, 20}, 100).ok());
+    ASSERT_TRUE(flush(number).ok());
+  }
+  std::unique_ptr<Survey> survey() {
+    return world->run(pool->survey(DiskOffset{0}, DiskOffset{disk->size_bytes()}));
+  }
+  static Buffer block_of(std::uint64_t stamp) {
+    Buffer block = Buffer::allocate(kBlockSizeBytes);
+    fill_block(stamp, block.writable());
+    return block;
+  }
+  Survey::Answer look(const Survey& at, std::uint64_t block, std::uint64_t stamp) {
+    return at.look(DiskOffset{disk_offset(number, block)}, block_of(stamp));
+  }
+  Buffer on_disk(std::uint64_t offset) {
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    EXPECT_TRUE(world->run(disk->read(DiskOffset{offset}, out)).ok());
+    return out;
+  }
+
+  io::Task<void> write_one(std::uint64_t at, std::uint64_t stamp, Result<void>* done) {
+    const Buffer block = block_of(stamp);
+    std::vector<std::uint32_t> checksums{crc32c(block)};
+    *done = co_await volume(number).write({at, at + 1}, block, std::move(checksums));
+  }
+
+  LuNumber number{};
+};
+
+TEST_F(PoolSurvey, KnowsTheBlocksOfDataVolumesByTheirChecksums) {
+  const auto at = survey();
+  EXPECT_EQ(look(*at, 12, 102).knowledge, Knowledge::kRight);
+  EXPECT_EQ(look(*at, 12, 102).unit, number);
+  EXPECT_EQ(look(*at, 12, 103).knowledge, Knowledge::kWrong);
+  EXPECT_EQ(look(*at, 12, 103).unit, number);
+  EXPECT_EQ(look(*at, 9, 77).knowledge, Knowledge::kRight) << "never written";
+  const DiskOffset empty{disk_offset(number, 0) + 4 * format::kSlotSizeBytes};
+  EXPECT_EQ(at->look(empty, block_of(5)).knowledge, Knowledge::kRight) << "nothing lies there";
+  EXPECT_EQ(at->look(DiskOffset{0}, block_of(5)).knowledge, Knowledge::kUnknown) << "the label";
+  // The sectors that describe the extent: as they are in memory, or nothing is known.
+  const std::uint64_t head = disk_offset(number, 0) - format::kExtentHeadBytes;
+  EXPECT_EQ(at->look(DiskOffset{head}, on_disk(head)).knowledge, Knowledge::kRight);
+  EXPECT_EQ(at->look(DiskOffset{head}, block_of(5)).knowledge, Knowledge::kUnknown);
+}
+
+TEST_F(PoolSurvey, KnowsAfterAStartWhatItReadsOfTheDisk) {
+  ASSERT_NO_FATAL_FAILURE(open());
+  const auto at = survey();
+  EXPECT_EQ(look(*at, 19, 109).knowledge, Knowledge::kRight);
+  EXPECT_EQ(look(*at, 19, 110).knowledge, Knowledge::kWrong);
+}
+
+TEST_F(PoolSurvey, KnowsNothingOfWhatIsWrittenMeanwhile) {
+  const auto at = survey();
+  const std::uint64_t offset = disk_offset(number, 12);
+  ASSERT_TRUE(write(number, {500, 501}, 7).ok());
+  EXPECT_EQ(look(*at, 12, 102).knowledge, Knowledge::kUnknown) << "the same extent";
+  EXPECT_EQ(look(*survey(), 500, 7).knowledge, Knowledge::kRight) << "a new look does";
+  EXPECT_EQ(look(*survey(), 12, 102).knowledge, Knowledge::kRight);
+  // While the disk is at it, also for one who looks only then.
+  io::TaskScope scope(*world);
+  Result<void> written = fail(ErrorCode::kTimeout, "");
+  scope.spawn(write_one(12, 8, &written));
+  bool seen = false;
+  while (!written.ok()) {
+    const auto now = survey();
+    if (written.ok()) break;
+    seen = true;
+    EXPECT_EQ(look(*now, 12, 102).knowledge, Knowledge::kUnknown);
+    EXPECT_EQ(look(*now, 12, 8).knowledge, Knowledge::kUnknown);
+    world->run_for(Duration::microseconds(1));
+  }
+  EXPECT_TRUE(seen);
+  EXPECT_EQ(look(*survey(), 12, 8).knowledge, Knowledge::kRight);
+  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(8)).knowledge, Knowledge::kUnknown);
+}
+
+TEST_F(PoolSurvey, ForgetsWhatIsGivenBackAndMayBeSomebodyElses) {
+  const auto at = survey();
+  const std::uint64_t offset = disk_offset(number, 12);
+  ASSERT_TRUE(world->run(volume(number).discard({0, kExtent})).ok());
+  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kUnknown) << "not yet durable";
+  ASSERT_TRUE(flush(number).ok());
+  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kRight) << "nobody's";
+  const LuNumber other = make_volume(kBlocks * kBlockSizeBytes, 8);
+  ASSERT_TRUE(write(other, {12, 13}, 5).ok());
+  ASSERT_EQ(disk_offset(other, 12), offset) << "the slot was taken again";
+  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kUnknown);
+}
+
+TEST_F(PoolSurvey, OutlivesThePoolAndItsVolumes) {
+  const auto of_pool = survey();
+  const auto of_volume = survey();
+  const std::uint64_t offset = disk_offset(number, 12);
+  ASSERT_TRUE(world->run(pool->remove(number)).ok());
+  EXPECT_EQ(of_volume->look(DiskOffset{offset}, block_of(102)).knowledge, Knowledge::kRight) << "nobody's";
+  pool.reset();
+  EXPECT_EQ(of_pool->look(DiskOffset{offset}, block_of(102)).knowledge, Knowledge::kUnknown);
+}
+
+}  // namespace
+}  // namespace tidemark::pool
