@@ -330,6 +330,10 @@ void BlockCache::erase_range(std::uint64_t space, std::uint64_t begin, std::uint
   }
 }
 
+std::uint64_t BlockCache::size_bytes() const {
+  return state_->size_bytes;
+}
+
 BlockCacheStatus BlockCache::status() const {
   const State& state = *state_;
   BlockCacheStatus status = state.status;

@@ -39,6 +39,7 @@ class BlockCache {
   // Forgets every block of `space` in [begin, end).
   void erase_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end);
   BlockCacheStatus status() const;
+  std::uint64_t size_bytes() const;
 
  private:
   struct State;

@@ -14,6 +14,7 @@
 #include "group/local_record.h"
 #include "group/peer_gate.h"
 #include "group/range_lock.h"
+#include "group/read_ahead.h"
 #include "group/snapshot.h"
 #include "group/state.h"
 #include "index/version_index.h"
@@ -55,12 +56,14 @@ struct AccessCounters {
 // A volume's place on this node: its base and what guards it. Lives as long as its logical unit.
 struct Volume {
   Volume(io::Scheduler& scheduler, VolumeId volume_id, LuNumber number, pool::DataVolume* data_volume)
-      : id(volume_id), lu(number), base(data_volume), lock(scheduler) {}
+      : id(volume_id), lu(number), base(data_volume), lock(scheduler), read_ahead(scheduler) {}
   VolumeId id;
   LuNumber lu;
   pool::DataVolume* base;
   RangeLock lock;
   AccessCounters counters;
+  ReadAhead read_ahead;
+  std::uint32_t reads_under_way = 0;                      // of hosts
   std::map<std::uint64_t, std::uint64_t> appended_bytes;  // by segment generation, while above destaged
 };
 

@@ -244,6 +244,10 @@ io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::
   if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
   const Core::ReadGuard guard(&core_);
   const BlockRange blocks = covering(offset, out.size());
+  if (volume->read_ahead.is_being_brought(blocks)) co_await volume->read_ahead.wait_for(blocks);
+  const auto ends = [](std::uint32_t* reads) { --*reads; };
+  ++volume->reads_under_way;
+  const std::unique_ptr<std::uint32_t, decltype(ends)> under_way(&volume->reads_under_way, ends);
   bool hit = true;
   Result<void> done;
   if (is_block_aligned(offset, out.size())) {
@@ -255,8 +259,30 @@ io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::
       std::memcpy(out.data(), whole.data() + (offset - blocks.begin * kBlockSizeBytes), out.size());
     }
   }
-  if (count) ++(hit ? volume->counters.read_hits : volume->counters.read_misses);
+  if (!count) co_return done;
+  ++(hit ? volume->counters.read_hits : volume->counters.read_misses);
+  if (!done.ok() || stopping_ || volume->reads_under_way > 1) co_return done;
+  const BlockRange next =
+      volume->read_ahead.note(blocks, hit, volume->base->record().size_bytes / kBlockSizeBytes,
+                              core_.context.cache.size_bytes() / kBlockSizeBytes);
+  if (!next.empty()) reading_ahead_.spawn(read_ahead(id, path, next));
   co_return done;
+}
+
+// An error is the host's, when it asks.
+io::Task<void> DataPath::read_ahead(VolumeId id, std::shared_ptr<const index::Path> path, BlockRange blocks) {
+  Volume* volume = core_.find_volume(id);
+  if (volume == nullptr) co_return;
+  const Core::ReadGuard guard(&core_);
+  Buffer out = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+  bool hit = true;
+  (void)co_await read_blocks(volume, path, blocks, std::move(out), &hit);
+  volume->read_ahead.ended(blocks, hit);
+}
+
+io::Task<void> DataPath::stop() {
+  stopping_ = true;
+  co_await reading_ahead_.join();
 }
 
 io::Task<Result<void>> DataPath::read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,

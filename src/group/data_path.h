@@ -25,7 +25,9 @@ struct AllocationRun {
 // Offsets and lengths lie inside the volume; the caller has checked. Owned by Group, as is the Core.
 class DataPath {
  public:
-  explicit DataPath(Core& core) : core_(core) {}
+  explicit DataPath(Core& core) : core_(core), reading_ahead_(core.scheduler()) {}
+  // Ends what it began by itself.
+  io::Task<void> stop();
 
   // The write, if it needs to wait for nothing: whole blocks, at most 1 MiB, space promised, journal open.
   bool write_now(Volume& volume, std::uint64_t offset, const Buffer& data);
@@ -41,7 +43,8 @@ class DataPath {
   // Everything acknowledged before the call survives any crash, and in a synchronous pair the peer has it
   // too. An error of the peer's making leaves it durable here.
   io::Task<Result<void>> flush();
-  // `count`: in the volume's hits and misses.
+  // `count`: a host's read. It is in the volume's hits and misses, and what may come next is brought into the
+  // cache.
   io::Task<Result<void>> read(VolumeId volume, std::shared_ptr<const index::Path> path, std::uint64_t offset,
                               Buffer out, bool count);
   io::Task<Result<std::vector<AllocationRun>>> allocation(VolumeId volume,
@@ -68,9 +71,12 @@ class DataPath {
                                      BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_piece(index::Piece piece, Buffer out, bool* hit);
+  io::Task<void> read_ahead(VolumeId id, std::shared_ptr<const index::Path> path, BlockRange blocks);
   io::Task<Result<Volume*>> writable(VolumeId volume);
 
   Core& core_;
+  bool stopping_ = false;
+  io::TaskScope reading_ahead_;
 };
 
 }  // namespace tidemark::group

@@ -69,6 +69,7 @@ io::Task<Result<void>> Group::close() {
   core_.space_freed.wake_all();
   core_.changed.wake_all();
   co_await tasks_.join();
+  co_await data_.stop();
   if (!core_.failure.has_value()) {
     // It shortens the next start; a journal that is too full for it is replayed from the one before.
     auto saved = co_await core_.save_snapshot();
