@@ -104,12 +104,14 @@ class Group final : public RaidGroup {
   Operation read_any_copy(Piece piece, std::int32_t bad_member, Buffer out, bool repair);
   std::optional<std::uint32_t> choose_member(const Piece& piece) const;
   // The lock is held. `without` are roles (or, with mirrors, members) not to be asked. With `repair` what
-  // could not be read is written again.
+  // could not be read is written again. `spare` is read only when it is needed to make the others.
   io::Task<Result<Strip>> load_row(std::uint64_t row, std::uint64_t column, std::uint64_t length_bytes,
-                                   std::vector<std::uint32_t> without, bool repair = true);
+                                   std::vector<std::uint32_t> without, bool repair = true,
+                                   std::optional<std::uint32_t> spare = std::nullopt);
   io::Task<Result<Strip>> load_row_at_once(std::uint64_t row, std::uint64_t column,
                                            std::uint64_t length_bytes, std::vector<std::uint32_t> without,
-                                           bool repair, bool* read_failed);
+                                           bool repair, std::optional<std::uint32_t> spare,
+                                           bool* read_failed);
   // Writes a block that could not be read and looks whether it can be now; else fails the member out.
   io::Task<void> rewrite(std::uint32_t member, std::uint64_t offset, Buffer bytes);
 
@@ -133,6 +135,7 @@ class Group final : public RaidGroup {
   Operation resync_marked();
   // Whether all of them could be.
   io::Task<bool> resync_rows(std::uint64_t first_row, std::uint64_t end_row);
+  std::optional<std::uint32_t> spare_parity(std::uint64_t row, std::uint32_t lost_role) const;
   io::Task<void> load_for_rebuild(std::uint32_t member, std::uint64_t offset, Buffer out,
                                   Result<void>* result);
   Operation rebuild_step(std::uint32_t member, std::uint64_t begin, std::uint64_t end);

@@ -183,9 +183,16 @@ io::Task<void> Group::rewrite(std::uint32_t member, std::uint64_t offset, Buffer
 
 io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t column,
                                                std::uint64_t length_bytes, std::vector<std::uint32_t> without,
-                                               bool repair) {
+                                               bool repair, std::optional<std::uint32_t> spare) {
   bool read_failed = false;
-  auto strip = co_await load_row_at_once(row, column, length_bytes, std::move(without), repair, &read_failed);
+  std::vector<std::uint32_t> not_read = without;
+  auto strip =
+      co_await load_row_at_once(row, column, length_bytes, std::move(not_read), repair, spare, &read_failed);
+  if (spare.has_value() && read_failed) {
+    // It is needed after all.
+    strip = co_await load_row_at_once(row, column, length_bytes, std::move(without), repair, std::nullopt,
+                                      &read_failed);
+  }
   if (strip.ok() || !read_failed || length_bytes == kBlockSizeBytes) co_return std::move(strip);
   // Members may be bad in different blocks.
   Strip whole;
@@ -194,8 +201,9 @@ io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t 
   }
   for (std::uint64_t at = 0; at < length_bytes; at += kBlockSizeBytes) {
     std::vector<std::uint32_t> nobody;
-    TM_CO_TRY_ASSIGN(const Strip block, co_await load_row_at_once(row, column + at, kBlockSizeBytes,
-                                                                  std::move(nobody), repair, &read_failed));
+    TM_CO_TRY_ASSIGN(const Strip block,
+                     co_await load_row_at_once(row, column + at, kBlockSizeBytes, std::move(nobody), repair,
+                                               std::nullopt, &read_failed));
     whole.read_failed = whole.read_failed || block.read_failed;
     for (const std::uint32_t role : block.made) {
       if (std::ranges::find(whole.made, role) == whole.made.end()) whole.made.push_back(role);
@@ -210,6 +218,7 @@ io::Task<Result<Group::Strip>> Group::load_row(std::uint64_t row, std::uint64_t 
 io::Task<Result<Group::Strip>> Group::load_row_at_once(std::uint64_t row, std::uint64_t column,
                                                        std::uint64_t length_bytes,
                                                        std::vector<std::uint32_t> without, bool repair,
+                                                       std::optional<std::uint32_t> spare,
                                                        bool* read_failed) {
   const std::uint64_t begin = row * geometry_.unit() + column;
   const std::uint64_t end = begin + length_bytes;
@@ -224,7 +233,7 @@ io::Task<Result<Group::Strip>> Group::load_row_at_once(std::uint64_t row, std::u
     const bool can_read = members_.readable(member, begin, end);
     const bool is_out = std::ranges::find(without, role) != without.end();
     if (can_read && is_out) bad.push_back(role);
-    if (!can_read || is_out) {
+    if (!can_read || is_out || role == spare) {
       missing.push_back(role);
     } else {
       tasks.push_back(store_result(members_.read(member, begin, strip.roles[role]), &results[role]));

@@ -211,6 +211,21 @@ io::Task<Result<void>> Group::rebuild_step(std::uint32_t index, std::uint64_t be
   co_return Result<void>{};
 }
 
+// With two parities and one member that is not there, one parity need not be read.
+std::optional<std::uint32_t> Group::spare_parity(std::uint64_t row, std::uint32_t lost_role) const {
+  const std::uint64_t begin = row * geometry_.unit();
+  std::uint32_t lost = 0;
+  std::optional<std::uint32_t> last_parity;
+  for (std::uint32_t role = 0; role < geometry_.roles(); ++role) {
+    if (!members_.readable(geometry_.member_of(row, role), begin, begin + geometry_.unit())) {
+      ++lost;
+    } else if (role >= geometry_.cells() && role != lost_role) {
+      last_parity = role;
+    }
+  }
+  return lost < geometry_.parities() ? last_parity : std::nullopt;
+}
+
 io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offset, Buffer out,
                                        Result<void>* result) {
   const std::uint64_t row = offset / geometry_.unit();
@@ -226,7 +241,8 @@ io::Task<void> Group::load_for_rebuild(std::uint32_t member, std::uint64_t offse
   }
   const std::uint32_t role = geometry_.role_of(row, member);
   std::vector<std::uint32_t> nobody;
-  const auto strip = co_await load_row(row, 0, geometry_.unit(), std::move(nobody));
+  const auto strip =
+      co_await load_row(row, 0, geometry_.unit(), std::move(nobody), true, spare_parity(row, role));
   if (strip.ok()) {
     std::memcpy(out.data(), strip->roles[role].data(), out.size());
   } else {

@@ -131,6 +131,53 @@ TEST_F(RaidRebuild, TwoMembersAreRebuiltUnderALoadThatNeverPauses) {
   }
 }
 
+// Of as many members as it takes to make the lost one, and of the others only when one of those has a bad
+// block.
+TEST_F(RaidRebuild, NoMoreIsReadThanTheLevelNeeds) {
+  struct Case {
+    Shape shape;
+    std::uint64_t reads_of_a_member;
+  };
+  const Case cases[] = {{{format::RaidLevel::k1, 3, 65536, 2}, 1},
+                        {{format::RaidLevel::k10, 4, 65536, 1}, 1},
+                        {{format::RaidLevel::k5, 4, 65536, 1}, 3},
+                        {{format::RaidLevel::k6, 5, 65536, 2}, 3}};
+  for (const Case& tried : cases) {
+    for (const bool has_bad_block : {false, true}) {
+      if (has_bad_block && tried.shape.losses < 2) continue;
+      SCOPED_TRACE(std::string(level_name(tried.shape.level)) + (has_bad_block ? ", a bad block" : ""));
+      ASSERT_NO_FATAL_FAILURE(start(3, tried.shape));
+      ASSERT_TRUE(world->run(write_blocks({0, model->size()}, 5, false)).ok());
+      ASSERT_TRUE(world->run(flush_all()).ok());
+      const auto read_bytes = [&] {
+        std::uint64_t sum = 0;
+        for (const MemberStatus& member : group->status().members) {
+          if (member.index != 1) sum += member.read_bytes;
+        }
+        return sum;
+      };
+      const std::uint32_t fresh = add_disk();
+      if (has_bad_block) {
+        std::uint64_t at = 0;
+        while (group->translate(DiskOffset{at}).data[0].member == 1) at += 65536;
+        const RaidAddress::Place place = group->translate(DiskOffset{at}).data[0];
+        disks[place.member]->inject(DiskFault::kBadSector, 1);
+        Buffer one = Buffer::allocate(kBlockSizeBytes);
+        EXPECT_FALSE(world->run(disks[place.member]->read(place.offset, one)).ok());
+      }
+      const std::uint64_t before = read_bytes();
+      ASSERT_TRUE(world->run(group->replace(1, named(fresh))).ok());
+      wait();
+      EXPECT_EQ(group->status().health, GroupHealth::kOptimal) << group->status().rebuild_problem;
+      if (!has_bad_block) {
+        EXPECT_EQ(read_bytes() - before, tried.reads_of_a_member * group->status().member_bytes);
+      }
+      ASSERT_NO_FATAL_FAILURE(expect_model());
+      ASSERT_NO_FATAL_FAILURE(expect_consistent("rebuilt"));
+    }
+  }
+}
+
 TEST_F(RaidRebuild, APositionThatWasReachedIsNotRebuiltAgain) {
   options.rebuild_step_bytes = 256 * kKiB;
   options.rebuild_bytes_per_second_max = kMiB;
