@@ -11,6 +11,9 @@ namespace {
 // One extent of the base is written by one task at a time (DataVolume's rule); this many extents at once keep
 // a disk busy.
 constexpr std::uint64_t kExtentBlocks = 1024;
+// Destaging shares its disk with the writes of hosts: as little of it at once as keeps the journal from
+// filling up, all that the disk takes when there is no more time.
+constexpr std::size_t kExtentsInFlightMin = 2;
 constexpr std::size_t kExtentsInFlightMax = 32;
 // Index pieces looked at together: bounds the memory of a step to a few megabytes.
 constexpr std::size_t kPiecesPerPageMax = 16'384;
@@ -303,6 +306,17 @@ io::Task<Result<bool>> Destager::free_segments() {
   co_return core_.journal->oldest().generation() > oldest;
 }
 
+// From a half of the journal free, where a step begins, to a quarter, where space is short.
+std::size_t Destager::extents_at_once() const {
+  const journal::JournalStatus status = core_.journal->status();
+  const std::uint64_t half = status.segments_total / 2;
+  const std::uint64_t quarter = status.segments_total / 4;
+  if (core_.waiting_for_space > 0 || status.segments_free <= quarter) return kExtentsInFlightMax;
+  if (status.segments_free >= half) return kExtentsInFlightMin;
+  const std::uint64_t gone = half - status.segments_free;
+  return kExtentsInFlightMin + (kExtentsInFlightMax - kExtentsInFlightMin) * gone / (half - quarter);
+}
+
 io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
   const std::uint64_t end = volume->base->record().size_bytes / kBlockSizeBytes;
   std::uint64_t at = 0;
@@ -324,7 +338,7 @@ io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<
       const std::uint64_t number = parts[i].blocks.begin / kExtentBlocks;
       while (i < parts.size() && parts[i].blocks.begin / kExtentBlocks == number)
         extent.push_back(parts[i++]);
-      while (scope.running() >= kExtentsInFlightMax) co_await scope.one_ended();
+      while (scope.running() >= extents_at_once()) co_await scope.one_ended();
       scope.spawn(destage_extent(volume, std::move(extent), &outcome));
     }
     co_await scope.join();

@@ -56,6 +56,7 @@ class Destager {
   io::Task<Result<void>> keep_map();
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
+  std::size_t extents_at_once() const;
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
   io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
   io::Task<Result<void>> destage_zero(Volume* volume, BlockRange blocks);

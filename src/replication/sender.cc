@@ -43,6 +43,7 @@ Sender::Sender(io::Environment environment, const NodeName& self, group::Group& 
       number_(number),
       calls_(std::move(calls)),
       acked_(group.local().peer_has),
+      batches_(environment.scheduler, group.journal()),
       moved_(environment.scheduler),
       promise_moved_(environment.scheduler) {}
 
@@ -382,16 +383,16 @@ io::Task<Result<void>> Sender::stream() {
 }
 
 io::Task<Result<bool>> Sender::send_next_batch() {
-  auto scanned = co_await group_.journal().scan(next_);
-  if (!scanned.ok() && scanned.error().code == ErrorCode::kExpired && sent_ == group_.local().destaged) {
+  auto found = co_await batches_.read(next_);
+  if (!found.ok() && found.error().code == ErrorCode::kExpired && sent_ == group_.local().destaged) {
     // Nothing is lost by it: all that was there has been sent.
     next_ = group_.journal().oldest();
-    scanned = co_await group_.journal().scan(next_);
+    found = co_await batches_.read(next_);
   }
-  if (!scanned.ok()) co_return std::move(scanned).error();
-  if (!scanned->has_value()) co_return false;
-  const journal::StoredBatch& batch = **scanned;
-  TM_CO_TRY_ASSIGN(Buffer payload, co_await group_.journal().read_payload(batch));
+  if (!found.ok()) co_return std::move(found).error();
+  if (!found->has_value()) co_return false;
+  const journal::StoredBatch& batch = (*found)->batch;
+  Buffer payload = (*found)->payload;
   const std::uint64_t bytes = payload.size() + batch.encoded_meta.size();
   unacked_.push_back({batch.meta.last(), batch.next, bytes, batch.meta.entries.front().timer});
   unacked_bytes_ += bytes;

@@ -1,0 +1,180 @@
+// Batches come in order and whole, however far ahead they were read.
+
+#include "replication/batch_reader.h"
+
+#include <gtest/gtest.h>
+
+#include "journal/journal_model.h"
+#include "rounds.h"
+
+namespace tidemark::replication {
+namespace {
+
+using journal::Journal;
+using journal::Purpose;
+using journal::StoredBatch;
+
+class BatchReaderTest : public testing::Test {
+ protected:
+  void start(std::uint64_t seed, std::uint64_t recent_bytes) {
+    world = std::make_unique<sim::World>(seed);
+    random = std::make_unique<sim::SeededRandom>(seed + 1000);
+    disk = std::make_unique<sim::Disk>(*world, journal::disk_bytes(20));
+    journal::JournalOptions options = journal::small_options();
+    options.recent_bytes_max = recent_bytes;
+    auto made = world->run(Journal::create(world->environment(), *disk, journal::test_group(), options));
+    ASSERT_TRUE(made.ok()) << made.error().message;
+    log = std::move(made).value();
+    journal::go_on(*log, model);
+  }
+  // One random entry, durable; false when the journal is full.
+  bool append() {
+    journal::ModelEntry expected;
+    journal::NewEntry entry = journal::random_entry(model, *random, 6, expected);
+    const auto blocks = static_cast<std::uint32_t>(entry.payload.size() / kBlockSizeBytes);
+    const auto body = static_cast<std::uint32_t>(entry.body.size());
+    if (!world->run(log->make_room(blocks, body, Purpose::kData)).ok()) return false;
+    journal::appended(model, std::move(expected), log->append(std::move(entry)));
+    return world->run(log->wait_durable(log->last_ticket())).ok();
+  }
+  // As a reader without any ahead sees it.
+  void expect_next(BatchReader& reader, Place* from) {
+    const auto expected = world->run(log->scan(*from));
+    ASSERT_TRUE(expected.ok() && expected->has_value());
+    const auto payload = world->run(log->read_payload(**expected));
+    ASSERT_TRUE(payload.ok());
+    const auto found = world->run(reader.read(*from));
+    ASSERT_TRUE(found.ok()) << found.error().message;
+    ASSERT_TRUE(found->has_value());
+    EXPECT_EQ((*found)->batch.meta.first, (*expected)->meta.first);
+    EXPECT_EQ((*found)->batch.next, (*expected)->next);
+    EXPECT_EQ((*found)->batch.encoded_meta, (*expected)->encoded_meta);
+    ASSERT_EQ((*found)->payload.size(), payload->size());
+    EXPECT_TRUE(payload->empty() ||
+                std::memcmp((*found)->payload.data(), payload->data(), payload->size()) == 0);
+    *from = (*found)->batch.next;
+  }
+
+  std::unique_ptr<sim::World> world;
+  std::unique_ptr<sim::SeededRandom> random;
+  std::unique_ptr<sim::Disk> disk;
+  journal::Model model;
+  std::unique_ptr<Journal> log;
+};
+
+TEST_F(BatchReaderTest, GivesEachBatchOnceInOrderAndThenNothing) {
+  for (const std::uint64_t recent : {std::uint64_t{0}, std::uint64_t{1} << 20}) {
+    model = {};
+    ASSERT_NO_FATAL_FAILURE(start(1, recent));
+    for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
+    BatchReader reader(*world, *log);
+    Place from = log->oldest();
+    for (int i = 0; i < 40; ++i) ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from)) << i;
+    for (int i = 0; i < 3; ++i) {
+      const auto end = world->run(reader.read(from));
+      ASSERT_TRUE(end.ok()) << end.error().message;
+      EXPECT_FALSE(end->has_value());
+      // What comes then is found as well.
+      ASSERT_TRUE(append());
+      ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from));
+    }
+  }
+}
+
+TEST_F(BatchReaderTest, GoesOnWhereItIsToldTo) {
+  ASSERT_NO_FATAL_FAILURE(start(2, 0));
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
+  BatchReader reader(*world, *log);
+  std::vector<Place> places{log->oldest()};
+  Place from = log->oldest();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from));
+    places.push_back(from);
+  }
+  for (const std::size_t back : {9u, 3u, 0u, 7u}) {
+    from = places[back];
+    for (int i = 0; i < 3; ++i) ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from)) << back;
+  }
+}
+
+TEST_F(BatchReaderTest, WhatCannotBeReadIsToldWhenItHasItsTurn) {
+  ASSERT_NO_FATAL_FAILURE(start(3, 0));
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
+  std::vector<StoredBatch> batches;
+  for (Place at = log->oldest(); batches.size() < 40;) {
+    auto scanned = world->run(log->scan(at));
+    ASSERT_TRUE(scanned.ok() && scanned->has_value());
+    at = (*scanned)->next;
+    batches.push_back(std::move(**scanned));
+  }
+  // The first block of the payload of one in the middle.
+  std::size_t bad = 20;
+  while (batches[bad].meta.payload_blocks == 0) ++bad;
+  std::uint64_t offset = 0;
+  for (const journal::SegmentInfo& segment : log->segments()) {
+    if (segment.generation != batches[bad].payload_place.generation()) continue;
+    offset = (64 << 10) + segment.index * log->status().segment_size_bytes +
+             batches[bad].payload_place.block() * kBlockSizeBytes;
+  }
+  ASSERT_NE(offset, 0u);
+  disk->flip_bit(offset + 5, 1);
+  BatchReader reader(*world, *log);
+  Place from = log->oldest();
+  for (std::size_t i = 0; i < bad; ++i) ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from)) << i;
+  for (int i = 0; i < 2; ++i) {
+    const auto damaged = world->run(reader.read(from));
+    ASSERT_FALSE(damaged.ok());
+    EXPECT_EQ(damaged.error().code, ErrorCode::kDamaged) << damaged.error().message;
+  }
+  from = batches[bad].next;
+  ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from));
+}
+
+TEST_F(BatchReaderTest, WhatWasFreedIsExpired) {
+  ASSERT_NO_FATAL_FAILURE(start(4, 0));
+  while (append()) {
+  }
+  const Place oldest = log->oldest();
+  ASSERT_TRUE(world->run(log->save_snapshot({})).ok());
+  ASSERT_TRUE(world->run(log->free_before(model.entries[model.entries.size() / 2].place)).ok());
+  ASSERT_GT(log->oldest(), oldest);
+  BatchReader reader(*world, *log);
+  const auto gone = world->run(reader.read(oldest));
+  ASSERT_FALSE(gone.ok());
+  EXPECT_EQ(gone.error().code, ErrorCode::kExpired) << gone.error().message;
+  Place from = log->oldest();
+  ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from));
+}
+
+// From disk several are read at once, and an abandoned read harms nobody.
+TEST_F(BatchReaderTest, ReadsAheadWhileItIsWaitedFor) {
+  ASSERT_NO_FATAL_FAILURE(start(5, 0));
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
+  const auto time_of = [&](const auto& read_one) {
+    const MonotonicTime began = world->now();
+    for (Place at = log->oldest(); !at.is_none();) at = read_one(at);
+    return world->now() - began;
+  };
+  const Duration alone = time_of([&](Place at) {
+    const auto scanned = world->run(log->scan(at));
+    EXPECT_TRUE(scanned.ok());
+    if (!scanned->has_value()) return Place();
+    EXPECT_TRUE(world->run(log->read_payload(**scanned)).ok());
+    return (*scanned)->next;
+  });
+  BatchReader reader(*world, *log);
+  const Duration ahead = time_of([&](Place at) {
+    const auto found = world->run(reader.read(at));
+    EXPECT_TRUE(found.ok());
+    return found->has_value() ? (*found)->batch.next : Place();
+  });
+  EXPECT_LT(ahead.ns, alone.ns * 3 / 4);
+  {
+    BatchReader other(*world, *log);
+    ASSERT_TRUE(world->run(other.read(log->oldest())).ok());
+  }
+  world->run_for(Duration::seconds(1));
+}
+
+}  // namespace
+}  // namespace tidemark::replication
