@@ -306,15 +306,18 @@ io::Task<Result<bool>> Destager::free_segments() {
   co_return core_.journal->oldest().generation() > oldest;
 }
 
-// From a half of the journal free, where a step begins, to a quarter, where space is short.
+// From a half of the journal free, where a step begins, to a quarter, where space is short: little for most
+// of the way.
 std::size_t Destager::extents_at_once() const {
   const journal::JournalStatus status = core_.journal->status();
   const std::uint64_t half = status.segments_total / 2;
   const std::uint64_t quarter = status.segments_total / 4;
   if (core_.waiting_for_space > 0 || status.segments_free <= quarter) return kExtentsInFlightMax;
   if (status.segments_free >= half) return kExtentsInFlightMin;
-  const std::uint64_t gone = half - status.segments_free;
-  return kExtentsInFlightMin + (kExtentsInFlightMax - kExtentsInFlightMin) * gone / (half - quarter);
+  const double gone = static_cast<double>(half - status.segments_free) / static_cast<double>(half - quarter);
+  return kExtentsInFlightMin +
+         static_cast<std::size_t>(static_cast<double>(kExtentsInFlightMax - kExtentsInFlightMin) * gone *
+                                  gone * gone);
 }
 
 io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
