@@ -119,6 +119,8 @@ struct Core {
     ReadGuard(ReadGuard&& other) noexcept
         : core_(std::exchange(other.core_, nullptr)), phase_(other.phase_) {}
     ReadGuard& operator=(ReadGuard&&) = delete;
+    // No flip has begun since: what may not be changed under this one may not be under one made now.
+    bool is_current() const { return phase_ == core_->phase; }
     ~ReadGuard() {
       if (core_ != nullptr && --core_->reads_in_phase[phase_] == 0) core_->reads_ended.wake_all();
     }

@@ -261,19 +261,18 @@ io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::
   }
   if (!count) co_return done;
   ++(hit ? volume->counters.read_hits : volume->counters.read_misses);
-  if (!done.ok() || stopping_ || volume->reads_under_way > 1) co_return done;
+  // Whoever flips the phase waits for this read, and would not wait for one that begins now on the same path.
+  if (!done.ok() || stopping_ || volume->reads_under_way > 1 || !guard.is_current()) co_return done;
   const BlockRange next =
       volume->read_ahead.note(blocks, hit, volume->base->record().size_bytes / kBlockSizeBytes,
                               core_.context.cache.size_bytes() / kBlockSizeBytes);
-  if (!next.empty()) reading_ahead_.spawn(read_ahead(id, path, next));
+  if (!next.empty()) reading_ahead_.spawn(read_ahead(Core::ReadGuard(&core_), volume, path, next));
   co_return done;
 }
 
 // An error is the host's, when it asks.
-io::Task<void> DataPath::read_ahead(VolumeId id, std::shared_ptr<const index::Path> path, BlockRange blocks) {
-  Volume* volume = core_.find_volume(id);
-  if (volume == nullptr) co_return;
-  const Core::ReadGuard guard(&core_);
+io::Task<void> DataPath::read_ahead(Core::ReadGuard, Volume* volume, std::shared_ptr<const index::Path> path,
+                                    BlockRange blocks) {
   Buffer out = Buffer::allocate(blocks.count() * kBlockSizeBytes);
   bool hit = true;
   (void)co_await read_blocks(volume, path, blocks, std::move(out), &hit);

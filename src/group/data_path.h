@@ -71,7 +71,9 @@ class DataPath {
                                      BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_piece(index::Piece piece, Buffer out, bool* hit);
-  io::Task<void> read_ahead(VolumeId id, std::shared_ptr<const index::Path> path, BlockRange blocks);
+  // `guard` is of the phase of the read that asks for it, and was made before that one ended.
+  io::Task<void> read_ahead(Core::ReadGuard guard, Volume* volume, std::shared_ptr<const index::Path> path,
+                            BlockRange blocks);
   io::Task<Result<Volume*>> writable(VolumeId volume);
 
   Core& core_;

@@ -1,6 +1,7 @@
 #include "group/destager.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "group/points.h"
@@ -12,9 +13,13 @@ namespace {
 // a disk busy.
 constexpr std::uint64_t kExtentBlocks = 1024;
 // Destaging shares its disk with the writes of hosts: as little of it at once as keeps the journal from
-// filling up, all that the disk takes when there is no more time.
+// filling up, and that only while the journal's own writes get through; all that the disk takes when there is
+// no more time.
 constexpr std::size_t kExtentsInFlightMin = 2;
 constexpr std::size_t kExtentsInFlightMax = 32;
+constexpr std::uint64_t kBacklogBytesMax = 2 << 20;  // of the journal: about as much as a disk has in flight
+constexpr Duration kBacklogPatience =
+    Duration::milliseconds(50);  // and then a piece is destaged all the same
 // Index pieces looked at together: bounds the memory of a step to a few megabytes.
 constexpr std::size_t kPiecesPerPageMax = 16'384;
 // How often the state of the journal is looked at when nobody asks for space.
@@ -306,18 +311,27 @@ io::Task<Result<bool>> Destager::free_segments() {
   co_return core_.journal->oldest().generation() > oldest;
 }
 
-// From a half of the journal free, where a step begins, to a quarter, where space is short: little for most
-// of the way.
-std::size_t Destager::extents_at_once() const {
+// How much of the way is gone from a half of the journal free, where a step begins, to a quarter, where space
+// is short: 0 to 1.
+double Destager::urgency() const {
+  if (core_.waiting_for_space > 0) return 1;
   const journal::JournalStatus status = core_.journal->status();
-  const std::uint64_t half = status.segments_total / 2;
-  const std::uint64_t quarter = status.segments_total / 4;
-  if (core_.waiting_for_space > 0 || status.segments_free <= quarter) return kExtentsInFlightMax;
-  if (status.segments_free >= half) return kExtentsInFlightMin;
-  const double gone = static_cast<double>(half - status.segments_free) / static_cast<double>(half - quarter);
-  return kExtentsInFlightMin +
-         static_cast<std::size_t>(static_cast<double>(kExtentsInFlightMax - kExtentsInFlightMin) * gone *
-                                  gone * gone);
+  const double half = static_cast<double>(status.segments_total) / 2;
+  return std::clamp((half - static_cast<double>(status.segments_free)) / (half / 2), 0.0, 1.0);
+}
+
+// Little for most of the way.
+std::size_t Destager::extents_at_once() const {
+  constexpr double kRange = kExtentsInFlightMax - kExtentsInFlightMin;
+  return kExtentsInFlightMin + static_cast<std::size_t>(kRange * std::pow(urgency(), 3));
+}
+
+io::Task<void> Destager::let_appends_pass() {
+  const MonotonicTime due = core_.scheduler().now() + kBacklogPatience;
+  while (core_.journal->backlog_bytes() > kBacklogBytesMax && urgency() < 1 &&
+         core_.scheduler().now() < due) {
+    (void)co_await core_.journal->durable_moved().wait_until(due);
+  }
 }
 
 io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
@@ -354,6 +368,7 @@ io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece
                                         Result<void>* outcome) {
   std::size_t i = 0;
   while (i < pieces.size() && outcome->ok()) {
+    co_await let_appends_pass();
     BlockRange blocks = pieces[i].blocks;
     std::vector<index::Piece> run;
     run.push_back(pieces[i++]);
@@ -422,7 +437,7 @@ bool Destager::history_has_expired() const {
 io::Task<void> Destager::run() {
   while (!core_.closing && !core_.failure.has_value()) {
     const journal::JournalStatus status = core_.journal->status();
-    const bool half_full = status.segments_free * 2 < status.segments_total;
+    const bool half_full = status.segments_free * 2 <= status.segments_total;
     const bool short_of_space =
         core_.waiting_for_space > 0 || status.segments_free * 4 < status.segments_total;
     bool freed = false;

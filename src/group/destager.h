@@ -56,7 +56,9 @@ class Destager {
   io::Task<Result<void>> keep_map();
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
+  double urgency() const;
   std::size_t extents_at_once() const;
+  io::Task<void> let_appends_pass();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
   io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
   io::Task<Result<void>> destage_zero(Volume* volume, BlockRange blocks);

@@ -402,7 +402,8 @@ io::Task<Result<journal::Appended>> Group::begin_refill() {
   auto guard = co_await core_.command_mutex.lock();
   TM_CO_TRY(core_.check_accepting());
   const LogId left = core_.head();
-  auto opened = co_await core_.open_epoch(left, format::EpochReason::kRefill);
+  auto opened =
+      co_await core_.open_epoch(left, format::EpochReason::kRefill, true, journal::Purpose::kRestore);
   if (!opened.ok()) co_return opened;
   TM_CO_TRY(co_await wait_durable(opened->ticket));
   co_return opened;

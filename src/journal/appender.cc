@@ -53,8 +53,9 @@ std::uint64_t State::pending_bytes_max() const {
 bool State::has_room(std::uint32_t payload_blocks, std::size_t meta_bytes, std::uint32_t reserve,
                      bool alone) const {
   if (failed.has_value() || closing || pending_bytes > pending_bytes_max()) return false;
-  // What is left of a segment that was kept back is for those alone that might have taken it.
-  const bool tail_is_for_it = free_indexes.size() >= reserve;
+  // What is left of a segment that was kept back is for those alone that might have taken it; what lets space
+  // be freed takes what there is.
+  const bool tail_is_for_it = free_indexes.size() >= reserve || reserve <= kReservedForSnapshot;
   const bool fits_tail = (!alone && fits_open(payload_blocks, meta_bytes)) ||
                          fits_segment(lone_frame_blocks(payload_blocks, meta_bytes));
   return (tail_is_for_it && fits_tail) || segment_available(reserve);

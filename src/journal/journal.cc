@@ -329,6 +329,10 @@ io::Task<Result<void>> Journal::free_before(Place place) {
   co_return Result<void>{};
 }
 
+std::uint64_t Journal::backlog_bytes() const {
+  return state_->pending_bytes;
+}
+
 JournalStatus Journal::status() const {
   const State& state = *state_;
   JournalStatus status = state.counters;

@@ -294,6 +294,8 @@ class Journal {
   // snapshot. Durable when the segments are reused, which is soon enough: doing it again is harmless.
   io::Task<Result<void>> free_before(Place place);
   JournalStatus status() const;
+  // Appended and not durable yet.
+  std::uint64_t backlog_bytes() const;
   std::vector<SegmentInfo> segments() const;
 
   // ---- Log volumes ----

@@ -504,6 +504,8 @@ raid::Judge NodeStorage::judge(std::shared_ptr<const pool::Survey> survey) const
         return raid::Verdict::kUnknown;
       case pool::Knowledge::kRight:
         return raid::Verdict::kRight;
+      case pool::Knowledge::kNobodys:
+        return raid::Verdict::kAny;
       case pool::Knowledge::kWrong:
         return is_settled && is_settled(answer.unit) ? raid::Verdict::kWrong : raid::Verdict::kUnknown;
     }

@@ -93,12 +93,11 @@ class DataVolume {
   virtual AddressTranslation translate(std::uint64_t offset_bytes) const = 0;
 };
 
-// What a pool's checksums say of a block of 4096 bytes of its disk.
-enum class Knowledge : std::uint8_t { kUnknown, kRight, kWrong };
+// What a pool's checksums say of a block of 4096 bytes of its disk. kNobodys: nothing lies there.
+enum class Knowledge : std::uint8_t { kUnknown, kRight, kWrong, kNobodys };
 
 // For whoever compares copies below a pool: what its blocks should be in a part of the disk. Of extents that
-// are written to while it exists it knows nothing. Where nothing lies, anything is right. May outlive the
-// pool, and knows nothing then.
+// are written to while it exists it knows nothing. May outlive the pool, and knows nothing then.
 class Survey {
  public:
   virtual ~Survey() = default;

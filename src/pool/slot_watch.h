@@ -42,6 +42,7 @@ class SlotWatch {
       const auto at = watch_.writes_.find(slot_);
       TM_ASSERT(at != watch_.writes_.end());
       if (--at->second == 0) watch_.writes_.erase(at);
+      watch_.changes(slot_);
     }
 
    private:

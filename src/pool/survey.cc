@@ -31,6 +31,8 @@ void SurveyImpl::note(const DataVolumeImpl& volume) {
   for (auto index = extents.next_mapped(0); index.has_value(); index = extents.next_mapped(*index + 1)) {
     const Extent extent = extents.get(*index);
     if (extent.slot < first_ || extent.slot - first_ >= slots_.size()) continue;
+    // Its checksums on the disk are those of before, and nobody tells when they are not.
+    if (core_->watch.is_being_written(extent.slot)) continue;
     Slot& slot = slots_[extent.slot - first_];
     slot.is_extent = true;
     slot.state = extent.state;
@@ -60,7 +62,7 @@ Survey::Answer SurveyImpl::look(DiskOffset offset, Bytes block) const {
   const std::uint64_t from_slots = offset.value - core_->label.layout.slots_offset;
   const std::uint64_t number = from_slots / kSlotSizeBytes;
   if (number >= core_->slots.slot_count()) return {};
-  constexpr Answer kNobodys{.knowledge = Knowledge::kRight, .unit = {}};
+  constexpr Answer kNobodys{.knowledge = Knowledge::kNobodys, .unit = {}};
   if (!core_->slots.is_used(number)) return kNobodys;
   if (number < first_ || number - first_ >= slots_.size()) return {};
   const Slot& slot = slots_[number - first_];

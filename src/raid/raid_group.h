@@ -100,8 +100,9 @@ struct RaidStatus {
   std::vector<std::string> notices;
 };
 
-// What the owner of the group's content knows of a block of 4096 bytes.
-enum class Verdict : std::uint8_t { kUnknown, kRight, kWrong };
+// What the owner of the group's content knows of a block of 4096 bytes. kAny: nothing lies there, and nobody
+// minds what does; so it says nothing for what it was made from.
+enum class Verdict : std::uint8_t { kUnknown, kRight, kWrong, kAny };
 using Judge = std::function<Verdict(DiskOffset offset, Bytes block)>;
 
 struct ScrubRequest {

@@ -122,7 +122,8 @@ io::Task<Result<void>> Group::scrub_cell(const ScrubRequest* request, Piece piec
       all_equal = all_equal && same;
       const Verdict verdict = ask(*request, group_offset, block);
       any_wrong = any_wrong || verdict == Verdict::kWrong;
-      if (verdict == Verdict::kRight && !right.has_value()) right = i;
+      const bool will_do = verdict == Verdict::kRight || verdict == Verdict::kAny;
+      if (will_do && !right.has_value()) right = i;
     }
     if (all_equal && !any_wrong) continue;
     // Without anybody who knows, more than half of the copies do.
@@ -271,7 +272,8 @@ io::Task<Result<void>> Group::scrub_column(const ScrubRequest* request, std::uin
       // A block that is made anew must be known; the others may be what they are.
       const bool is_made = std::ranges::find(set, cell) != set.end();
       const bool parity_is_made = set.back() >= geometry_.cells();
-      if (verdict != Verdict::kRight && (is_made || parity_is_made)) all_known = false;
+      const bool is_known = verdict == Verdict::kRight || (verdict == Verdict::kAny && !is_made);
+      if (!is_known && (is_made || parity_is_made)) all_known = false;
     }
     const bool parity_agrees = set.size() < geometry_.parities();
     if (any_wrong || (!all_known && !parity_agrees)) continue;

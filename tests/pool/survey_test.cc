@@ -47,9 +47,9 @@ TEST_F(PoolSurvey, KnowsTheBlocksOfDataVolumesByTheirChecksums) {
   EXPECT_EQ(look(*at, 12, 102).unit, number);
   EXPECT_EQ(look(*at, 12, 103).knowledge, Knowledge::kWrong);
   EXPECT_EQ(look(*at, 12, 103).unit, number);
-  EXPECT_EQ(look(*at, 9, 77).knowledge, Knowledge::kRight) << "never written";
+  EXPECT_EQ(look(*at, 9, 77).knowledge, Knowledge::kNobodys) << "never written";
   const DiskOffset empty{disk_offset(number, 0) + 4 * format::kSlotSizeBytes};
-  EXPECT_EQ(at->look(empty, block_of(5)).knowledge, Knowledge::kRight) << "nothing lies there";
+  EXPECT_EQ(at->look(empty, block_of(5)).knowledge, Knowledge::kNobodys);
   EXPECT_EQ(at->look(DiskOffset{0}, block_of(5)).knowledge, Knowledge::kUnknown) << "the label";
   // The sectors that describe the extent: as they are in memory, or nothing is known.
   const std::uint64_t head = disk_offset(number, 0) - format::kExtentHeadBytes;
@@ -95,7 +95,7 @@ TEST_F(PoolSurvey, ForgetsWhatIsGivenBackAndMayBeSomebodyElses) {
   ASSERT_TRUE(world->run(volume(number).discard({0, kExtent})).ok());
   EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kUnknown) << "not yet durable";
   ASSERT_TRUE(flush(number).ok());
-  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kRight) << "nobody's";
+  EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kNobodys);
   const LuNumber other = make_volume(kBlocks * kBlockSizeBytes, 8);
   ASSERT_TRUE(write(other, {12, 13}, 5).ok());
   ASSERT_EQ(disk_offset(other, 12), offset) << "the slot was taken again";
@@ -107,7 +107,7 @@ TEST_F(PoolSurvey, OutlivesThePoolAndItsVolumes) {
   const auto of_volume = survey();
   const std::uint64_t offset = disk_offset(number, 12);
   ASSERT_TRUE(world->run(pool->remove(number)).ok());
-  EXPECT_EQ(of_volume->look(DiskOffset{offset}, block_of(102)).knowledge, Knowledge::kRight) << "nobody's";
+  EXPECT_EQ(of_volume->look(DiskOffset{offset}, block_of(102)).knowledge, Knowledge::kNobodys);
   pool.reset();
   EXPECT_EQ(of_pool->look(DiskOffset{offset}, block_of(102)).knowledge, Knowledge::kUnknown);
 }

@@ -129,6 +129,8 @@ class PoolOnRaid : public RaidFixture {
           return Verdict::kRight;
         case pool::Knowledge::kWrong:
           return Verdict::kWrong;
+        case pool::Knowledge::kNobodys:
+          return Verdict::kAny;
         case pool::Knowledge::kUnknown:
           break;
       }
