@@ -38,6 +38,17 @@ class PoolSurvey : public PoolFixture {
     *done = co_await volume(number).write({at, at + 1}, block, std::move(checksums));
   }
 
+  io::Task<void> write_many(std::uint64_t count, std::uint64_t stamp, Result<void>* done) {
+    Buffer data = Buffer::allocate(count * kBlockSizeBytes);
+    std::vector<std::uint32_t> checksums;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const MutableBytes block = data.writable().subspan(i * kBlockSizeBytes, kBlockSizeBytes);
+      fill_block(stamp + i, block);
+      checksums.push_back(crc32c(block));
+    }
+    *done = co_await volume(number).write({0, count}, data, std::move(checksums));
+  }
+
   LuNumber number{};
 };
 
@@ -87,6 +98,25 @@ TEST_F(PoolSurvey, KnowsNothingOfWhatIsWrittenMeanwhile) {
   EXPECT_TRUE(seen);
   EXPECT_EQ(look(*survey(), 12, 8).knowledge, Knowledge::kRight);
   EXPECT_EQ(at->look(DiskOffset{offset}, block_of(8)).knowledge, Knowledge::kUnknown);
+}
+
+// One that covers a page of checksums does not read it, and makes a new one.
+TEST_F(PoolSurvey, KnowsNothingOfAWriteThatBeganBeforeItAndEndedWhileItLooked) {
+  constexpr std::uint64_t kPageBlocks = kExtent / 2;
+  ASSERT_TRUE(write(number, {0, kPageBlocks}, 100).ok());
+  ASSERT_TRUE(flush(number).ok());
+  for (int delay = 0; delay < 40; ++delay) {
+    ASSERT_NO_FATAL_FAILURE(open());  // nothing is in memory
+    io::TaskScope scope(*world);
+    Result<void> written = fail(ErrorCode::kTimeout, "");
+    const std::uint64_t stamp = 1000 + static_cast<std::uint64_t>(delay) * 1000;
+    scope.spawn(write_many(kPageBlocks, stamp, &written));
+    world->run_for(Duration::microseconds(delay * 10));
+    const auto at = survey();
+    while (!written.ok()) world->run_for(Duration::microseconds(50));
+    EXPECT_NE(look(*at, 12, stamp + 12).knowledge, Knowledge::kWrong) << delay;
+    ASSERT_TRUE(flush(number).ok());
+  }
 }
 
 TEST_F(PoolSurvey, ForgetsWhatIsGivenBackAndMayBeSomebodyElses) {

@@ -60,6 +60,34 @@ TEST_F(RaidScrub, WhatIsWrongIsFoundOnTheRightMemberAndWrittenAgain) {
   }
 }
 
+// What nobody minds is no witness: made from a block that is wrong, it would take away what that can be made
+// from.
+TEST_F(RaidScrub, ABlockThatIsNobodysIsNotMadeFromOneThatMayBeWrong) {
+  for (const bool parity_is_wrong : {false, true}) {
+    SCOPED_TRACE(parity_is_wrong);
+    ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k5, 3, 65536, 1}));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    const std::uint64_t nobodys = 65536 / kBlockSizeBytes;  // the other block of the first one's column
+    damage(0, 0, parity_is_wrong ? 1 : 0);
+    ScrubRequest request;
+    request.judge = [&](DiskOffset offset, Bytes bytes) {
+      const std::uint64_t block = offset.value / kBlockSizeBytes;
+      if (block == nobodys) return Verdict::kAny;
+      // Of a journal, say: nobody knows it until it is read.
+      if (block == 0 && !parity_is_wrong) return Verdict::kUnknown;
+      return judge()(offset, bytes);
+    };
+    const auto report = world->run(group->scrub(request));
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    EXPECT_EQ(report->mismatches, 1u);
+    EXPECT_EQ(report->repaired, parity_is_wrong ? 1u : 0u);
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    const auto read = world->run(group->read_other_copies(DiskOffset{0}, out, is_block(0)));
+    EXPECT_TRUE(read.ok()) << read.error().message;
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
 TEST_F(RaidScrub, WrongParityIsWrittenAgainAndNotTheData) {
   for (const Shape& shape : all_shapes()) {
     const Geometry shape_geometry(
