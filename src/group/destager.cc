@@ -17,7 +17,7 @@ constexpr std::uint64_t kExtentBlocks = 1024;
 // no more time.
 constexpr std::size_t kExtentsInFlightMin = 2;
 constexpr std::size_t kExtentsInFlightMax = 32;
-constexpr std::uint64_t kBacklogBytesMax = 2 << 20;  // of the journal: about as much as a disk has in flight
+constexpr std::uint64_t kBacklogBytesMax = 1 << 20;  // of the journal: less than a disk has in flight
 constexpr Duration kBacklogPatience =
     Duration::milliseconds(50);  // and then a piece is destaged all the same
 // Index pieces looked at together: bounds the memory of a step to a few megabytes.

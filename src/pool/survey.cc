@@ -66,7 +66,7 @@ Survey::Answer SurveyImpl::look(DiskOffset offset, Bytes block) const {
   if (!core_->slots.is_used(number)) return kNobodys;
   if (number < first_ || number - first_ >= slots_.size()) return {};
   const Slot& slot = slots_[number - first_];
-  if (!slot.is_extent || core_->watch.is_being_written(number)) return {};
+  if (!slot.is_extent) return {};
   if (slot.state < ExtentState::kNew) return kNobodys;
   const std::uint64_t in_slot = from_slots % kSlotSizeBytes;
   Answer answer{.knowledge = Knowledge::kUnknown, .unit = slot.header.owner};
