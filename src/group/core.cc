@@ -143,6 +143,10 @@ Result<void> Core::check_comparable(LogId point) const {
 bool Core::is_released(LogId point) const {
   const index::EpochTree& epochs = state.epochs();
   if (!epochs.find(point.epoch())->released || epochs.is_ancestor(point, head())) return false;
+  // A node that was turned goes on from the point that it is held to be at, before anything has come after
+  // it.
+  const bool was_turned = local.role == Role::kSecondary && epochs.find(local.peer_has.epoch()) != nullptr;
+  if (was_turned && epochs.is_ancestor(point, local.peer_has)) return false;
   for (const auto& [number, info] : epochs.all()) {
     if (!info.released && epochs.is_ancestor(point, info.last)) return false;
   }

@@ -18,7 +18,7 @@ class SurveyImpl final : public Survey, private SlotObserver {
   SurveyImpl(PoolCore& core, DiskOffset begin, DiskOffset end);
   SurveyImpl(const SurveyImpl&) = delete;
   SurveyImpl& operator=(const SurveyImpl&) = delete;
-  ~SurveyImpl();
+  ~SurveyImpl() override;
 
   // Which of its extents lie there.
   void note(const DataVolumeImpl& volume);
