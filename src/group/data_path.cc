@@ -271,8 +271,8 @@ io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::
 }
 
 // An error is the host's, when it asks.
-io::Task<void> DataPath::read_ahead(Core::ReadGuard, Volume* volume, std::shared_ptr<const index::Path> path,
-                                    BlockRange blocks) {
+io::Task<void> DataPath::read_ahead([[maybe_unused]] Core::ReadGuard guard, Volume* volume,
+                                    std::shared_ptr<const index::Path> path, BlockRange blocks) {
   Buffer out = Buffer::allocate(blocks.count() * kBlockSizeBytes);
   bool hit = true;
   (void)co_await read_blocks(volume, path, blocks, std::move(out), &hit);

@@ -314,7 +314,8 @@ io::Task<Result<bool>> Destager::free_segments() {
 // How much of the way is gone from a half of the journal free, where a step begins, to a quarter, where space
 // is short: 0 to 1.
 double Destager::urgency() const {
-  if (core_.waiting_for_space > 0) return 1;
+  // Who stops the node waits for the step.
+  if (core_.waiting_for_space > 0 || core_.closing) return 1;
   const journal::JournalStatus status = core_.journal->status();
   const double half = static_cast<double>(status.segments_total) / 2;
   return std::clamp((half - static_cast<double>(status.segments_free)) / (half / 2), 0.0, 1.0);

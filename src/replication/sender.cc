@@ -391,8 +391,8 @@ io::Task<Result<bool>> Sender::send_next_batch() {
   }
   if (!found.ok()) co_return std::move(found).error();
   if (!found->has_value()) co_return false;
-  const journal::StoredBatch& batch = (*found)->batch;
-  Buffer payload = (*found)->payload;
+  journal::StoredBatch& batch = (*found)->batch;
+  Buffer payload = std::move((*found)->payload);
   const std::uint64_t bytes = payload.size() + batch.encoded_meta.size();
   unacked_.push_back({batch.meta.last(), batch.next, bytes, batch.meta.entries.front().timer});
   unacked_bytes_ += bytes;
@@ -400,8 +400,8 @@ io::Task<Result<bool>> Sender::send_next_batch() {
   next_ = batch.next;
   const std::shared_ptr<Link> link = link_;
   if (link == nullptr) co_return false;
-  std::vector<std::byte> meta = batch.encoded_meta;
-  TM_CO_TRY(co_await link->send(format::LinkMessage::kBatch, std::move(meta), std::move(payload)));
+  TM_CO_TRY(
+      co_await link->send(format::LinkMessage::kBatch, std::move(batch.encoded_meta), std::move(payload)));
   co_return true;
 }
 
