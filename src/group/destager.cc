@@ -1,7 +1,6 @@
 #include "group/destager.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "group/points.h"
@@ -12,14 +11,17 @@ namespace {
 // One extent of the base is written by one task at a time (DataVolume's rule); this many extents at once keep
 // a disk busy.
 constexpr std::uint64_t kExtentBlocks = 1024;
-// Destaging shares its disk with the writes of hosts: as little of it at once as keeps the journal from
-// filling up, and that only while the journal's own writes get through; all that the disk takes when there is
-// no more time.
+// Destaging shares its disk with the writes of hosts: ahead of its pace it does little at once, and that only
+// while the journal's own writes get through; behind it, more, up to all that the disk takes.
 constexpr std::size_t kExtentsInFlightMin = 2;
-constexpr std::size_t kExtentsInFlightMax = 32;
+constexpr std::size_t kExtentsInFlightMax = 16;
 constexpr std::uint64_t kBacklogBytesMax = 1 << 20;  // of the journal: less than a disk has in flight
-constexpr Duration kBacklogPatience =
-    Duration::milliseconds(50);  // and then a piece is destaged all the same
+// And then a piece is destaged all the same.
+constexpr Duration kBacklogPatience = Duration::milliseconds(50);
+constexpr double kBehindMax = 1.0 / 8;  // of the step: the disk is given all
+// What a step empties: a quarter of the journal, less when less is free.
+constexpr std::size_t kStepsPerJournal = 4;
+constexpr std::size_t kStepsPerFullJournal = 16;
 // Index pieces looked at together: bounds the memory of a step to a few megabytes.
 constexpr std::size_t kPiecesPerPageMax = 16'384;
 // How often the state of the journal is looked at when nobody asks for space.
@@ -159,7 +161,11 @@ LogId Destager::limit_by_space() const {
   const std::vector<journal::SegmentInfo> segments = core_.journal->segments();
   const index::EpochTree& epochs = core_.state.epochs();
   if (segments.empty()) return core_.head();
-  const std::size_t step = std::max<std::size_t>(1, core_.journal->status().segments_total / 4);
+  // As large as the time until the journal is full allows: the next space comes with the end of a step.
+  const journal::JournalStatus status = core_.journal->status();
+  const std::size_t largest = std::max<std::size_t>(1, status.segments_total / kStepsPerJournal);
+  const std::size_t smallest = std::max<std::size_t>(1, status.segments_total / kStepsPerFullJournal);
+  const std::size_t step = std::clamp<std::size_t>(status.segments_free, smallest, largest);
   // Behind segments of a branch that the live epoch has left: what came since need not go with them.
   const LogId opened(core_.live_epoch, 1);
   const bool may_stop_there = !epochs.is_ancestor(opened, core_.local.floor);
@@ -246,6 +252,7 @@ io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
   // 2. The base, by volume and in block order; only the newest version of each block.
+  pace_.begin(core_.journal->status(), journal_bytes_to_move());
   const std::shared_ptr<const index::Path> path = core_.path_to(floor);
   std::vector<VolumeId> ids;
   for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
@@ -311,25 +318,33 @@ io::Task<Result<bool>> Destager::free_segments() {
   co_return core_.journal->oldest().generation() > oldest;
 }
 
-// How much of the way is gone from a half of the journal free, where a step begins, to a quarter, where space
-// is short: 0 to 1.
+// What the segments hold that the step empties, or nearly.
+std::uint64_t Destager::journal_bytes_to_move() const {
+  const index::EpochTree& epochs = core_.state.epochs();
+  std::uint64_t bytes = 0;
+  for (const journal::SegmentInfo& segment : core_.journal->segments()) {
+    const bool holds_any = !segment.first.is_none() && epochs.find(segment.first.epoch()) != nullptr;
+    if (holds_any && epochs.is_ancestor(segment.first, core_.local.floor))
+      bytes += core_.journal->status().segment_size_bytes;
+  }
+  return bytes;
+}
+
+// From 0, there is time, to 1: all that the disk takes.
 double Destager::urgency() const {
   // Who stops the node waits for the step.
   if (core_.waiting_for_space > 0 || core_.closing) return 1;
-  const journal::JournalStatus status = core_.journal->status();
-  const double half = static_cast<double>(status.segments_total) / 2;
-  return std::clamp((half - static_cast<double>(status.segments_free)) / (half / 2), 0.0, 1.0);
+  return std::min(pace_.behind(core_.journal->status()) / kBehindMax, 1.0);
 }
 
-// Little for most of the way.
 std::size_t Destager::extents_at_once() const {
   constexpr double kRange = kExtentsInFlightMax - kExtentsInFlightMin;
-  return kExtentsInFlightMin + static_cast<std::size_t>(kRange * std::pow(urgency(), 3));
+  return kExtentsInFlightMin + static_cast<std::size_t>(kRange * urgency());
 }
 
 io::Task<void> Destager::let_appends_pass() {
   const MonotonicTime due = core_.scheduler().now() + kBacklogPatience;
-  while (core_.journal->backlog_bytes() > kBacklogBytesMax && urgency() < 1 &&
+  while (core_.journal->backlog_bytes() > kBacklogBytesMax && urgency() == 0 &&
          core_.scheduler().now() < due) {
     (void)co_await core_.journal->durable_moved().wait_until(due);
   }
@@ -420,6 +435,7 @@ io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,
   }
   TM_CO_TRY(co_await volume->base->reserve(blocks));
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  pace_.moved(blocks.count() * kBlockSizeBytes);
   co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
 }
 
@@ -486,7 +502,7 @@ io::Task<void> Destager::run() {
     if (core_.waiting_for_space > 0) {
       // A waiter needs two fruitless passes before it gives up; let it look first.
       co_await core_.scheduler().yield();
-      if (core_.waiting_for_space > 0) continue;
+      if (freed || core_.waiting_for_space > 0) continue;
     }
     co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPassInterval);
   }

@@ -5,6 +5,7 @@
 
 #include "group/core.h"
 #include "group/data_path.h"
+#include "group/destage_pace.h"
 
 namespace tidemark::group {
 
@@ -57,6 +58,7 @@ class Destager {
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
   double urgency() const;
+  std::uint64_t journal_bytes_to_move() const;
   std::size_t extents_at_once() const;
   io::Task<void> let_appends_pass();
   io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
@@ -67,6 +69,7 @@ class Destager {
   Core& core_;
   DataPath& data_;
   io::Mutex mutex_;  // one step at a time
+  DestagePace pace_;
   MonotonicTime expiry_looked_at_{};
 };
 

@@ -237,15 +237,12 @@ io::Task<void> State::pump() {
   while (!failed.has_value()) {
     // Everything that is ready in this pass gets into the batch before it closes.
     co_await environment.scheduler.yield();
-    while (in_flight < options.batches_in_flight_max && (started < items.size() || open.batch != nullptr)) {
+    while (may_write()) {
       if (started == items.size()) close_open();
       WriteItem* item = items[started++].get();
       ++in_flight;
       tasks.spawn(write_item(item));
     }
-    const bool more =
-        in_flight < options.batches_in_flight_max && (started < items.size() || open.batch != nullptr);
-    if (more) continue;
     if (!seal_is_due()) {
       co_await pump_wanted.wait();
       continue;
@@ -255,6 +252,13 @@ io::Task<void> State::pump() {
       queue_seal();
     }
   }
+}
+
+// An open batch waits for its turn, to grow meanwhile; one that is full gains nothing by waiting.
+bool State::may_write() const {
+  const bool is_closed = started < items.size();
+  if (!is_closed && open.batch == nullptr) return false;
+  return in_flight < (is_closed ? options.full_batches_in_flight_max : options.batches_in_flight_max);
 }
 
 bool State::seal_is_due() const {

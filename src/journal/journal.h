@@ -21,13 +21,15 @@ namespace tidemark::journal {
 
 struct State;
 class RecentMemory;
+class SequentialReader;
 
 struct JournalOptions {
   std::uint64_t segment_size_bytes =
       0;  // 0: chosen from the log volume's size (about 1/64, 256 KiB to 64 MiB)
   std::uint64_t recent_bytes_max = 64 << 20;  // memory for batches written last, served without a disk read
   RecentMemory* recent_memory = nullptr;      // bounds that of all journals of a node; null: none does
-  std::uint32_t batches_in_flight_max = 4;
+  std::uint32_t batches_in_flight_max = 4;    // while what comes meanwhile has room in one batch
+  std::uint32_t full_batches_in_flight_max = 16;    // while batches fill faster than they are written
   std::uint32_t batch_bytes_usual_max = 512 << 10;  // a batch is closed when it has this much payload
 };
 
@@ -321,6 +323,7 @@ class Journal {
   io::Task<Result<void>> close();
 
  private:
+  friend class SequentialReader;
   explicit Journal(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/crc32c.h"
+#include "journal/sequential_reader.h"
 #include "journal/state.h"
 
 namespace tidemark::journal {
@@ -60,8 +61,11 @@ io::Task<Result<Buffer>> State::read_blocks(Place place, std::uint32_t blocks, P
   co_return bytes.slice(0, blocks * kBlockSizeBytes);
 }
 
-io::Task<Result<Frame>> State::read_frame(Place place, Place limit) {
-  TM_CO_TRY_ASSIGN(const Buffer first, co_await read_blocks(place, 1, limit));
+io::Task<Result<Frame>> State::read_frame(Place place, Place limit, SequentialReader* reader) {
+  const auto read = [this, limit, reader](Place at, std::uint32_t blocks) {
+    return reader != nullptr ? reader->read_blocks(at, blocks) : read_blocks(at, blocks, limit);
+  };
+  TM_CO_TRY_ASSIGN(const Buffer first, co_await read(place, 1));
   auto header = format::decode_frame_header(first, superblock.group, place);
   if (!header.ok() && (co_await read_other_frame_block(place, first)).ok()) {
     header = format::decode_frame_header(first, superblock.group, place);
@@ -75,7 +79,7 @@ io::Task<Result<Frame>> State::read_frame(Place place, Place limit) {
   Buffer overflow;
   if (const std::uint32_t blocks = frame.header.meta_overflow_blocks(); blocks > 0) {
     const Place at = place.plus(1 + frame.header.payload_blocks);
-    TM_CO_TRY_ASSIGN(overflow, co_await read_blocks(at, blocks, limit));
+    TM_CO_TRY_ASSIGN(overflow, co_await read(at, blocks));
   }
   auto meta = format::decode_frame_meta(frame.header, first, overflow);
   if (!meta.ok() && overflow.empty() && (co_await read_other_frame_block(place, first)).ok()) {
@@ -109,14 +113,12 @@ io::Task<Result<void>> State::verify_payload(const Frame& frame, const format::B
 }
 
 std::optional<Place> State::next_segment(Place place) const {
-  const auto next =
-      std::upper_bound(used.begin(), used.end(), place.generation(),
-                       [](std::uint64_t generation, const Segment& s) { return generation < s.generation; });
-  if (next == used.end() || next->previous_end > place) return std::nullopt;
+  const Segment* next = segment_after(place.generation());
+  if (next == nullptr || next->previous_end > place) return std::nullopt;
   return Place(next->generation, 1);
 }
 
-io::Task<Result<std::optional<StoredBatch>>> State::scan(Place from) {
+io::Task<Result<std::optional<StoredBatch>>> State::scan(Place from, SequentialReader* reader) {
   Place at = from;
   if (used.empty()) co_return std::optional<StoredBatch>{};
   if (at.is_none()) at = Place(used.front().generation, 1);
@@ -145,7 +147,7 @@ io::Task<Result<std::optional<StoredBatch>>> State::scan(Place from) {
       stored.encoded_meta = batch->encoded_meta;
       stored.next = at.plus(batch->frame_blocks);
     } else {
-      auto frame = co_await read_frame(at, durable_end);
+      auto frame = co_await read_frame(at, durable_end, reader);
       if (!frame.ok() && find_segment(at.generation()) == nullptr) {
         co_return tidemark::fail(ErrorCode::kExpired, "the journal no longer holds what lies there");
       }

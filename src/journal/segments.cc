@@ -25,6 +25,22 @@ const Segment* State::find_segment(std::uint64_t generation) const {
   return at != used.end() && at->generation == generation ? &*at : nullptr;
 }
 
+const Segment* State::segment_after(std::uint64_t generation) const {
+  const auto at =
+      std::upper_bound(used.begin(), used.end(), generation,
+                       [](std::uint64_t g, const Segment& segment) { return g < segment.generation; });
+  return at != used.end() ? &*at : nullptr;
+}
+
+std::uint32_t State::durable_blocks(Place place) const {
+  if (find_segment(place.generation()) == nullptr) return 0;
+  Place end(place.generation(), segment_blocks());
+  if (const Segment* next = segment_after(place.generation()); next != nullptr)
+    end = std::min(end, next->previous_end);
+  end = std::min(end, durable_end);
+  return end > place ? end.block() - place.block() : 0;
+}
+
 DiskOffset State::disk_offset(Place place) const {
   const Segment* segment = find_segment(place.generation());
   TM_ASSERT(segment != nullptr);

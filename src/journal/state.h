@@ -126,6 +126,9 @@ struct State {
     return static_cast<std::uint32_t>(superblock.segment_size_bytes / kBlockSizeBytes);
   }
   const Segment* find_segment(std::uint64_t generation) const;
+  const Segment* segment_after(std::uint64_t generation) const;
+  // From `place` on in its segment; 0 when the segment is not in use.
+  std::uint32_t durable_blocks(Place place) const;
   DiskOffset disk_offset(Place place) const;  // of a place in a segment in use
   DiskOffset segment_offset(std::uint32_t index) const {
     return DiskOffset{kSegmentsOffsetBytes + index * superblock.segment_size_bytes};
@@ -214,6 +217,7 @@ struct State {
   void advance_durable();
   void fail(const Error& error);
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+  bool may_write() const;
   bool seal_is_due() const;
 
   // ---- reader.cc
@@ -226,11 +230,12 @@ struct State {
   std::uint32_t window_blocks = kWindowBlocks;  // read at once
   // The frame at `place`, meta verified. `limit`: blocks at or after it are not to be remembered, because
   // they may still be written.
-  io::Task<Result<Frame>> read_frame(Place place, Place limit);
+  io::Task<Result<Frame>> read_frame(Place place, Place limit, SequentialReader* reader = nullptr);
   io::Task<Result<void>> read_other_frame_block(Place place, Buffer block);
   io::Task<Result<void>> read_other_payload_block(DiskOffset offset, Buffer block, std::uint32_t checksum);
   io::Task<Result<Buffer>> read_blocks(Place place, std::uint32_t blocks, Place limit);
-  io::Task<Result<std::optional<StoredBatch>>> scan(Place from);
+  // `reader`: through which frames are read that are not in memory; null: through the window.
+  io::Task<Result<std::optional<StoredBatch>>> scan(Place from, SequentialReader* reader = nullptr);
   // Where a scan goes on after the last frame of a segment; nothing when `place` is not at its end.
   std::optional<Place> next_segment(Place place) const;
   io::Task<Result<void>> verify_payload(const Frame& frame, const format::BatchMeta& meta);

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "group/group.h"
-#include "replication/batch_reader.h"
+#include "journal/sequential_reader.h"
 #include "replication/link.h"
 #include "replication/pair_record.h"
 
@@ -177,7 +177,7 @@ class Sender {
   std::vector<format::UnitOfVolume> told_units_;
   std::vector<format::UnitOfVolume> peer_units_;
   Place next_{};
-  BatchReader batches_;
+  journal::SequentialReader batches_;
   Place acked_place_{};
   std::deque<Unacked> unacked_;
   std::uint64_t unacked_bytes_ = 0;

@@ -32,5 +32,24 @@ TEST(Destager, WhatTheCacheHasOfTheBaseIsForgottenWhenSomethingElseTakesItsPlace
   EXPECT_EQ(bench.live(volume.id, 4), after);
 }
 
+// Who waited for space got some, and writes no more: what is short is still to be made good, and at once.
+TEST(Destager, GoesOnWhenWhoWaitedForSpaceHasIt) {
+  GroupBench bench(2, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 4096);
+  std::uint64_t block = 0;
+  const auto waited = [&] { return bench.group->journal().status().segments_free < 8; };
+  const auto write_on = [&](auto done) {
+    for (int i = 0; i < 4000 && !done(); ++i, block = (block + 7) % 4096)
+      ASSERT_TRUE(bench.fill(volume.id, {block, block + 1}, 1).ok());
+    ASSERT_TRUE(done());
+  };
+  ASSERT_NO_FATAL_FAILURE(write_on(waited));
+  const std::uint32_t before = bench.group->journal().status().segments_free;
+  ASSERT_NO_FATAL_FAILURE(write_on([&] { return bench.group->journal().status().segments_free > before; }));
+  bench.world.run_for(Duration::milliseconds(300));
+  const journal::JournalStatus status = bench.group->journal().status();
+  EXPECT_GE(status.segments_free * 2, status.segments_total) << status.segments_free;
+}
+
 }  // namespace
 }  // namespace tidemark::group

@@ -1,44 +1,39 @@
 // Batches come in order and whole, however far ahead they were read.
 
-#include "replication/batch_reader.h"
+#include "journal/sequential_reader.h"
 
 #include <gtest/gtest.h>
 
 #include "journal/journal_model.h"
-#include "rounds.h"
 
-namespace tidemark::replication {
+namespace tidemark::journal {
 namespace {
 
-using journal::Journal;
-using journal::Purpose;
-using journal::StoredBatch;
-
-class BatchReaderTest : public testing::Test {
+class SequentialReaderTest : public testing::Test {
  protected:
   void start(std::uint64_t seed, std::uint64_t recent_bytes) {
     world = std::make_unique<sim::World>(seed);
     random = std::make_unique<sim::SeededRandom>(seed + 1000);
-    disk = std::make_unique<sim::Disk>(*world, journal::disk_bytes(20));
-    journal::JournalOptions options = journal::small_options();
+    disk = std::make_unique<sim::Disk>(*world, disk_bytes(20));
+    JournalOptions options = small_options();
     options.recent_bytes_max = recent_bytes;
-    auto made = world->run(Journal::create(world->environment(), *disk, journal::test_group(), options));
+    auto made = world->run(Journal::create(world->environment(), *disk, test_group(), options));
     ASSERT_TRUE(made.ok()) << made.error().message;
     log = std::move(made).value();
-    journal::go_on(*log, model);
+    go_on(*log, model);
   }
   // One random entry, durable; false when the journal is full.
   bool append() {
-    journal::ModelEntry expected;
-    journal::NewEntry entry = journal::random_entry(model, *random, 6, expected);
+    ModelEntry expected;
+    NewEntry entry = random_entry(model, *random, 6, expected);
     const auto blocks = static_cast<std::uint32_t>(entry.payload.size() / kBlockSizeBytes);
     const auto body = static_cast<std::uint32_t>(entry.body.size());
     if (!world->run(log->make_room(blocks, body, Purpose::kData)).ok()) return false;
-    journal::appended(model, std::move(expected), log->append(std::move(entry)));
+    appended(model, std::move(expected), log->append(std::move(entry)));
     return world->run(log->wait_durable(log->last_ticket())).ok();
   }
   // As a reader without any ahead sees it.
-  void expect_next(BatchReader& reader, Place* from) {
+  void expect_next(SequentialReader& reader, Place* from) {
     const auto expected = world->run(log->scan(*from));
     ASSERT_TRUE(expected.ok() && expected->has_value());
     const auto payload = world->run(log->read_payload(**expected));
@@ -58,16 +53,16 @@ class BatchReaderTest : public testing::Test {
   std::unique_ptr<sim::World> world;
   std::unique_ptr<sim::SeededRandom> random;
   std::unique_ptr<sim::Disk> disk;
-  journal::Model model;
+  Model model;
   std::unique_ptr<Journal> log;
 };
 
-TEST_F(BatchReaderTest, GivesEachBatchOnceInOrderAndThenNothing) {
+TEST_F(SequentialReaderTest, GivesEachBatchOnceInOrderAndThenNothing) {
   for (const std::uint64_t recent : {std::uint64_t{0}, std::uint64_t{1} << 20}) {
     model = {};
     ASSERT_NO_FATAL_FAILURE(start(1, recent));
     for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
-    BatchReader reader(*world, *log);
+    SequentialReader reader(*world, *log);
     Place from = log->oldest();
     for (int i = 0; i < 40; ++i) ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from)) << i;
     for (int i = 0; i < 3; ++i) {
@@ -81,10 +76,10 @@ TEST_F(BatchReaderTest, GivesEachBatchOnceInOrderAndThenNothing) {
   }
 }
 
-TEST_F(BatchReaderTest, GoesOnWhereItIsToldTo) {
+TEST_F(SequentialReaderTest, GoesOnWhereItIsToldTo) {
   ASSERT_NO_FATAL_FAILURE(start(2, 0));
   for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
-  BatchReader reader(*world, *log);
+  SequentialReader reader(*world, *log);
   std::vector<Place> places{log->oldest()};
   Place from = log->oldest();
   for (int i = 0; i < 10; ++i) {
@@ -97,7 +92,7 @@ TEST_F(BatchReaderTest, GoesOnWhereItIsToldTo) {
   }
 }
 
-TEST_F(BatchReaderTest, WhatCannotBeReadIsToldWhenItHasItsTurn) {
+TEST_F(SequentialReaderTest, WhatCannotBeReadIsToldWhenItHasItsTurn) {
   ASSERT_NO_FATAL_FAILURE(start(3, 0));
   for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
   std::vector<StoredBatch> batches;
@@ -111,14 +106,14 @@ TEST_F(BatchReaderTest, WhatCannotBeReadIsToldWhenItHasItsTurn) {
   std::size_t bad = 20;
   while (batches[bad].meta.payload_blocks == 0) ++bad;
   std::uint64_t offset = 0;
-  for (const journal::SegmentInfo& segment : log->segments()) {
+  for (const SegmentInfo& segment : log->segments()) {
     if (segment.generation != batches[bad].payload_place.generation()) continue;
     offset = (64 << 10) + segment.index * log->status().segment_size_bytes +
              batches[bad].payload_place.block() * kBlockSizeBytes;
   }
   ASSERT_NE(offset, 0u);
   disk->flip_bit(offset + 5, 1);
-  BatchReader reader(*world, *log);
+  SequentialReader reader(*world, *log);
   Place from = log->oldest();
   for (std::size_t i = 0; i < bad; ++i) ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from)) << i;
   for (int i = 0; i < 2; ++i) {
@@ -130,7 +125,7 @@ TEST_F(BatchReaderTest, WhatCannotBeReadIsToldWhenItHasItsTurn) {
   ASSERT_NO_FATAL_FAILURE(expect_next(reader, &from));
 }
 
-TEST_F(BatchReaderTest, WhatWasFreedIsExpired) {
+TEST_F(SequentialReaderTest, WhatWasFreedIsExpired) {
   ASSERT_NO_FATAL_FAILURE(start(4, 0));
   while (append()) {
   }
@@ -138,7 +133,7 @@ TEST_F(BatchReaderTest, WhatWasFreedIsExpired) {
   ASSERT_TRUE(world->run(log->save_snapshot({})).ok());
   ASSERT_TRUE(world->run(log->free_before(model.entries[model.entries.size() / 2].place)).ok());
   ASSERT_GT(log->oldest(), oldest);
-  BatchReader reader(*world, *log);
+  SequentialReader reader(*world, *log);
   const auto gone = world->run(reader.read(oldest));
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code, ErrorCode::kExpired) << gone.error().message;
@@ -147,7 +142,7 @@ TEST_F(BatchReaderTest, WhatWasFreedIsExpired) {
 }
 
 // From disk several are read at once, and an abandoned read harms nobody.
-TEST_F(BatchReaderTest, ReadsAheadWhileItIsWaitedFor) {
+TEST_F(SequentialReaderTest, ReadsAheadWhileItIsWaitedFor) {
   ASSERT_NO_FATAL_FAILURE(start(5, 0));
   for (int i = 0; i < 40; ++i) ASSERT_TRUE(append());
   const auto time_of = [&](const auto& read_one) {
@@ -162,7 +157,7 @@ TEST_F(BatchReaderTest, ReadsAheadWhileItIsWaitedFor) {
     EXPECT_TRUE(world->run(log->read_payload(**scanned)).ok());
     return (*scanned)->next;
   });
-  BatchReader reader(*world, *log);
+  SequentialReader reader(*world, *log);
   const Duration ahead = time_of([&](Place at) {
     const auto found = world->run(reader.read(at));
     EXPECT_TRUE(found.ok());
@@ -170,11 +165,11 @@ TEST_F(BatchReaderTest, ReadsAheadWhileItIsWaitedFor) {
   });
   EXPECT_LT(ahead.ns, alone.ns * 3 / 4);
   {
-    BatchReader other(*world, *log);
+    SequentialReader other(*world, *log);
     ASSERT_TRUE(world->run(other.read(log->oldest())).ok());
   }
   world->run_for(Duration::seconds(1));
 }
 
 }  // namespace
-}  // namespace tidemark::replication
+}  // namespace tidemark::journal
