@@ -437,6 +437,11 @@ LogId Group::takeover_point() const {
   return core_.newest_whole(core_.head());
 }
 
+LogId Group::takeover_point(LogId held) const {
+  const LogId whole = core_.newest_whole(held);
+  return core_.check_readable(whole).ok() ? whole : takeover_point();
+}
+
 io::Task<Result<void>> Group::undo_refill() {
   auto guard = co_await core_.command_mutex.lock();
   if (core_.failure.has_value()) co_return *core_.failure;

@@ -181,6 +181,9 @@ class Group {
   bool refill_is_unfinished() const;
   // Where a takeover goes on: the head, or what was before an unfinished refill or before a gap.
   LogId takeover_point() const;
+  // The same for a node that was turned and is held to be at `held`. A refill that it was told to leave may
+  // have given up what was before it: then what is there.
+  LogId takeover_point(LogId held) const;
   // The floor does not pass `point` while it lives; the caller has checked that it is readable.
   PointPin pin(LogId point) { return {&core_, point}; }
   // The same, but it yields when the journal is short of space: ask check_readable() again.

@@ -101,7 +101,7 @@ io::Task<Result<Takeover>> Pairs::take_over(std::string name, bool force) {
   co_await end_receiver(entry);
   judge_takeover(*entry, taken);
   // What a node that was turned has beyond the fork had been given up; what a refill began does not count.
-  const LogId at = entry->held() == entry->group->head() ? entry->group->takeover_point() : entry->held();
+  const LogId at = entry->group->takeover_point(entry->held());
   TM_CO_TRY_ASSIGN(group::RestorePlan plan,
                    co_await entry->group->plan_restore("log:" + at.to_string(), false));
   taken.point = plan.target;
