@@ -456,6 +456,13 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   live_epoch = *number;
   update_live_path();
   changed.wake_all();
+  // A node that was turned may go on from a branch that it had released: the volumes of that alone are gone,
+  // and had nothing in the base.
+  auto settled = co_await settle_volumes(false);
+  if (!settled.ok()) {
+    stop(settled.error());
+    co_return std::move(settled).error();
+  }
   co_return appended;
 }
 
