@@ -138,7 +138,24 @@ class Group final : public RaidGroup {
   std::optional<std::uint32_t> spare_parity(std::uint64_t row, std::uint32_t lost_role) const;
   io::Task<void> load_for_rebuild(std::uint32_t member, std::uint64_t offset, Buffer out,
                                   Result<void>* result);
-  Operation rebuild_step(std::uint32_t member, std::uint64_t begin, std::uint64_t end);
+  // Of one member, from one durable position to the next.
+  struct Rebuild {
+    Rebuild(io::Scheduler& scheduler, std::uint32_t member, DiskIdentity identity)
+        : index(member), disk(identity), turns(scheduler), moved(scheduler) {}
+    const std::uint32_t index;
+    const DiskIdentity disk;
+    std::uint64_t began_at = 0;  // of the member
+    MonotonicTime began{};
+    std::uint64_t next = 0;  // where the next step begins
+    std::uint64_t stop = 0;  // no step begins at or behind it
+    bool ended = false;      // a step did not count, nor does any behind it
+    Result<void> error{};
+    io::Mutex turns;
+    io::WaitQueue moved;
+  };
+  bool goes_on(const Rebuild& run) const;
+  io::Task<void> rebuild_some(Rebuild* run);
+  io::Task<Result<bool>> rebuild_range(std::uint32_t member, std::uint64_t begin, std::uint64_t end);
   Operation finish_rebuild(std::uint32_t member);
   io::Task<void> rebuild_all();
   io::Task<void> retry_rebuild();

@@ -11,6 +11,7 @@ using format::RaidMemberState;
 namespace {
 
 constexpr std::uint64_t kStepBytes = 1 << 20;  // of a member, read and written at once
+constexpr std::size_t kStepsAtOnce = 3;        // one is read while another is written
 constexpr std::size_t kResyncRowsAtOnce = 16;
 constexpr Duration kRetryAfter = Duration::seconds(600);  // a rebuild that halted
 
@@ -148,46 +149,85 @@ io::Task<void> Group::retry_rebuild() {
 
 io::Task<Result<void>> Group::rebuild_member(std::uint32_t index) {
   Member& member = members_.all()[index];
-  const DiskIdentity identity = member.record.disk;
   // An entry of the journal from before the member failed has bytes for it that are older than what was
   // written without it since. They would be put on the new disk, over what was rebuilt. And the ring of the
   // new disk has none of the entries that the old one held.
   if (geometry_.has_parity() && member.rebuilt_now == 0) TM_CO_TRY(co_await journal_.retire_all());
-  const auto goes_on = [&member, identity] {
-    return member.record.state == RaidMemberState::kRebuilding && member.record.disk == identity;
-  };
-  const MonotonicTime began = environment_.scheduler.now();
-  const std::uint64_t began_at = member.rebuilt_now;
-  const std::uint64_t unit = geometry_.unit();
-  const std::uint64_t step = std::max(unit, kStepBytes / unit * unit);
-  while (goes_on() && member.rebuilt_now < geometry_.shape().member_bytes) {
-    const std::uint64_t begin = member.rebuilt_now;
-    const std::uint64_t end = std::min(geometry_.shape().member_bytes, begin + step);
-    TM_CO_TRY(co_await rebuild_step(index, begin, end));
-    if (!goes_on()) break;
-    if (member.rebuilt_now - member.record.rebuilt_bytes >= options_.rebuild_step_bytes) {
-      const std::uint64_t reached = member.rebuilt_now;
-      TM_CO_TRY(co_await do_flush());
-      if (!goes_on()) break;
-      member.record.rebuilt_bytes = reached;
-      members_.changed();
-      TM_CO_TRY(co_await members_.settle());
-    }
-    if (options_.rebuild_bytes_per_second_max > 0) {
-      const double seconds = static_cast<double>(member.rebuilt_now - began_at) /
-                             static_cast<double>(options_.rebuild_bytes_per_second_max);
-      co_await environment_.scheduler.sleep_until(
-          began + Duration::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
-    }
+  Rebuild run(environment_.scheduler, index, member.record.disk);
+  run.began_at = member.rebuilt_now;
+  run.began = environment_.scheduler.now();
+  while (goes_on(run) && member.rebuilt_now < geometry_.shape().member_bytes) {
+    run.ended = false;
+    run.next = member.rebuilt_now;
+    run.stop =
+        std::min(geometry_.shape().member_bytes, member.record.rebuilt_bytes + options_.rebuild_step_bytes);
+    run.stop = std::max(run.stop, run.next + 1);
+    std::vector<io::Task<void>> workers;
+    for (std::size_t i = 0; i < kStepsAtOnce; ++i) workers.push_back(rebuild_some(&run));
+    co_await run_all(environment_.scheduler, std::move(workers));
+    TM_CO_TRY(run.error);
+    if (!goes_on(run)) break;
+    const std::uint64_t reached = member.rebuilt_now;
+    if (reached == geometry_.shape().member_bytes) break;
+    TM_CO_TRY(co_await do_flush());
+    if (!goes_on(run)) break;
+    member.record.rebuilt_bytes = reached;
+    members_.changed();
+    TM_CO_TRY(co_await members_.settle());
   }
-  if (!goes_on()) co_return Result<void>{};
+  if (!goes_on(run)) co_return Result<void>{};
   co_return co_await finish_rebuild(index);
 }
 
-io::Task<Result<void>> Group::rebuild_step(std::uint32_t index, std::uint64_t begin, std::uint64_t end) {
+bool Group::goes_on(const Rebuild& run) const {
+  const format::RaidMemberRecord& record = members_.all()[run.index].record;
+  return record.state == RaidMemberState::kRebuilding && record.disk == run.disk;
+}
+
+// Steps take their ranges in order, so that one that holds its range while it waits for those before it waits
+// for nobody who waits for a range. It holds it until they are done: what hosts write there meanwhile would
+// not reach a member that does not count as rebuilt so far.
+io::Task<void> Group::rebuild_some(Rebuild* run) {
   const std::uint64_t unit = geometry_.unit();
+  const std::uint64_t step = std::max(unit, kStepBytes / unit * unit);
   const std::uint64_t scale = geometry_.has_parity() ? 1 : geometry_.cells();
-  const auto guard = co_await locks_.lock(begin * scale, end * scale);
+  const std::uint64_t rate = options_.rebuild_bytes_per_second_max;
+  Member& member = members_.all()[run->index];
+  const auto has_more = [this, run] { return !run->ended && goes_on(*run) && run->next < run->stop; };
+  while (has_more()) {
+    std::optional<RangeLock::Guard> guard;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    {
+      const auto turn = co_await run->turns.lock();
+      if (rate > 0) {
+        const double seconds = static_cast<double>(run->next - run->began_at) / static_cast<double>(rate);
+        co_await environment_.scheduler.sleep_until(
+            run->began + Duration::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
+      }
+      if (!has_more()) break;
+      begin = run->next;
+      end = std::min(geometry_.shape().member_bytes, begin + step);
+      run->next = end;
+      auto taken = co_await locks_.lock(begin * scale, end * scale);
+      guard.emplace(std::move(taken));
+    }
+    const auto written = co_await rebuild_range(run->index, begin, end);
+    if (!written.ok() && run->error.ok()) run->error = written.error();
+    while (written.ok() && *written && !run->ended && goes_on(*run) && member.rebuilt_now < begin) {
+      co_await run->moved.wait();
+    }
+    const bool counts = written.ok() && *written && goes_on(*run) && member.rebuilt_now == begin;
+    if (counts) member.rebuilt_now = end;
+    run->ended = run->ended || !counts;
+    guard.reset();
+    run->moved.wake_all();
+  }
+}
+
+// Of a member that is there to be rebuilt; false when it is not any more. The range is held.
+io::Task<Result<bool>> Group::rebuild_range(std::uint32_t index, std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t unit = geometry_.unit();
   Buffer bytes = Buffer::allocate(end - begin);
   std::vector<Result<void>> results((end - begin) / unit);
   std::vector<io::Task<void>> tasks;
@@ -196,19 +236,15 @@ io::Task<Result<void>> Group::rebuild_step(std::uint32_t index, std::uint64_t be
   }
   co_await run_all(environment_.scheduler, std::move(tasks));
   for (Result<void>& result : results) {
-    if (!result.ok()) co_return std::move(result);
+    if (!result.ok()) co_return std::move(result).error();
   }
-  if (!members_.in_use(index) || members_.all()[index].in_sync()) co_return Result<void>{};
+  if (!members_.in_use(index) || members_.all()[index].in_sync()) co_return false;
   const MemberSet::Place place = members_.place(index);
   std::vector<Buffer> pieces(1, bytes);
   const auto written = co_await members_.write(index, begin, std::move(pieces), io::Durability::kVolatile);
-  if (!written.ok()) co_return co_await members_.lost(place, "a write of its rebuild", written.error());
-  Member& member = members_.all()[index];
-  if (members_.is_there(place) && member.record.state == RaidMemberState::kRebuilding &&
-      member.rebuilt_now == begin) {
-    member.rebuilt_now = end;
-  }
-  co_return Result<void>{};
+  if (written.ok()) co_return members_.is_there(place);
+  TM_CO_TRY(co_await members_.lost(place, "a write of its rebuild", written.error()));
+  co_return false;
 }
 
 // With two parities and one member that is not there, one parity need not be read.
