@@ -18,6 +18,8 @@ struct Message {
 // Both sides say something at least this often; who is not heard for the longer time is taken for lost.
 inline constexpr Duration kHeartbeatInterval = Duration::seconds(1);
 inline constexpr Duration kSilenceMax = Duration::seconds(10);
+// How long whoever says hello waits for the welcome: making a group, over an old one perhaps, takes its time.
+inline constexpr Duration kWelcomeTimeout = Duration::seconds(30);
 
 // One connection between two nodes, as messages. One coroutine receives; several may send, whole messages one
 // after the other. A message that does not check out is kInvalid or kDamaged, after which the link is of no

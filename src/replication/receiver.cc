@@ -44,6 +44,9 @@ format::Welcome refusal(const Error& error, const NodeName& self, bool taken_ove
           .taken_over = taken_over};
 }
 
+// Older ones are not answered: what is begun for them is to end before the other side gives up.
+constexpr Duration kHelloAgeMax = Duration{kWelcomeTimeout.ns / 2};
+
 }  // namespace
 
 io::Task<void> Pairs::serve(std::unique_ptr<io::Listener> listener) {
@@ -185,8 +188,15 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
       hello.intent == format::HelloIntent::kCreate || hello.intent == format::HelloIntent::kReplace;
   // Nor does a name that nobody has get a lock.
   if (!makes && find(name) == nullptr) co_return no_such_pair(name);
+  const MonotonicTime arrived = environment_.scheduler.now();
   auto guard = co_await lock(name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  // Whoever gave it up may have done something else since, which this would contradict: two nodes that follow
+  // each other, in the worst case.
+  if (environment_.scheduler.now() - arrived > kHelloAgeMax) {
+    co_return fail(ErrorCode::kBusy, "a command on group '" + name + "' took so long that the peer's hello " +
+                                         "is out of date");
+  }
   TM_CO_TRY(check_shown(hello, link->peer_identity()));
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   const bool goes_on_copying = hello.intent == format::HelloIntent::kContinueCopy;

@@ -10,8 +10,6 @@ namespace {
 constexpr Duration kConnectTimeout = Duration::seconds(5);
 constexpr Duration kRetryMin = Duration::milliseconds(100);
 constexpr Duration kRetryMax = Duration::seconds(2);
-// Making a group there, over an old one perhaps, takes its time.
-constexpr Duration kWelcomeTimeout = Duration::seconds(30);
 // Sent and not acknowledged: beyond this the sender waits, so that a slow peer costs no memory here.
 constexpr std::uint64_t kUnackedBytesMax = 32 << 20;
 constexpr std::uint64_t kChunkBytes = 1 << 20;

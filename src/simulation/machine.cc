@@ -5,6 +5,8 @@
 namespace tidemark::simulation {
 namespace {
 
+constexpr std::uint64_t kMemberBytes = 32 << 20;
+
 // The twin in memory, until it is damaged: then nothing of it is found any more.
 class DamageableIndex final : public index::VersionIndex {
  public:
@@ -78,16 +80,95 @@ Machine::Machine(sim::World& world, MachineOptions options, LogLine log_line)
   replace_disk();
 }
 
+std::unique_ptr<sim::Disk> Machine::make_disk() const {
+  const std::uint64_t bytes = has_raid() ? kMemberBytes : options_.disk_bytes;
+  return std::make_unique<sim::Disk>(world_, bytes, options_.disk);
+}
+
 void Machine::replace_disk() {
   TM_ASSERT(process_ == nullptr);
-  disk_ = std::make_unique<sim::Disk>(world_, options_.disk_bytes, options_.disk);
+  raid_.reset();
+  disks_.clear();
+  const std::size_t count = !has_raid() ? 1 : *options_.raid == format::RaidLevel::k1 ? 2 : 4;
+  while (disks_.size() < count) disks_.push_back(make_disk());
+  aim_ = 0;
+}
+
+std::uint32_t Machine::losses_tolerated() const {
+  return *options_.raid == format::RaidLevel::k6 ? 2 : 1;
+}
+
+bool Machine::raid_is_whole() const {
+  return raid_group_ != nullptr && raid_group_->status().health == raid::GroupHealth::kOptimal;
+}
+
+void Machine::end_hangs() {
+  for (const auto& disk : disks_) disk->hang_until(world_.now());
+}
+
+void Machine::lose_member(std::uint64_t number) {
+  TM_ASSERT(process_ == nullptr);
+  removed_.push_back(std::exchange(disks_[number % disks_.size()], make_disk()));
+}
+
+io::Task<Result<void>> Machine::replace_member_task(std::uint64_t number) {
+  const std::size_t index = number % disks_.size();
+  removed_.push_back(std::exchange(disks_[index], make_disk()));
+  process_->use(*disks_[index]);
+  raid::NamedDisk fresh;
+  fresh.name = "member " + std::to_string(index);
+  fresh.disk = disks_[index].get();
+  co_return co_await raid_group_->replace(static_cast<std::uint32_t>(index), std::move(fresh));
+}
+
+std::vector<raid::NamedDisk> Machine::named_disks() const {
+  std::vector<raid::NamedDisk> out(disks_.size());
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    out[i].name = "member " + std::to_string(i);
+    out[i].disk = disks_[i].get();
+  }
+  return out;
+}
+
+// What came back blank, or was failed out, is made anew from the others beside all that goes on.
+io::Task<void> Machine::replace_failed() {
+  const raid::RaidStatus status = raid_group_->status();
+  for (const raid::MemberStatus& member : status.members) {
+    if (member.state != format::RaidMemberState::kFailed) continue;
+    const auto replaced = co_await replace_member_task(member.index);
+    if (!replaced.ok()) log_line_(options_.name + ": not replaced: " + replaced.error().message);
+  }
+}
+
+io::Task<Result<node::NodeDisks>> Machine::open_disks() {
+  if (!has_raid()) co_return node::one_disk(*disks_.front());
+  NodeIdentity self;
+  self.bytes.fill(options_.identity_byte);
+  if (!raid_.has_value()) {
+    raid::RaidSpec spec;
+    spec.name = "raid";
+    spec.level = *options_.raid;
+    TM_CO_TRY_ASSIGN(raid_, co_await raid::RaidGroup::create(environment_, named_disks(), self, spec));
+  }
+  raid::Assembly assembly =
+      co_await raid::RaidGroup::assemble(environment_, named_disks(), self, *raid_, raid::RaidOptions());
+  if (!assembly.group.ok()) co_return assembly.group.error();
+  raid::RaidGroup& group = process_->own(std::move(assembly.group).value());
+  raid_group_ = &group;
+  process_->tasks().spawn(replace_failed());
+  node::NodeDisks disks = node::one_disk(group);
+  disks.pools.front().name = "raid";
+  disks.pools.front().raid = &group;
+  co_return std::move(disks);
 }
 
 void Machine::power_on() {
   TM_ASSERT(process_ == nullptr);
+  // A group that was not made to the end is nothing yet.
+  if (has_raid() && !raid_.has_value()) replace_disk();
   process_ = std::make_unique<sim::SimulatedProcess>(world_);
   started_at_ = world_.now();
-  process_->use(*disk_);
+  for (const auto& disk : disks_) process_->use(*disk);
   clients_ = std::make_unique<io::TaskScope>(world_);
 }
 
@@ -95,7 +176,7 @@ io::Task<Result<void>> Machine::start_task() {
   node::NodeConfiguration configuration;
   configuration.identity.bytes.fill(options_.identity_byte);
   configuration.name = options_.name;
-  configuration.disks = node::one_disk(*disk_);
+  TM_CO_TRY_ASSIGN(configuration.disks, co_await open_disks());
   configuration.cache_size_bytes = node::kCacheSizeBytesMin;
   configuration.journal_segment_size_bytes = options_.segment_bytes;
   configuration.recent_size_bytes = options_.recent_bytes;
@@ -123,6 +204,7 @@ io::Task<Result<void>> Machine::start_task() {
 
 void Machine::kill() {
   node_ = nullptr;
+  raid_group_ = nullptr;
   clients_ = nullptr;
   process_->kill();
   process_ = nullptr;
@@ -130,6 +212,7 @@ void Machine::kill() {
 
 void Machine::power_cut() {
   node_ = nullptr;
+  raid_group_ = nullptr;
   clients_ = nullptr;
   process_->power_cut();
   process_ = nullptr;

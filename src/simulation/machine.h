@@ -5,8 +5,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "node/node.h"
+#include "raid/raid_group.h"
 #include "sim/disk.h"
 #include "sim/network.h"
 #include "sim/simulated_process.h"
@@ -23,12 +25,13 @@ struct MachineOptions {
   std::uint64_t segment_bytes = 0;  // of its journals, as the next one in node::NodeConfiguration
   std::uint64_t recent_bytes = 0;
   sim::DiskOptions disk{};
+  std::optional<format::RaidLevel> raid{};  // of several such disks, made into one; none: one disk
   double clock_drift_ppm = 0;
 };
 
-// One machine of a simulated world: a disk, and a node on it that can be stopped, killed, lose its power,
-// lose its disk and be started again. Its version index is the twin in memory, which can be damaged, and it
-// has no catalogue: both are derived, so a crash takes them whole.
+// One machine of a simulated world: a disk, or a RAID group of them, and a node on it that can be stopped,
+// killed, lose its power, lose its disk and be started again. Its version index is the twin in memory, which
+// can be damaged, and it has no catalogue: both are derived, so a crash takes them whole.
 //
 // The world must outlive it.
 class Machine {
@@ -40,9 +43,21 @@ class Machine {
   // Where its node answers its peers.
   std::string address() const { return "unix:/" + options_.name; }
   const std::string& name() const { return options_.name; }
-  sim::Disk& disk() { return *disk_; }
-  // A new one in its place. The node does not run.
+  // The one that is to fail, or to hang: of a RAID group the member that aim() has chosen.
+  sim::Disk& disk() { return *disks_[aim_]; }
+  void aim(std::uint64_t number) { aim_ = number % disks_.size(); }
+  void end_hangs();
+  // A new one in its place, or as many as there were. The node does not run.
   void replace_disk();
+  // Whether so much as one member may fail: all are in sync.
+  bool raid_is_whole() const;
+  bool has_raid() const { return options_.raid.has_value(); }
+  // How many members may be lost at once, those with numbers that follow one another.
+  std::uint32_t losses_tolerated() const;
+  // A blank disk in the place of a member. The node does not run; its next start finds that it is missing.
+  void lose_member(std::uint64_t number);
+  // The same while it runs.
+  io::Task<Result<void>> replace_member_task(std::uint64_t number);
   // What its version indexes hold now cannot be read any more; those that are made from here on are whole.
   void damage_index() { ++*index_damages_; }
 
@@ -80,10 +95,19 @@ class Machine {
   std::uint64_t windows_given_up = 0;
 
  private:
+  std::unique_ptr<sim::Disk> make_disk() const;
+  std::vector<raid::NamedDisk> named_disks() const;
+  io::Task<Result<node::NodeDisks>> open_disks();
+  io::Task<void> replace_failed();
+
   sim::World& world_;
   MachineOptions options_;
   io::Environment environment_;
-  std::unique_ptr<sim::Disk> disk_;
+  std::vector<std::unique_ptr<sim::Disk>> disks_;
+  std::vector<std::unique_ptr<sim::Disk>> removed_;  // what they were given may still be under way
+  std::uint64_t aim_ = 0;
+  std::optional<RaidIdentity> raid_{};     // once it is there
+  raid::RaidGroup* raid_group_ = nullptr;  // while the node runs
   std::shared_ptr<std::uint64_t> index_damages_ = std::make_shared<std::uint64_t>(0);
   LogLine log_line_;
   MonotonicTime started_at_{};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/ids.h"
+#include "raid/geometry.h"
 #include "sim/random.h"
 
 namespace tidemark::simulation {
@@ -49,7 +50,7 @@ constexpr UsualWeight kUsual[] = {
     {Step::kIndexDamage, 10, When::kSometimes},
     {Step::kLogVolume, 15, When::kRarely},
 };
-static_assert(std::size(kUsual) == kStepCount);
+static_assert(std::size(kUsual) + 1 == kStepCount);  // kLoseMember comes with a RAID group
 
 }  // namespace
 
@@ -115,6 +116,14 @@ Options draw_options(std::uint64_t seed) {
     options.weights[static_cast<std::size_t>(usual.step)] = absent ? 0 : usual.weight * scale;
   }
   if (options.pair && one_in(3)) options.role_steps = 10 + up_to(40);
+  // Disks that are small enough to be rebuilt often, and never full.
+  if (small_segments && options.disk.space_bytes_max == UINT64_MAX && one_in(6)) {
+    const format::RaidLevel levels[] = {format::RaidLevel::k1, format::RaidLevel::k5, format::RaidLevel::k6,
+                                        format::RaidLevel::k10};
+    options.raid = levels[random.below(4)];
+    options.weights[static_cast<std::size_t>(Step::kLoseMember)] = 30 + up_to(60);
+    options.damages = 0;  // what a group makes of damaged members is seen without nodes
+  }
   return options;
 }
 
@@ -143,6 +152,7 @@ std::string describe(const Options& options) {
   text.append(", up to ").append(count(options.requests_at_once_max)).append(" requests of up to ");
   text.append(count(options.request_blocks_max)).append(" blocks, disk up to ");
   text.append(format_duration(options.disk.latency_max));
+  if (options.raid.has_value()) text.append(" in ").append(raid::level_name(*options.raid));
   if (options.disk.space_bytes_max != UINT64_MAX) {
     text.append(" with ").append(count(options.disk.space_bytes_max >> 20)).append(" MiB");
   }

@@ -7,6 +7,7 @@
 
 #include "base/time.h"
 #include "format/link.h"
+#include "format/raid.h"
 #include "sim/disk.h"
 #include "sim/network.h"
 
@@ -42,12 +43,14 @@ enum class Step : std::uint8_t {
   kVerify,       // compares the two nodes in the background
   kIndexDamage,  // of what a version index holds, nothing can be read any more
   kLogVolume,    // the journal of a node gets one more, or loses one
+  kLoseMember,   // as many disks of a RAID group as it may lose are gone, and blank ones take their place
 };
 inline constexpr std::array kStepNames = {
-    "requests",   "restore",  "read-point", "entry-data",     "view",      "change-mark",  "name-point",
-    "release",    "settings", "destage",    "wait",           "crash",     "restart",      "disk-error",
-    "disk-hangs", "clock",    "link-reset", "link-cut",       "link-heal", "link-bit",     "replay",
-    "suspend",    "resync",   "go-alone",   "lose-secondary", "verify",    "index-damage", "log-volume"};
+    "requests",       "restore",    "read-point",   "entry-data", "view",       "change-mark",
+    "name-point",     "release",    "settings",     "destage",    "wait",       "crash",
+    "restart",        "disk-error", "disk-hangs",   "clock",      "link-reset", "link-cut",
+    "link-heal",      "link-bit",   "replay",       "suspend",    "resync",     "go-alone",
+    "lose-secondary", "verify",     "index-damage", "log-volume", "lose-member"};
 inline constexpr std::size_t kStepCount = kStepNames.size();
 
 // What a seed decides before anything happens. Each run has some of the faults and not others, and sizes down
@@ -72,6 +75,7 @@ struct Options {
   std::uint32_t fua_percent = 0;      // of the writes and zeroes
   std::uint32_t partial_percent = 0;  // of the writes: they begin or end in the middle of a block
   sim::DiskOptions disk{};
+  std::optional<format::RaidLevel> raid{};  // what each node has its pool on; none: one disk
   sim::LinkOptions link{};
   bool clock_goes_back = false;  // when the wall clocks jump
   double clock_drift_ppm = 0;    // of the second node

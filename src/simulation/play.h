@@ -70,6 +70,7 @@ class Play {
   void destage_beside(Machine& machine);
   void go_alone();
   void lose_secondary();
+  void lose_member();
   void check_follower();
   void check_sync();
   void agree();

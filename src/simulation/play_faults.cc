@@ -142,6 +142,9 @@ void Play::mend() {
 void Play::disk_error() {
   Machine& machine = any_machine();
   if (!machine.is_running()) return;
+  // One member may fail, and only of a group that can do without.
+  if (machine.has_raid() && !machine.raid_is_whole()) return;
+  if (machine.has_raid()) machine.aim(draw(4));
   const std::vector<sim::DiskFault> faults = faults_that_are(Meaning::kRepairable);
   const sim::DiskFault fault = faults[draw(faults.size())];
   machine.disk().inject(fault, 1 + draw(6));
@@ -158,6 +161,26 @@ void Play::disk_error() {
   }
   if (!stage_.failed() && draw(2) == 0) requests(false);
   if (!stage_.failed()) mend();
+}
+
+void Play::lose_member() {
+  Machine& machine = any_machine();
+  if (!machine.raid_is_whole() || machine.disk_may_fail) return;
+  const std::uint64_t first = draw(4);
+  const std::uint64_t count = 1 + draw(machine.losses_tolerated());
+  stage_.say(machine.name() + " loses " + std::to_string(count) + " of its disks");
+  if (draw(2) == 0) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const auto replaced = stage_.ask(machine, machine.replace_member_task(first + i));
+      if (!replaced.has_value() || replaced->ok()) continue;
+      return stage_.broken(Rule::kRefusalsAreExpected,
+                           machine.name() + ": raid replace: " + replaced->error().message);
+    }
+    return;
+  }
+  stage_.crash(machine, true);
+  for (std::uint64_t i = 0; i < count; ++i) machine.lose_member(first + i);
+  bring_back(machine);
 }
 
 void Play::clock_jump() {

@@ -142,6 +142,9 @@ void Play::lose_either() {
   Machine& survivor = &lost == &a() ? b() : a();
   if (!record(survivor).has_value() || survivor.disk_may_fail || chronicle_.has_pending(survivor)) return;
   if (!survivor.group()->local().window_open || survivor.group()->failure().has_value()) return;
+  // That a first copy is complete is durable on the secondary when the primary has heard of it.
+  const bool has_all = writes(*record(survivor)) || (lost.is_running() && state(lost) != PairState::kCopy);
+  if (!has_all) return;
   stage_.world.network().heal();
   if (lost.is_on()) stage_.crash(lost, true);
   stage_.say(lost.name() + " loses its disk");

@@ -150,6 +150,8 @@ void Play::step(Step step) {
       stage_.say("the index of " + machine.name() + " is damaged");
       return machine.damage_index();
     }
+    case Step::kLoseMember:
+      return lose_member();
   }
 }
 
@@ -239,7 +241,7 @@ void Play::settle() {
   faults_are_over_ = true;
   stage_.world.network().heal();
   stage_.world.network().set_options(sim::LinkOptions{});
-  for (Machine* machine : {&a(), &b()}) machine->disk().hang_until(stage_.world.now());
+  for (Machine* machine : {&a(), &b()}) machine->end_hangs();
   // What a stranger sent is on its way for a while, and is a fault too.
   if (watcher_.has_replayed()) stage_.world.run_for(Duration::seconds(3));
   mend();
