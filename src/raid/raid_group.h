@@ -34,6 +34,7 @@ struct RaidSpec {
 struct RaidOptions {
   std::uint64_t rebuild_bytes_per_second_max = 0;      // read from each member; 0: as fast as the disks go
   std::uint64_t rebuild_step_bytes = 256 << 20;        // of a member, between two durable positions
+  std::uint64_t rebuild_piece_bytes = 1 << 20;         // of a member, read and written at once
   Duration slow_after = Duration::milliseconds(1000);  // an operation that takes longer makes a member slow
 };
 

@@ -10,8 +10,8 @@ using format::RaidMemberState;
 
 namespace {
 
-constexpr std::uint64_t kStepBytes = 1 << 20;  // of a member, read and written at once
-constexpr std::size_t kStepsAtOnce = 3;        // one is read while another is written
+constexpr std::uint64_t kResyncBytes = 1 << 20;  // of a member, read and written at once after a crash
+constexpr std::size_t kStepsAtOnce = 3;          // one is read while another is written
 constexpr std::size_t kResyncRowsAtOnce = 16;
 constexpr Duration kRetryAfter = Duration::seconds(600);  // a rebuild that halted
 
@@ -46,8 +46,8 @@ io::Task<Result<void>> Group::resync_marked() {
           co_await resync_rows(begin / geometry_.unit(), (end + geometry_.unit() - 1) / geometry_.unit());
     } else {
       for (std::uint32_t first = 0; first < members_.count(); first += geometry_.copies()) {
-        for (std::uint64_t at = begin; at < end; at += kStepBytes) {
-          const auto done = co_await resync_mirror(first, at, std::min(kStepBytes, end - at));
+        for (std::uint64_t at = begin; at < end; at += kResyncBytes) {
+          const auto done = co_await resync_mirror(first, at, std::min(kResyncBytes, end - at));
           if (done.ok()) continue;
           all_equal = false;
           add_notice("not brought in sync after a crash: " + done.error().message);
@@ -189,7 +189,7 @@ bool Group::goes_on(const Rebuild& run) const {
 // not reach a member that does not count as rebuilt so far.
 io::Task<void> Group::rebuild_some(Rebuild* run) {
   const std::uint64_t unit = geometry_.unit();
-  const std::uint64_t step = std::max(unit, kStepBytes / unit * unit);
+  const std::uint64_t piece = std::max(unit, options_.rebuild_piece_bytes / unit * unit);
   const std::uint64_t scale = geometry_.has_parity() ? 1 : geometry_.cells();
   const std::uint64_t rate = options_.rebuild_bytes_per_second_max;
   Member& member = members_.all()[run->index];
@@ -207,7 +207,7 @@ io::Task<void> Group::rebuild_some(Rebuild* run) {
       }
       if (!has_more()) break;
       begin = run->next;
-      end = std::min(geometry_.shape().member_bytes, begin + step);
+      end = std::min(geometry_.shape().member_bytes, begin + piece);
       run->next = end;
       auto taken = co_await locks_.lock(begin * scale, end * scale);
       guard.emplace(std::move(taken));

@@ -9,6 +9,7 @@ using sim::DiskFault;
 
 class RaidRebuild : public RaidFixture {
  protected:
+  RaidRebuild() { options.rebuild_piece_bytes = 16 * kKiB; }
   void wait() { world->run(group->wait_for_rebuild()); }
   io::Task<void> write_and_tell(BlockRange range, std::uint64_t stamp, Result<void>* result) {
     *result = co_await write_blocks(range, stamp, false);
@@ -68,7 +69,7 @@ TEST_F(RaidRebuild, ASpareTakesThePlaceOfAMemberThatFails) {
 }
 
 TEST_F(RaidRebuild, ARebuildThatIsCutAnywhereGoesOnAndKeepsWhatWasDurable) {
-  options.rebuild_step_bytes = 64 * kKiB;
+  options.rebuild_step_bytes = 128 * kKiB;
   const std::vector<Shape> shapes = {{format::RaidLevel::k1, 2, 65536, 1},
                                      {format::RaidLevel::k5, 3, 16384, 1},
                                      {format::RaidLevel::k6, 4, 16384, 2},
