@@ -307,6 +307,18 @@ io::Task<Result<void>> Core::make_unit(VolumeId id, std::uint64_t size_bytes, Po
   co_return co_await make_unit_locked(id, size_bytes, pool);
 }
 
+io::Task<Result<void>> Core::make_units_at(LogId point) {
+  const auto is_missing = [this](const VolumeShape& shape) { return find_volume(shape.id) == nullptr; };
+  if (std::ranges::none_of(state.shape_at(point), is_missing)) co_return Result<void>{};
+  auto guard = co_await settle_mutex.lock();
+  const std::map<VolumeId, std::uint64_t> sizes = state.sizes_max();
+  for (const VolumeShape& shape : state.shape_at(point)) {
+    if (is_missing(shape))
+      TM_CO_TRY(co_await make_unit_locked(shape.id, sizes.at(shape.id), local.data_pool));
+  }
+  co_return Result<void>{};
+}
+
 io::Task<Result<void>> Core::remove_unit(VolumeId id) {
   auto guard = co_await settle_mutex.lock();
   co_return co_await remove_unit_locked(id);
@@ -430,6 +442,7 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
     co_return fail(ErrorCode::kRefused, "group '" + local.name + "' has used all 2^24 epoch numbers");
   }
   const LogId head_before = head();
+  TM_CO_TRY(co_await make_units_at(parent));
   TM_CO_TRY_ASSIGN(std::uint32_t parent_checksum, co_await checksum_at(parent));
   const format::EpochOpened record{
       .identity = context.environment.random.identity<EpochIdentity>(), .parent = parent, .reason = reason};
@@ -456,13 +469,9 @@ io::Task<Result<journal::Appended>> Core::open_epoch(LogId parent, format::Epoch
   live_epoch = *number;
   update_live_path();
   changed.wake_all();
-  // A node that was turned may go on from a branch that it had released: the volumes of that alone are gone,
-  // and had nothing in the base.
-  auto settled = co_await settle_volumes(false);
-  if (!settled.ok()) {
-    stop(settled.error());
-    co_return std::move(settled).error();
-  }
+  // While they were nobody's, the destager may have taken one away again. The epoch is open, so what fails
+  // here is for the next step of destaging to make good.
+  (void)co_await make_units_at(parent);
   co_return appended;
 }
 

@@ -179,6 +179,9 @@ struct Core {
   io::Task<Result<void>> settle_volumes(bool remove_unreadable);
   // The logical unit of one volume; what a creation that was cut off left of the same number goes.
   io::Task<Result<void>> make_unit(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
+  // Of the volumes that are shown there and have none: those of a branch that a node had released, from which
+  // it goes on since it was turned. They had nothing in the base.
+  io::Task<Result<void>> make_units_at(LogId point);
   io::Task<Result<void>> remove_unit(VolumeId id);
   // log_volumes.cc: at the start, units of log volumes that the journal does not name are given back.
   io::Task<Result<void>> remove_unnamed_log_volumes();

@@ -5,7 +5,7 @@
 namespace tidemark::group {
 
 void DestagePace::begin(const journal::JournalStatus& journal, std::uint64_t work_bytes) {
-  work_bytes_ = work_bytes;
+  work_bytes_ = std::max(work_bytes, journal.segment_size_bytes);
   moved_bytes_ = 0;
   room_bytes_ = journal.segments_free * journal.segment_size_bytes / 2;
   written_at_begin_ = journal.written_bytes;

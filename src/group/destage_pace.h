@@ -19,7 +19,7 @@ class DestagePace {
   void moved(std::uint64_t bytes) { moved_bytes_ += bytes; }
 
   // By which share of the step it is behind, from 0, on time or early, to 1: nothing done and no time left.
-  // 0 when there is nothing to do.
+  // 0 before the first step.
   double behind(const journal::JournalStatus& journal) const;
 
  private:

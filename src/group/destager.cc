@@ -164,8 +164,11 @@ LogId Destager::limit_by_space() const {
   // As large as the time until the journal is full allows: the next space comes with the end of a step.
   const journal::JournalStatus status = core_.journal->status();
   const std::size_t largest = std::max<std::size_t>(1, status.segments_total / kStepsPerJournal);
-  const std::size_t smallest = std::max<std::size_t>(1, status.segments_total / kStepsPerFullJournal);
-  const std::size_t step = std::clamp<std::size_t>(status.segments_free, smallest, largest);
+  // A step begins and ends inside of a segment, and takes up to two snapshots.
+  const std::size_t overhead = 2 + 2 * (core_.journal->snapshot().size() / status.segment_size_bytes + 1);
+  const std::size_t smallest = std::max(overhead, status.segments_total / kStepsPerFullJournal);
+  const std::size_t step =
+      std::clamp<std::size_t>(status.segments_free, std::min(smallest, largest), largest);
   // Behind segments of a branch that the live epoch has left: what came since need not go with them.
   const LogId opened(core_.live_epoch, 1);
   const bool may_stop_there = !epochs.is_ancestor(opened, core_.local.floor);

@@ -439,7 +439,7 @@ LogId Group::takeover_point() const {
 
 LogId Group::takeover_point(LogId held) const {
   const LogId whole = core_.newest_whole(held);
-  return core_.check_readable(whole).ok() ? whole : takeover_point();
+  return whole == held || core_.check_readable(whole).ok() ? whole : takeover_point();
 }
 
 io::Task<Result<void>> Group::undo_refill() {

@@ -28,6 +28,9 @@ std::function<bool(Bytes)> has_checksum(std::uint32_t checksum) {
 
 // What a RAID group below has instead of a block that is wrong. kDamaged when that is nothing.
 io::Task<Result<void>> State::read_other_frame_block(Place place, Buffer block) {
+  if (find_segment(place.generation()) == nullptr) {
+    co_return tidemark::fail(ErrorCode::kExpired, "the segment has been freed");
+  }
   std::function<bool(Bytes)> is_right = begins_frame(superblock.group, place);
   co_return co_await disk.read_other_copies(disk_offset(place), std::move(block), std::move(is_right));
 }

@@ -17,7 +17,9 @@ io::Task<void> SequentialReader::load(std::shared_ptr<Chunk> chunk) {
     chunk->outcome.emplace(tidemark::fail(ErrorCode::kExpired, "the segment has been freed"));
   } else {
     auto read = co_await state_.disk.read(state_.disk_offset(chunk->begin), chunk->bytes);
-    chunk->outcome.emplace(std::move(read));
+    const bool is_there = state_.find_segment(chunk->begin.generation()) != nullptr;
+    chunk->outcome.emplace(is_there ? std::move(read)
+                                    : tidemark::fail(ErrorCode::kExpired, "the segment has been freed"));
   }
   loaded_.wake_all();
 }
@@ -26,11 +28,11 @@ io::Task<void> SequentialReader::load(std::shared_ptr<Chunk> chunk) {
 bool SequentialReader::read_next_chunk() {
   std::uint32_t blocks = state_.durable_blocks(next_);
   if (blocks == 0) {
-    const Segment* following = state_.segment_after(next_.generation());
-    if (following == nullptr) return false;
-    next_ = Place(following->generation, 1);
-    blocks = state_.durable_blocks(next_);
+    // What is left of this one may become durable later.
+    const std::optional<Place> following = state_.next_segment(next_);
+    blocks = following.has_value() ? state_.durable_blocks(*following) : 0;
     if (blocks == 0) return false;
+    next_ = *following;
   }
   auto chunk = std::make_shared<Chunk>();
   chunk->begin = next_;
@@ -43,7 +45,10 @@ bool SequentialReader::read_next_chunk() {
 }
 
 io::Task<Result<Buffer>> SequentialReader::read_blocks(Place place, std::uint32_t blocks) {
-  if (chunks_.empty() || place < chunks_.front()->begin || place > next_) {
+  const auto holds_place = [place](const std::shared_ptr<Chunk>& chunk) {
+    return chunk->begin <= place && place < chunk->begin.plus(chunk->blocks);
+  };
+  if (place != next_ && std::none_of(chunks_.begin(), chunks_.end(), holds_place)) {
     chunks_.clear();
     next_ = place;
   }
@@ -61,7 +66,10 @@ io::Task<Result<Buffer>> SequentialReader::read_blocks(Place place, std::uint32_
   if (found < blocks) co_return tidemark::fail(ErrorCode::kInvalid, "a read beyond the end of a segment");
   for (const std::shared_ptr<Chunk>& chunk : parts) {
     while (!chunk->outcome.has_value()) co_await loaded_.wait();
-    TM_CO_TRY(*chunk->outcome);
+    if (chunk->outcome->ok()) continue;
+    // What can be read of it is not to wait for what cannot.
+    chunks_.clear();
+    co_return co_await state_.read_blocks(place, blocks, state_.durable_end);
   }
   const std::size_t bytes = std::size_t{blocks} * kBlockSizeBytes;
   if (parts.size() == 1) {

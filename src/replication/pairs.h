@@ -246,6 +246,7 @@ class Pairs {
   io::Task<Result<void>> accept_hand_over(format::Hello hello, std::string peer_address,
                                           std::string certificate);
   Result<void> check_shown(const format::Hello& hello, const std::string& certificate) const;
+  Result<void> check_still_asked(const std::string& group, MonotonicTime arrived) const;
   io::Task<void> turn_later(std::string group);
   io::Task<Result<void>> become_primary(Entry* entry, bool give_up_window);
   Error cannot_follow(Entry* entry, Error why, bool may_be_replaced) const;

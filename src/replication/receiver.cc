@@ -178,6 +178,14 @@ io::Task<Result<void>> Pairs::answer_request(std::shared_ptr<Link> link, const f
   co_return co_await link->send(format::LinkMessage::kWelcome, std::move(body));
 }
 
+// Whoever gave it up may have done something else since, which this would contradict: two nodes that follow
+// each other, in the worst case.
+Result<void> Pairs::check_still_asked(const std::string& group, MonotonicTime arrived) const {
+  if (environment_.scheduler.now() - arrived <= kHelloAgeMax) return {};
+  return fail(ErrorCode::kBusy,
+              "a command on group '" + group + "' took so long that the peer's hello is out of date");
+}
+
 Error Pairs::no_such_pair(const std::string& group) const {
   return fail(ErrorCode::kNotFound, "group '" + group + "' on " + self_.name + " is not of that pair");
 }
@@ -191,12 +199,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   const MonotonicTime arrived = environment_.scheduler.now();
   auto guard = co_await lock(name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
-  // Whoever gave it up may have done something else since, which this would contradict: two nodes that follow
-  // each other, in the worst case.
-  if (environment_.scheduler.now() - arrived > kHelloAgeMax) {
-    co_return fail(ErrorCode::kBusy, "a command on group '" + name + "' took so long that the peer's hello " +
-                                         "is out of date");
-  }
+  TM_CO_TRY(check_still_asked(name, arrived));
   TM_CO_TRY(check_shown(hello, link->peer_identity()));
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   const bool goes_on_copying = hello.intent == format::HelloIntent::kContinueCopy;

@@ -280,8 +280,10 @@ io::Task<void> Pairs::receive_request(std::shared_ptr<Link> link, format::Hello 
 io::Task<Result<void>> Pairs::accept_hand_over(format::Hello hello, std::string peer_address,
                                                std::string certificate) {
   if (find(hello.group_name) == nullptr) co_return no_such_pair(hello.group_name);
+  const MonotonicTime arrived = environment_.scheduler.now();
   auto guard = co_await lock(hello.group_name);
   if (stopping_) co_return fail(ErrorCode::kShutdown, "the node is stopping");
+  TM_CO_TRY(check_still_asked(hello.group_name, arrived));
   TM_CO_TRY(check_shown(hello, certificate));
   Entry* entry = find(hello.group_name);
   if (entry == nullptr || entry->group->identity() != hello.group || entry->record.peer_node != hello.node ||

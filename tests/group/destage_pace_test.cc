@@ -39,13 +39,19 @@ TEST(DestagePace, IsBehindByWhatItHasNotMoved) {
   EXPECT_DOUBLE_EQ(pace.behind(journal_with(5, 35 * kSegmentBytes)), 0.9);
 }
 
-TEST(DestagePace, HasNoTimeInAFullJournalAndAllOfItWithNothingToDo) {
+TEST(DestagePace, HasNoTimeInAFullJournal) {
   DestagePace pace;
   EXPECT_EQ(pace.behind(journal_with(0, 0)), 0);
   pace.begin(journal_with(0, 0), 10 * kSegmentBytes);
   EXPECT_EQ(pace.behind(journal_with(0, 0)), 1);
-  pace.begin(journal_with(0, 0), 0);
-  EXPECT_EQ(pace.behind(journal_with(0, 0)), 0);
+}
+
+// What lies in segments that begin on another branch is not counted, and is to be moved all the same.
+TEST(DestagePace, TakesAStepForASegmentAtLeast) {
+  DestagePace pace;
+  pace.begin(journal_with(40, 0), 0);
+  EXPECT_EQ(pace.behind(journal_with(40, 0)), 0);
+  EXPECT_DOUBLE_EQ(pace.behind(journal_with(30, 10 * kSegmentBytes)), 0.5);
 }
 
 }  // namespace
