@@ -38,6 +38,14 @@ io::Task<Result<void>> State::read_superblocks() {
     Buffer block = Buffer::allocate(kBlockSizeBytes);
     TM_CO_TRY(co_await disk.read(DiskOffset{slot * kBlockSizeBytes}, block));
     auto decoded = format::decode_journal_superblock(block);
+    if (!decoded.ok() && decoded.error().code == ErrorCode::kDamaged) {
+      std::function<bool(Bytes)> is_whole = [](Bytes bytes) {
+        return format::decode_journal_superblock(bytes).ok();
+      };
+      const DiskOffset offset{slot * kBlockSizeBytes};
+      const auto other = co_await disk.read_other_copies(offset, block, std::move(is_whole));
+      if (other.ok()) decoded = format::decode_journal_superblock(block);
+    }
     if (decoded.ok()) {
       if (!best.has_value() || best->sequence < decoded->sequence) best = std::move(decoded).value();
     } else if (decoded.error().code == ErrorCode::kUnsupported) {

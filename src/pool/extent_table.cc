@@ -105,6 +105,7 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
   for (std::size_t copy = 0; copy < 2; ++copy) {
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
     TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
+    TM_CO_TRY(co_await mend_from_other_copies(offset, first_slot, copies[copy]));
   }
   if (first_slot == 0) TM_CO_TRY(check_first_page(copies, identity_));
   bool used = false;
@@ -134,6 +135,29 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
     TM_CO_TRY(co_await disk_.write(offset, std::move(pieces), io::Durability::kVolatile));
   }
   co_return used;
+}
+
+// What a RAID group below has instead of blocks that hold damaged records.
+io::Task<Result<void>> ExtentTable::mend_from_other_copies(DiskOffset offset, std::uint64_t first_slot,
+                                                           Buffer chunk) {
+  for (std::uint64_t at = 0; at < chunk.size(); at += kBlockSizeBytes) {
+    const std::uint64_t slot = first_slot + at / kExtentRecordSizeBytes;
+    std::function<bool(Bytes)> is_whole = [this, slot](Bytes block) {
+      for (std::uint64_t i = 0; i < kBlockSlots; ++i) {
+        const Bytes record = block.subspan(i * kExtentRecordSizeBytes, kExtentRecordSizeBytes);
+        const auto decoded = format::decode_extent_record(record, identity_, slot + i);
+        if (!decoded.ok() && decoded.error().code == ErrorCode::kDamaged) return false;
+      }
+      return true;
+    };
+    Buffer block = chunk.slice(at, kBlockSizeBytes);
+    if (all_zero(block) || is_whole(block)) continue;
+    const DiskOffset place{offset.value + at};
+    const auto other = co_await disk_.read_other_copies(place, std::move(block), std::move(is_whole));
+    // Of one that is damaged in all of them the other copy of the table may have the record.
+    if (!other.ok() && other.error().code != ErrorCode::kDamaged) co_return other;
+  }
+  co_return Result<void>{};
 }
 
 io::Task<Result<void>> ExtentTable::update(std::vector<ExtentChange> changes) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 
 namespace tidemark::pool {
@@ -59,7 +60,15 @@ io::Task<Result<LoadedLabel>> load_label(io::Disk& disk) {
       continue;
     }
     TM_CO_TRY(co_await disk.read(offset, blocks[copy]));
-    auto label = format::decode_disk_label(Bytes(blocks[copy]).first(format::kSectorSizeBytes), copy);
+    const auto decode = [copy](Bytes block) {
+      return format::decode_disk_label(block.first(format::kSectorSizeBytes), copy);
+    };
+    auto label = decode(blocks[copy]);
+    if (!label.ok() && label.error().code == ErrorCode::kDamaged) {
+      std::function<bool(Bytes)> is_whole = [decode](Bytes block) { return decode(block).ok(); };
+      const auto other = co_await disk.read_other_copies(offset, blocks[copy], std::move(is_whole));
+      if (other.ok()) label = decode(blocks[copy]);
+    }
     if (!label.ok()) {
       errors[copy] = label.error();
     } else if (!best.has_value() || label->generation > best->generation) {

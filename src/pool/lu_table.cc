@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <string>
 
 namespace tidemark::pool {
@@ -60,6 +61,12 @@ io::Task<Result<void>> LuTable::load() {
     const Buffer first = copies[0].slice(block * kBlockSizeBytes, kBlockSizeBytes);
     const Buffer second = copies[1].slice(block * kBlockSizeBytes, kBlockSizeBytes);
     if (all_zero(first) && all_zero(second)) continue;
+    for (std::uint32_t copy = 0; copy < 2; ++copy) {
+      const Buffer read = copy == 0 ? first : second;
+      std::function<bool(Bytes)> is_whole = [this, block](Bytes bytes) { return reads(block, bytes); };
+      if (is_whole(read)) continue;
+      (void)co_await disk_.read_other_copies(block_offset(copy, block), read, std::move(is_whole));
+    }
     TM_CO_TRY(adopt_block(block, first, second));
     Buffer right = encode_block(block);
     for (std::uint32_t copy = 0; copy < 2; ++copy) {
@@ -70,6 +77,15 @@ io::Task<Result<void>> LuTable::load() {
     }
   }
   co_return Result<void>{};
+}
+
+bool LuTable::reads(std::uint32_t block, Bytes bytes) const {
+  for (std::uint32_t i = 0; i < kBlockRecords; ++i) {
+    const Bytes sector = bytes.subspan(i * kSectorSizeBytes, kSectorSizeBytes);
+    const auto record = format::decode_lu_record(sector, identity_, block * kBlockRecords + i);
+    if (!record.ok() && record.error().code == ErrorCode::kDamaged) return false;
+  }
+  return true;
 }
 
 Result<void> LuTable::adopt_block(std::uint32_t block, Bytes first, Bytes second) {

@@ -40,6 +40,8 @@ class LuTable {
 
  private:
   static constexpr std::uint32_t kBlockRecords = kBlockSizeBytes / format::kSectorSizeBytes;
+  // Whether no record of the block is damaged.
+  bool reads(std::uint32_t block, Bytes bytes) const;
   Result<void> adopt_block(std::uint32_t block, Bytes first, Bytes second);
   std::optional<std::uint32_t> place_for(LuNumber number) const;
   Buffer encode_block(std::uint32_t block) const;

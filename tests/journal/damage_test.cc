@@ -143,6 +143,51 @@ TEST(JournalDamage, OneBadSuperblockIsReplacedByTheOther) {
             ErrorCode::kDamaged);
 }
 
+// A disk that has what lay on it before it was damaged, once more.
+class TwoCopies final : public io::Disk {
+ public:
+  TwoCopies(sim::Disk& disk, const std::vector<std::byte>& other) : disk_(disk), other_(other) {}
+  std::uint64_t size_bytes() const override { return disk_.size_bytes(); }
+  io::Task<Result<void>> read(DiskOffset offset, Buffer out) override { return disk_.read(offset, out); }
+  io::Task<Result<void>> write(DiskOffset offset, std::vector<Buffer> pieces,
+                               io::Durability durability) override {
+    return disk_.write(offset, std::move(pieces), durability);
+  }
+  io::Task<Result<void>> flush() override { return disk_.flush(); }
+  io::Task<Result<void>> allocate(DiskOffset offset, std::uint64_t length_bytes) override {
+    return disk_.allocate(offset, length_bytes);
+  }
+  io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override {
+    return disk_.discard(offset, length_bytes);
+  }
+  io::Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
+                                           std::function<bool(Bytes)> is_right) override {
+    std::memcpy(out.data(), other_.data() + offset.value, out.size());
+    if (!is_right(out)) co_return fail(ErrorCode::kDamaged, "neither is right");
+    std::vector<Buffer> pieces{out};
+    co_return co_await disk_.write(offset, std::move(pieces), io::Durability::kDurable);
+  }
+
+ private:
+  sim::Disk& disk_;
+  const std::vector<std::byte>& other_;
+};
+
+TEST(JournalDamage, BadSuperblocksAreReadFromAnotherCopyOfTheDisk) {
+  const Image image = make_image(true);
+  World world(1);
+  sim::Disk disk(world, disk_bytes(kSegments));
+  disk.poke(0, image.bytes);
+  disk.flip_bit(100, 1);
+  disk.flip_bit(kBlockSizeBytes + 100, 1);
+  TwoCopies both(disk, image.bytes);
+  auto opened = world.run(Journal::open(world.environment(), both, small_options()));
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto run = world.run(check_scan(**opened, image.model, (*opened)->oldest()));
+  ASSERT_TRUE(run.ok()) << run.error().message;
+  EXPECT_EQ(run->end, image.model.entries.size());
+}
+
 TEST(JournalDamage, ALogVolumeThatShrankIsDamage) {
   const Image image = make_image(true);
   World world(1);

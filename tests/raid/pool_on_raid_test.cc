@@ -269,6 +269,33 @@ TEST_F(PoolOnRaid, ABlockThatFailsItsChecksumIsReadFromTheOtherMembersAndRepaire
   }
 }
 
+// The label and the tables, both copies of each, as far as they lie on one member.
+TEST_F(PoolOnRaid, WhatAPoolKnowsOfItselfIsReadFromTheOtherMembers) {
+  const Shape shapes[] = {{format::RaidLevel::k1, 2, 65536, 1},
+                          {format::RaidLevel::k5, 3, 65536, 1},
+                          {format::RaidLevel::k5, 3, 1 << 20, 1},
+                          {format::RaidLevel::k6, 4, 65536, 2},
+                          {format::RaidLevel::k6, 4, 1 << 20, 2},
+                          {format::RaidLevel::k10, 4, 65536, 1}};
+  for (std::uint64_t round = 0; round < 2 * std::size(shapes); ++round) {
+    const Shape& shape = shapes[round / 2];
+    const std::uint64_t byte = round % 2 == 0 ? 10 : 40;
+    for (std::uint32_t victim = 0; victim < shape.members; ++victim) {
+      ASSERT_NO_FATAL_FAILURE(make_pool(1, shape));
+      ASSERT_TRUE(world->run(write_volume({0, 200}, 9)).ok());
+      ASSERT_TRUE(world->run(flush_volume()).ok());
+      const std::uint64_t first_extent = pool->data_volume(number)->translate(0).disk_offset.value - 8192;
+      for (std::uint64_t at = 0; at < first_extent; at += kBlockSizeBytes) {
+        for (const RaidAddress::Place& place : group->translate(DiskOffset{at}).data) {
+          if (place.member == victim) disks[victim]->flip_bit(place.offset.value + byte, 2);
+        }
+      }
+      ASSERT_NO_FATAL_FAILURE(open_pool());
+      ASSERT_NO_FATAL_FAILURE(expect_volume(level_name(shape.level)));
+    }
+  }
+}
+
 TEST_F(PoolOnRaid, AnExtentsChecksumsThatAreDamagedAreReadFromTheOtherMembers) {
   ASSERT_NO_FATAL_FAILURE(make_pool(1, {format::RaidLevel::k5, 3, 65536, 1}));
   ASSERT_TRUE(world->run(write_volume({0, 200}, 9)).ok());
