@@ -271,12 +271,9 @@ TEST_F(PoolOnRaid, ABlockThatFailsItsChecksumIsReadFromTheOtherMembersAndRepaire
 
 // The label and the tables, both copies of each, as far as they lie on one member.
 TEST_F(PoolOnRaid, WhatAPoolKnowsOfItselfIsReadFromTheOtherMembers) {
-  const Shape shapes[] = {{format::RaidLevel::k1, 2, 65536, 1},
-                          {format::RaidLevel::k5, 3, 65536, 1},
-                          {format::RaidLevel::k5, 3, 1 << 20, 1},
-                          {format::RaidLevel::k6, 4, 65536, 2},
-                          {format::RaidLevel::k6, 4, 1 << 20, 2},
-                          {format::RaidLevel::k10, 4, 65536, 1}};
+  const Shape shapes[] = {{format::RaidLevel::k1, 2, 65536, 1},   {format::RaidLevel::k5, 3, 65536, 1},
+                          {format::RaidLevel::k5, 3, 1 << 20, 1}, {format::RaidLevel::k6, 4, 65536, 2},
+                          {format::RaidLevel::k6, 4, 1 << 20, 2}, {format::RaidLevel::k10, 4, 65536, 1}};
   for (std::uint64_t round = 0; round < 2 * std::size(shapes); ++round) {
     const Shape& shape = shapes[round / 2];
     const std::uint64_t byte = round % 2 == 0 ? 10 : 40;
