@@ -8,22 +8,9 @@
 namespace tidemark::group {
 namespace {
 
-// One extent of the base is written by one task at a time (DataVolume's rule); this many extents at once keep
-// a disk busy.
-constexpr std::uint64_t kExtentBlocks = 1024;
-// Destaging shares its disk with the writes of hosts: ahead of its pace it does little at once, and that only
-// while the journal's own writes get through; behind it, more, up to all that the disk takes.
-constexpr std::size_t kExtentsInFlightMin = 2;
-constexpr std::size_t kExtentsInFlightMax = 16;
-constexpr std::uint64_t kBacklogBytesMax = 1 << 20;  // of the journal: less than a disk has in flight
-// And then a piece is destaged all the same.
-constexpr Duration kBacklogPatience = Duration::milliseconds(50);
-constexpr double kBehindMax = 1.0 / 8;  // of the step: the disk is given all
 // What a step empties: a quarter of the journal, less when less is free.
 constexpr std::size_t kStepsPerJournal = 4;
 constexpr std::size_t kStepsPerFullJournal = 16;
-// Index pieces looked at together: bounds the memory of a step to a few megabytes.
-constexpr std::size_t kPiecesPerPageMax = 16'384;
 // How often the state of the journal is looked at when nobody asks for space.
 constexpr Duration kPassInterval = Duration::seconds(1);
 // The same while writes wait for space that the peer's progress will free.
@@ -32,36 +19,6 @@ constexpr Duration kPeerInterval = Duration::milliseconds(20);
 constexpr Duration kExpirySlackMin = Duration::seconds(60);
 // How often expired history is looked for while it keeps a log volume that is to go.
 constexpr Duration kLeavingInterval = Duration::seconds(5);
-// Blocks written to the base at once: 1 MiB.
-constexpr std::uint64_t kRunBlocksMax = 256;
-
-// Cuts pieces at extent boundaries, so that each belongs to one extent.
-std::vector<index::Piece> cut_at_extents(const std::vector<index::Piece>& pieces) {
-  std::vector<index::Piece> out;
-  for (const index::Piece& piece : pieces) {
-    if (piece.kind == index::Piece::Kind::kBase) continue;
-    std::uint64_t begin = piece.blocks.begin;
-    while (begin < piece.blocks.end) {
-      const std::uint64_t boundary = (begin / kExtentBlocks + 1) * kExtentBlocks;
-      // Zeroes over whole extents stay one piece: the base gives the extents back without touching each.
-      const bool whole_extents = piece.kind == index::Piece::Kind::kZero && begin % kExtentBlocks == 0 &&
-                                 piece.blocks.end >= boundary;
-      const std::uint64_t end = whole_extents ? piece.blocks.end / kExtentBlocks * kExtentBlocks
-                                              : std::min(piece.blocks.end, boundary);
-      index::Piece part = piece;
-      part.blocks = {begin, end};
-      if (piece.kind == index::Piece::Kind::kData) {
-        const std::uint64_t skip = begin - piece.blocks.begin;
-        part.place = piece.place.plus(static_cast<std::uint32_t>(skip));
-        part.checksums.assign(piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip),
-                              piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip + end - begin));
-      }
-      out.push_back(std::move(part));
-      begin = end;
-    }
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -254,16 +211,8 @@ io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
   core_.local.window_shortened = timer.value() > core_.age_now() - core_.local.settings.retain;
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
-  // 2. The base, by volume and in block order; only the newest version of each block.
-  pace_.begin(core_.journal->status(), journal_bytes_to_move());
-  const std::shared_ptr<const index::Path> path = core_.path_to(floor);
-  std::vector<VolumeId> ids;
-  for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
-  for (const VolumeId id : ids) {
-    auto guard = co_await core_.base_mutex.lock();
-    Volume* volume = core_.find_volume(id);
-    if (volume != nullptr) TM_CO_TRY(co_await destage_volume(volume, path));
-  }
+  // 2. The base; only the newest version of each block.
+  TM_CO_TRY(co_await mover_.move(core_.path_to(floor), journal_bytes_to_move()));
   TM_CO_TRY(co_await keep_map());
   // 3. What the base now holds, durably, and the state without which the freed entries could not be missed.
   core_.local.destaged = floor;
@@ -331,115 +280,6 @@ std::uint64_t Destager::journal_bytes_to_move() const {
       bytes += core_.journal->status().segment_size_bytes;
   }
   return bytes;
-}
-
-// From 0, there is time, to 1: all that the disk takes.
-double Destager::urgency() const {
-  // Who stops the node waits for the step.
-  if (core_.waiting_for_space > 0 || core_.closing) return 1;
-  return std::min(pace_.behind(core_.journal->status()) / kBehindMax, 1.0);
-}
-
-std::size_t Destager::extents_at_once() const {
-  constexpr double kRange = kExtentsInFlightMax - kExtentsInFlightMin;
-  return kExtentsInFlightMin + static_cast<std::size_t>(kRange * urgency());
-}
-
-io::Task<void> Destager::let_appends_pass() {
-  const MonotonicTime due = core_.scheduler().now() + kBacklogPatience;
-  while (core_.journal->backlog_bytes() > kBacklogBytesMax && urgency() == 0 &&
-         core_.scheduler().now() < due) {
-    (void)co_await core_.journal->durable_moved().wait_until(due);
-  }
-}
-
-io::Task<Result<void>> Destager::destage_volume(Volume* volume, std::shared_ptr<const index::Path> path) {
-  const std::uint64_t end = volume->base->record().size_bytes / kBlockSizeBytes;
-  std::uint64_t at = 0;
-  while (at < end) {
-    const BlockRange rest{at, end};
-    std::vector<index::Piece> page;
-    TM_CO_TRY(co_await core_.index->lookup(volume->id, rest, *path, page, kPiecesPerPageMax));
-    TM_ASSERT(!page.empty());
-    at = page.back().blocks.end;
-    for (const index::Piece& piece : page) {
-      if (piece.kind != index::Piece::Kind::kBase) core_.changes.add(volume->id, piece.blocks);
-    }
-    const std::vector<index::Piece> parts = cut_at_extents(page);
-    Result<void> outcome;
-    io::TaskScope scope(core_.scheduler());
-    std::size_t i = 0;
-    while (i < parts.size() && outcome.ok()) {
-      std::vector<index::Piece> extent;
-      const std::uint64_t number = parts[i].blocks.begin / kExtentBlocks;
-      while (i < parts.size() && parts[i].blocks.begin / kExtentBlocks == number)
-        extent.push_back(parts[i++]);
-      while (scope.running() >= extents_at_once()) co_await scope.one_ended();
-      scope.spawn(destage_extent(volume, std::move(extent), &outcome));
-    }
-    co_await scope.join();
-    TM_CO_TRY(outcome);
-  }
-  co_return co_await volume->base->flush();
-}
-
-io::Task<void> Destager::destage_extent(Volume* volume, std::vector<index::Piece> pieces,
-                                        Result<void>* outcome) {
-  std::size_t i = 0;
-  while (i < pieces.size() && outcome->ok()) {
-    co_await let_appends_pass();
-    BlockRange blocks = pieces[i].blocks;
-    std::vector<index::Piece> run;
-    run.push_back(pieces[i++]);
-    if (run.front().kind == index::Piece::Kind::kZero) {
-      auto zeroed = co_await destage_zero(volume, blocks);
-      if (!zeroed.ok()) *outcome = zeroed;
-      continue;
-    }
-    while (i < pieces.size() && pieces[i].kind == index::Piece::Kind::kData &&
-           pieces[i].blocks.begin == blocks.end && pieces[i].blocks.end - blocks.begin <= kRunBlocksMax) {
-      blocks.end = pieces[i].blocks.end;
-      run.push_back(pieces[i++]);
-    }
-    auto written = co_await destage_run(volume, blocks, std::move(run));
-    if (!written.ok()) *outcome = written;
-  }
-}
-
-io::Task<Result<void>> Destager::destage_zero(Volume* volume, BlockRange blocks) {
-  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
-  // Space goes back to the pool unless something written later is going to need it.
-  std::vector<index::Piece> later;
-  // The live path may be another one before the answer is there.
-  const std::shared_ptr<const index::Path> live = core_.live_path;
-  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *live, later, 4096));
-  const bool needed = std::any_of(later.begin(), later.end(), [](const index::Piece& piece) {
-    return piece.kind == index::Piece::Kind::kData;
-  });
-  if (needed) co_return co_await volume->base->zero(blocks);
-  co_return co_await volume->base->discard(blocks);
-}
-
-io::Task<Result<void>> Destager::destage_run(Volume* volume, BlockRange blocks,
-                                             std::vector<index::Piece> pieces) {
-  Buffer data;
-  std::vector<std::uint32_t> checksums;
-  if (pieces.size() == 1) {
-    checksums = pieces.front().checksums;
-    TM_CO_TRY_ASSIGN(data, co_await data_.piece_data(pieces.front()));
-  } else {
-    data = Buffer::allocate(blocks.count() * kBlockSizeBytes);
-    for (const index::Piece& piece : pieces) {
-      TM_CO_TRY_ASSIGN(const Buffer part, co_await data_.piece_data(piece));
-      std::memcpy(data.data() + (piece.blocks.begin - blocks.begin) * kBlockSizeBytes, part.data(),
-                  part.size());
-      checksums.insert(checksums.end(), piece.checksums.begin(), piece.checksums.end());
-    }
-  }
-  TM_CO_TRY(co_await volume->base->reserve(blocks));
-  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
-  pace_.moved(blocks.count() * kBlockSizeBytes);
-  co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
 }
 
 // A quiet group's journal may never be half full; what it was told to keep for a day is not kept for a year.

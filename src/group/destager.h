@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "group/base_mover.h"
 #include "group/core.h"
 #include "group/data_path.h"
-#include "group/destage_pace.h"
 
 namespace tidemark::group {
 
@@ -22,7 +22,7 @@ namespace tidemark::group {
 // says how far it has come).
 class Destager {
  public:
-  Destager(Core& core, DataPath& data) : core_(core), data_(data), mutex_(core.scheduler()) {}
+  Destager(Core& core, DataPath& data) : core_(core), mover_(core, data), mutex_(core.scheduler()) {}
 
   // Runs until the group closes or stops.
   io::Task<void> run();
@@ -57,19 +57,11 @@ class Destager {
   io::Task<Result<void>> keep_map();
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
-  double urgency() const;
   std::uint64_t journal_bytes_to_move() const;
-  std::size_t extents_at_once() const;
-  io::Task<void> let_appends_pass();
-  io::Task<Result<void>> destage_volume(Volume* volume, std::shared_ptr<const index::Path> path);
-  io::Task<void> destage_extent(Volume* volume, std::vector<index::Piece> pieces, Result<void>* outcome);
-  io::Task<Result<void>> destage_zero(Volume* volume, BlockRange blocks);
-  io::Task<Result<void>> destage_run(Volume* volume, BlockRange blocks, std::vector<index::Piece> pieces);
 
   Core& core_;
-  DataPath& data_;
+  BaseMover mover_;
   io::Mutex mutex_;  // one step at a time
-  DestagePace pace_;
   MonotonicTime expiry_looked_at_{};
 };
 

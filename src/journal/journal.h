@@ -259,6 +259,10 @@ class Journal {
   // the log volume offset. The caller holds a Pin when it awaited anything since it learnt the place.
   io::Task<Result<Buffer>> read(Place place, std::vector<std::uint32_t> checksums);
 
+  // `blocks` blocks as they lie on the disk, of whatever kind and not checked: for who wants a lot that lies
+  // near each other, and has the checksums of it. Of one segment; a Pin as with read(). kExpired, kIo.
+  io::Task<Result<Buffer>> read_unchecked(Place place, std::uint32_t blocks);
+
   // The first durable batch whose frame is at or after `from` (a place that a scan, find() or
   // snapshot_end() gave, or oldest()); nothing at the durable end. Checksums of the meta are verified,
   // payload is not read. kExpired when `from` has been freed.

@@ -230,6 +230,16 @@ io::Task<Result<Buffer>> Journal::read(Place place, std::vector<std::uint32_t> c
   co_return data;
 }
 
+io::Task<Result<Buffer>> Journal::read_unchecked(Place place, std::uint32_t blocks) {
+  State& state = *state_;
+  if (state.find_segment(place.generation()) == nullptr || place.block() + blocks > state.segment_blocks()) {
+    co_return tidemark::fail(ErrorCode::kExpired, "the segment has been freed");
+  }
+  Buffer data = Buffer::allocate(blocks * kBlockSizeBytes);
+  TM_CO_TRY(co_await state.disk.read(state.disk_offset(place), data));
+  co_return data;
+}
+
 io::Task<Result<std::optional<StoredBatch>>> Journal::scan(Place from) {
   co_return co_await state_->scan(from);
 }

@@ -134,6 +134,15 @@ class GroupBench {
     std::memset(data.data(), byte, data.size());
     return write(volume, blocks.begin * kBlockSizeBytes, data);
   }
+  // Until the base holds everything that was written.
+  void destage_all() {
+    ASSERT_TRUE(flush().ok());
+    for (int i = 0; i < 20 && group->local().destaged != group->head(); ++i) {
+      const auto step = run(group->destage_now(true));
+      ASSERT_TRUE(step.ok()) << step.error().message;
+    }
+    ASSERT_EQ(group->local().destaged, group->head());
+  }
   Result<void> flush() { return run(group->data().flush()); }
   Result<Mark> mark(const std::string& id) { return run(group->create_mark({.id = id})); }
   Result<journal::Appended> restore(const std::string& point, bool before = false) {

@@ -1,0 +1,290 @@
+#include "group/base_mover.h"
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+#include "base/crc32c.h"
+
+namespace tidemark::group {
+namespace {
+
+// One extent of the base is written by one task at a time (DataVolume's rule); this many extents at once keep
+// a disk busy.
+constexpr std::uint64_t kExtentBlocks = 1024;
+// Destaging shares its disk with the writes of hosts: ahead of its pace it does little at once, and that only
+// while the journal's own writes get through; behind it, more, up to all that the disk takes.
+constexpr std::size_t kExtentsInFlightMin = 2;
+constexpr std::size_t kExtentsInFlightMax = 32;
+constexpr std::size_t kSpansInFlightMax = 8;
+constexpr std::uint64_t kBacklogBytesMax = 1 << 20;  // of the journal: less than a disk has in flight
+// And then a run is moved all the same.
+constexpr Duration kBacklogPatience = Duration::milliseconds(50);
+constexpr double kBehindMax = 1.0 / 8;  // of the step: the disk is given all
+// Index pieces looked at together: bounds the memory of a look-up to a few megabytes.
+constexpr std::size_t kPiecesPerPageMax = 16'384;
+// What is known of before any of it is read; the more, the denser it lies in the journal. Some 10 MB.
+constexpr std::size_t kStepRunsMax = 128 << 10;
+constexpr std::size_t kStepBlocksMax = 1 << 20;
+// Read together, and then written; as much is being read meanwhile. The second bounds what lies in between.
+constexpr std::uint64_t kLoadBlocksMax = 2048;
+constexpr std::uint64_t kLoadSpanBlocksMax = 2 * kLoadBlocksMax;
+// A span is read as a whole. To read over as much as the gap takes less of a disk than another read.
+constexpr std::uint32_t kSpanBlocksMax = 256;
+constexpr std::uint32_t kGapBlocksMax = 8;
+// Blocks written to the base at once: 1 MiB.
+constexpr std::uint64_t kWriteBlocksMax = 256;
+
+}  // namespace
+
+io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes) {
+  pace_.begin(core_.journal->status(), journal_bytes);
+  std::vector<VolumeId> ids;
+  for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
+  Step step;
+  for (const VolumeId id : ids) {
+    std::uint64_t at = 0;
+    while (true) {
+      const Volume* volume = core_.find_volume(id);
+      const std::uint64_t end = volume == nullptr ? 0 : volume->base->record().size_bytes / kBlockSizeBytes;
+      if (at >= end) break;
+      const BlockRange rest{at, end};
+      std::vector<index::Piece> page;
+      TM_CO_TRY(co_await core_.index->lookup(id, rest, *path, page, kPiecesPerPageMax));
+      TM_ASSERT(!page.empty());
+      at = page.back().blocks.end;
+      add(page, id, &step);
+      if (step.runs.size() < kStepRunsMax && step.checksums.size() < kStepBlocksMax) continue;
+      TM_CO_TRY(co_await move_step(std::exchange(step, Step())));
+    }
+  }
+  TM_CO_TRY(co_await move_step(std::move(step)));
+  for (const VolumeId id : ids) {
+    auto guard = co_await core_.base_mutex.lock();
+    Volume* volume = core_.find_volume(id);
+    if (volume != nullptr) TM_CO_TRY(co_await volume->base->flush());
+  }
+  co_return Result<void>{};
+}
+
+// Cuts pieces at extent boundaries, so that each run belongs to one extent.
+void BaseMover::add(const std::vector<index::Piece>& pieces, VolumeId volume, Step* step) const {
+  for (const index::Piece& piece : pieces) {
+    if (piece.kind == index::Piece::Kind::kBase) continue;
+    core_.changes.add(volume, piece.blocks);
+    const bool zero = piece.kind == index::Piece::Kind::kZero;
+    std::uint64_t begin = piece.blocks.begin;
+    while (begin < piece.blocks.end) {
+      const std::uint64_t boundary = (begin / kExtentBlocks + 1) * kExtentBlocks;
+      // Zeroes over whole extents stay one run: the base gives the extents back without touching each.
+      const bool whole_extents = zero && begin % kExtentBlocks == 0 && piece.blocks.end >= boundary;
+      const std::uint64_t end = whole_extents ? piece.blocks.end / kExtentBlocks * kExtentBlocks
+                                              : std::min(piece.blocks.end, boundary);
+      Run run;
+      run.volume = volume;
+      run.blocks = {begin, end};
+      run.zero = zero;
+      run.place = piece.place;
+      run.first_checksum = step->checksums.size();
+      if (!zero) {
+        const std::uint64_t skip = begin - piece.blocks.begin;
+        run.place = piece.place.plus(static_cast<std::uint32_t>(skip));
+        const auto first = piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip);
+        step->checksums.insert(step->checksums.end(), first, first + static_cast<std::ptrdiff_t>(end - begin));
+      }
+      step->runs.push_back(std::move(run));
+      begin = end;
+    }
+  }
+}
+
+io::Task<Result<void>> BaseMover::move_step(Step step) {
+  std::sort(step.runs.begin(), step.runs.end(), [](const Run& a, const Run& b) { return a.place < b.place; });
+  std::size_t at = 0;
+  Load load = next_load(step, &at);
+  co_await read(step, &load);
+  while (!load.runs.empty()) {
+    Load next = next_load(step, &at);
+    io::TaskScope reading(core_.scheduler());
+    reading.spawn(read(step, &next));
+    const auto written = co_await write(step, &load);
+    co_await reading.join();
+    if (!written.ok()) co_return written;
+    load = std::move(next);
+  }
+  co_return Result<void>{};
+}
+
+BaseMover::Load BaseMover::next_load(Step& step, std::size_t* at) const {
+  Load load;
+  std::uint64_t blocks = 0;
+  std::uint64_t span_blocks = 0;
+  for (; *at < step.runs.size() && blocks < kLoadBlocksMax && span_blocks < kLoadSpanBlocksMax; ++*at) {
+    Run run = std::move(step.runs[*at]);
+    const std::size_t number = load.runs.size();
+    const auto count = static_cast<std::uint32_t>(run.zero ? 0 : run.blocks.count());
+    blocks += count;
+    if (!run.zero) run.data = core_.journal->recent(run.place, count);
+    const bool is_here = run.zero || !run.data.empty();
+    const Place place = run.place;
+    load.runs.push_back(std::move(run));
+    if (is_here) continue;
+    if (!load.spans.empty()) {
+      Span& last = load.spans.back();
+      const bool same_segment = last.begin.generation() == place.generation();
+      const std::uint32_t length = same_segment ? place.block() + count - last.begin.block() : 0;
+      if (same_segment && length <= kSpanBlocksMax &&
+          place.block() <= last.begin.block() + last.blocks + kGapBlocksMax) {
+        span_blocks += length - last.blocks;
+        last.blocks = length;
+        last.runs_end = number + 1;
+        continue;
+      }
+    }
+    load.spans.push_back({place, count, number, number + 1});
+    span_blocks += count;
+  }
+  return load;
+}
+
+io::Task<void> BaseMover::read(const Step& step, Load* load) {
+  io::TaskScope reading(core_.scheduler());
+  for (const Span& span : load->spans) {
+    while (reading.running() >= std::min(extents_at_once(), kSpansInFlightMax)) co_await reading.one_ended();
+    co_await let_appends_pass();
+    reading.spawn(read_span(step, load, span));
+  }
+  co_await reading.join();
+}
+
+// What cannot be read, or does not match, is left to be asked for by itself: that one error is its own.
+io::Task<void> BaseMover::read_span(const Step& step, Load* load, Span span) {
+  const auto read = co_await core_.journal->read_unchecked(span.begin, span.blocks);
+  if (!read.ok()) co_return;
+  for (std::size_t i = span.first_run; i < span.runs_end; ++i) {
+    Run& run = load->runs[i];
+    if (run.zero || !run.data.empty()) continue;
+    const std::uint64_t skip = run.place.block() - span.begin.block();
+    Buffer data = read->slice(skip * kBlockSizeBytes, run.blocks.count() * kBlockSizeBytes);
+    bool matches = true;
+    for (std::uint64_t block = 0; block < run.blocks.count() && matches; ++block) {
+      const Bytes bytes = Bytes(data).subspan(block * kBlockSizeBytes, kBlockSizeBytes);
+      matches = crc32c(bytes) == step.checksums[run.first_checksum + block];
+    }
+    if (matches) run.data = std::move(data);
+  }
+}
+
+io::Task<Result<void>> BaseMover::write(const Step& step, Load* load) {
+  std::vector<Run>& runs = load->runs;
+  std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) {
+    return std::tie(a.volume, a.blocks.begin) < std::tie(b.volume, b.blocks.begin);
+  });
+  auto guard = co_await core_.base_mutex.lock();
+  Result<void> outcome;
+  io::TaskScope writing(core_.scheduler());
+  std::size_t i = 0;
+  while (i < runs.size() && outcome.ok()) {
+    const std::size_t first = i;
+    const VolumeId id = runs[i].volume;
+    const std::uint64_t extent = runs[i].blocks.begin / kExtentBlocks;
+    while (i < runs.size() && runs[i].volume == id && runs[i].blocks.begin / kExtentBlocks == extent) ++i;
+    // It may be gone since it was looked at; what it held goes with it.
+    Volume* volume = core_.find_volume(id);
+    if (volume == nullptr) continue;
+    while (writing.running() >= extents_at_once()) co_await writing.one_ended();
+    writing.spawn(write_extent(step, volume, std::span(runs).subspan(first, i - first), &outcome));
+  }
+  co_await writing.join();
+  co_return outcome;
+}
+
+io::Task<void> BaseMover::write_extent(const Step& step, Volume* volume, std::span<Run> runs,
+                                       Result<void>* outcome) {
+  std::size_t i = 0;
+  while (i < runs.size() && outcome->ok()) {
+    co_await let_appends_pass();
+    const std::size_t first = i++;
+    if (runs[first].zero) {
+      auto zeroed = co_await write_zeroes(volume, runs[first].blocks);
+      if (!zeroed.ok()) *outcome = zeroed;
+      continue;
+    }
+    while (i < runs.size() && !runs[i].zero && runs[i].blocks.begin == runs[i - 1].blocks.end &&
+           runs[i].blocks.end - runs[first].blocks.begin <= kWriteBlocksMax) {
+      ++i;
+    }
+    auto written = co_await write_runs(step, volume, runs.subspan(first, i - first));
+    if (!written.ok()) *outcome = written;
+  }
+}
+
+io::Task<Result<void>> BaseMover::write_zeroes(Volume* volume, BlockRange blocks) {
+  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  // Space goes back to the pool unless something written later is going to need it.
+  std::vector<index::Piece> later;
+  // The live path may be another one before the answer is there.
+  const std::shared_ptr<const index::Path> live = core_.live_path;
+  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *live, later, 4096));
+  const bool needed = std::any_of(later.begin(), later.end(), [](const index::Piece& piece) {
+    return piece.kind == index::Piece::Kind::kData;
+  });
+  if (needed) co_return co_await volume->base->zero(blocks);
+  co_return co_await volume->base->discard(blocks);
+}
+
+io::Task<Result<void>> BaseMover::write_runs(const Step& step, Volume* volume, std::span<Run> runs) {
+  const BlockRange blocks{runs.front().blocks.begin, runs.back().blocks.end};
+  Buffer data;
+  std::vector<std::uint32_t> checksums;
+  checksums.reserve(blocks.count());
+  for (Run& run : runs) {
+    TM_CO_TRY_ASSIGN(Buffer part, co_await data_of(step, &run));
+    const auto first = step.checksums.begin() + static_cast<std::ptrdiff_t>(run.first_checksum);
+    checksums.insert(checksums.end(), first, first + static_cast<std::ptrdiff_t>(run.blocks.count()));
+    if (runs.size() == 1) {
+      data = std::move(part);
+      continue;
+    }
+    if (data.empty()) data = Buffer::allocate(blocks.count() * kBlockSizeBytes);
+    const std::uint64_t skip = run.blocks.begin - blocks.begin;
+    std::memcpy(data.data() + skip * kBlockSizeBytes, part.data(), part.size());
+  }
+  TM_CO_TRY(co_await volume->base->reserve(blocks));
+  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  pace_.moved(blocks.count() * kBlockSizeBytes);
+  co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
+}
+
+io::Task<Result<Buffer>> BaseMover::data_of(const Step& step, Run* run) {
+  if (!run->data.empty()) co_return std::move(run->data);
+  index::Piece piece;
+  piece.kind = index::Piece::Kind::kData;
+  piece.blocks = run->blocks;
+  piece.place = run->place;
+  const auto first = step.checksums.begin() + static_cast<std::ptrdiff_t>(run->first_checksum);
+  piece.checksums.assign(first, first + static_cast<std::ptrdiff_t>(run->blocks.count()));
+  co_return co_await data_.piece_data(std::move(piece));
+}
+
+// From 0, there is time, to 1: all that the disk takes.
+double BaseMover::urgency() const {
+  // Who stops the node waits for the step.
+  if (core_.waiting_for_space > 0 || core_.closing) return 1;
+  return std::min(pace_.behind(core_.journal->status()) / kBehindMax, 1.0);
+}
+
+std::size_t BaseMover::extents_at_once() const {
+  constexpr double kRange = kExtentsInFlightMax - kExtentsInFlightMin;
+  return kExtentsInFlightMin + static_cast<std::size_t>(kRange * urgency());
+}
+
+io::Task<void> BaseMover::let_appends_pass() {
+  const MonotonicTime due = core_.scheduler().now() + kBacklogPatience;
+  while (core_.journal->backlog_bytes() > kBacklogBytesMax && urgency() == 0 &&
+         core_.scheduler().now() < due) {
+    (void)co_await core_.journal->durable_moved().wait_until(due);
+  }
+}
+
+}  // namespace tidemark::group

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "group/core.h"
+#include "group/data_path.h"
+#include "group/destage_pace.h"
+
+namespace tidemark::group {
+
+// Moves what a path shows above the base into the base: of each block its newest version, once.
+//
+// The index says what that is, volume by volume; it is read in the order in which it lies in the journal, in
+// spans of up to a megabyte over what lies between, and written in the order of the volumes. Random writes
+// so cost the disk sequential reads. What it holds in memory is bounded, however large the step.
+//
+// Destaging shares its disk with the writes of hosts; DestagePace says how much it takes. Owned by Destager;
+// one move at a time.
+class BaseMover {
+ public:
+  BaseMover(Core& core, DataPath& data) : core_(core), data_(data) {}
+
+  // Durable on return. `journal_bytes`: what lies in the part of the journal that this empties. The path
+  // ends at the floor; after an error all of it is to be moved again.
+  io::Task<Result<void>> move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes);
+
+ private:
+  // A run of blocks of one extent, or zeroes over any number of whole ones.
+  struct Run {
+    VolumeId volume{};
+    BlockRange blocks{};
+    Place place{};                   // of the first block
+    std::size_t first_checksum = 0;  // in Step::checksums
+    bool zero = false;
+    Buffer data{};  // once it is read; empty where it is not, and to be asked for by itself
+  };
+  struct Step {
+    std::vector<Run> runs;
+    std::vector<std::uint32_t> checksums;
+  };
+  // A part of the journal that is read at once, for some runs of a load.
+  struct Span {
+    Place begin{};
+    std::uint32_t blocks = 0;
+    std::size_t first_run = 0;
+    std::size_t runs_end = 0;
+  };
+  // What is in memory together.
+  struct Load {
+    std::vector<Run> runs;
+    std::vector<Span> spans;
+  };
+
+  void add(const std::vector<index::Piece>& pieces, VolumeId volume, Step* step) const;
+  io::Task<Result<void>> move_step(Step step);
+  // The next runs in the order of the journal, from `at` on.
+  Load next_load(Step& step, std::size_t* at) const;
+  io::Task<void> read(const Step& step, Load* load);
+  io::Task<void> read_span(const Step& step, Load* load, Span span);
+  io::Task<Result<void>> write(const Step& step, Load* load);
+  io::Task<void> write_extent(const Step& step, Volume* volume, std::span<Run> runs, Result<void>* outcome);
+  io::Task<Result<void>> write_zeroes(Volume* volume, BlockRange blocks);
+  // Runs that follow each other.
+  io::Task<Result<void>> write_runs(const Step& step, Volume* volume, std::span<Run> runs);
+  io::Task<Result<Buffer>> data_of(const Step& step, Run* run);
+
+  double urgency() const;
+  std::size_t extents_at_once() const;
+  io::Task<void> let_appends_pass();
+
+  Core& core_;
+  DataPath& data_;
+  DestagePace pace_;
+};
+
+}  // namespace tidemark::group
