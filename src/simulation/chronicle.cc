@@ -188,10 +188,11 @@ void Chronicle::record(const group::Group& group, const group::ShownEntry& shown
   std::shared_ptr<const Image> image = model.find(previous);
   LogId expected = previous.next();
   std::string what;
-  // Older than what is known of its writer: what that one could not show any more, and the other still can.
-  // It was not asked for by what is pending.
+  // Older than what is known of its writer: what that one could not show any more, and the other still can;
+  // or what it has left by itself, as the epoch of a restore from the other node that failed. It was not
+  // asked for by what is pending.
   const std::vector<LogId>& order = from.appended.order;
-  const bool is_older = !order.empty() && order.back().epoch() == shown.id.epoch() && shown.id < order.back();
+  const bool is_older = !order.empty() && shown.id < order.back();
   const std::shared_ptr<Issued> issued = is_older ? nullptr : match(from, group, shown, image.get());
   if (issued != nullptr) {
     issued->id = shown.id;
