@@ -90,7 +90,8 @@ void BaseMover::add(const std::vector<index::Piece>& pieces, VolumeId volume, St
         const std::uint64_t skip = begin - piece.blocks.begin;
         run.place = piece.place.plus(static_cast<std::uint32_t>(skip));
         const auto first = piece.checksums.begin() + static_cast<std::ptrdiff_t>(skip);
-        step->checksums.insert(step->checksums.end(), first, first + static_cast<std::ptrdiff_t>(end - begin));
+        step->checksums.insert(step->checksums.end(), first,
+                               first + static_cast<std::ptrdiff_t>(end - begin));
       }
       step->runs.push_back(std::move(run));
       begin = end;
