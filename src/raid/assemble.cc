@@ -306,6 +306,12 @@ io::Task<Assembly> RaidGroup::assemble(io::Environment& environment, std::vector
                             "; bring the missing disks back");
     co_return std::move(assembly);
   }
+  // A power cut in the middle of a change may have torn copy 1 of the states, and the start begins with a
+  // change of copy 0: the next cut could leave neither. Who cannot be written to is failed out by that
+  // change.
+  for (const Member& member : members) {
+    if (member.disk.disk != nullptr) (void)co_await mend_state(member.disk, newest->label);
+  }
   auto group = std::make_unique<Group>(environment, newest->label, node, std::move(members),
                                        std::move(spares), options);
   const auto started = co_await group->start(newest->state->event, newest->state->settled);

@@ -15,6 +15,16 @@ Error at_disk(const NamedDisk& disk, Error error) {
   return error;
 }
 
+io::Task<Result<RaidState>> load_copy(NamedDisk disk, RaidLabel label, std::uint32_t copy) {
+  Buffer block = Buffer::allocate(kBlockSizeBytes);
+  TM_CO_TRY(co_await disk.disk->read(DiskOffset{format::kRaidStateOffset[copy]}, block));
+  auto state = format::decode_raid_state(block, label.raid, copy);
+  if (state.ok() && !format::fits(*state, label.shape)) {
+    co_return fail(ErrorCode::kDamaged, disk.name + " carries a state that does not fit its label");
+  }
+  co_return std::move(state);
+}
+
 }  // namespace
 
 io::Task<Result<void>> check_blank(NamedDisk disk, std::uint64_t least_bytes) {
@@ -62,14 +72,22 @@ io::Task<Result<void>> wipe(NamedDisk disk, format::RaidShape shape, bool data_t
   co_return Result<void>{};
 }
 
-io::Task<Result<RaidState>> load_state(NamedDisk disk, RaidLabel label) {
+io::Task<Result<void>> mend_state(NamedDisk disk, RaidLabel label) {
+  const auto first = co_await load_copy(disk, label, 0);
+  const auto second = co_await load_copy(disk, label, 1);
+  if (!first.ok() || second.ok()) co_return Result<void>{};
   Buffer block = Buffer::allocate(kBlockSizeBytes);
+  format::encode_raid_state(*first, 1, block.writable());
+  std::vector<Buffer> pieces(1, block);
+  co_return co_await disk.disk->write(DiskOffset{format::kRaidStateOffset[1]}, std::move(pieces),
+                                      io::Durability::kDurable);
+}
+
+io::Task<Result<RaidState>> load_state(NamedDisk disk, RaidLabel label) {
   Result<RaidState> best = fail(ErrorCode::kNotFound, disk.name + " carries no state of its RAID group");
   for (std::uint32_t copy = 0; copy < 2; ++copy) {
-    const auto read = co_await disk.disk->read(DiskOffset{format::kRaidStateOffset[copy]}, block);
-    if (!read.ok()) continue;
-    auto state = format::decode_raid_state(block, label.raid, copy);
-    if (!state.ok() || !format::fits(*state, label.shape)) continue;
+    auto state = co_await load_copy(disk, label, copy);
+    if (!state.ok()) continue;
     const auto age = [](const RaidState& s) { return std::pair(s.event, s.settled); };
     if (!best.ok() || age(*best) < age(*state)) best = std::move(state);
   }

@@ -16,5 +16,8 @@ io::Task<Result<void>> save_label(NamedDisk disk, format::RaidLabel label);
 io::Task<Result<void>> wipe(NamedDisk disk, format::RaidShape shape, bool data_too);
 // The newer whole copy, that can be of the label's group. kNotFound when none is.
 io::Task<Result<format::RaidState>> load_state(NamedDisk disk, format::RaidLabel label);
+// Where copy 1 alone does not read, it is written again from copy 0, which the next change overwrites first.
+// Durable.
+io::Task<Result<void>> mend_state(NamedDisk disk, format::RaidLabel label);
 
 }  // namespace tidemark::raid

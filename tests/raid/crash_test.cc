@@ -38,7 +38,30 @@ class RaidCrash : public RaidFixture {
     if (failed(co_await flush_all())) co_return;
     failed(co_await write_blocks({1, 3}, 1006, false));
   }
+  io::Task<void> assemble_alone() {
+    std::vector<NamedDisk> present;
+    for (std::uint32_t i = 0; i < disks.size(); ++i) present.push_back(named(i));
+    const Assembly assembly =
+        co_await RaidGroup::assemble(*environment, std::move(present), node, raid, options);
+  }
 };
+
+// The first cut has torn copy 1 of the states; the second one comes at any step of the start after it.
+TEST_F(RaidCrash, TwoCutsInARowLeaveEachMemberAState) {
+  const std::vector<std::byte> torn(kBlockSizeBytes / 2, std::byte{0xee});
+  for (std::uint64_t steps = 0;; ++steps) {
+    ASSERT_NO_FATAL_FAILURE(start(100 + steps, {format::RaidLevel::k1, 2, 65536, 1}, 64 * kKiB));
+    group.reset();
+    for (const auto& disk : disks) disk->poke(format::kRaidStateOffset[1], torn);
+    scope = std::make_unique<io::TaskScope>(*world);
+    scope->spawn(assemble_alone());
+    const std::uint64_t made = world->run_steps(steps);
+    crash();
+    ASSERT_NO_FATAL_FAILURE(assemble()) << "after " << steps << " steps";
+    ASSERT_EQ(group->status().health, GroupHealth::kOptimal) << "after " << steps << " steps";
+    if (made < steps) break;
+  }
+}
 
 TEST_F(RaidCrash, AnyMomentWithAnyToleratedLossKeepsWhatWasDurable) {
   for (const Shape& shape : all_shapes()) {
