@@ -370,17 +370,29 @@ void Chronicle::cut_what_a_crash_took(Machine& writer, bool lossy) {
   // A secondary that follows has a head that the other node wrote: of its own entries it lost none then.
   const std::optional<std::size_t> position = at.position(head);
   if (!position.has_value()) return;
-  if (*position + 1 < at.durable_count && !lossy) {
+  std::size_t kept = *position + 1;
+  // One that was turned to follow, and has nothing of the other one's yet, has an entry of its own as its
+  // head. What it wrote after that is a branch.
+  const auto is_there = [&writer](LogId id) {
+    const index::EpochInfo* info = writer.group()->state().epochs().find(id.epoch());
+    return info != nullptr && id <= info->last;
+  };
+  if (writer.group()->local().role == group::Role::kSecondary) {
+    std::size_t count = at.order.size();
+    while (count > kept && !is_there(at.order[count - 1])) --count;
+    kept = count;
+  }
+  if (kept < at.durable_count && !lossy) {
     return stage_.broken(Rule::kFlushedSurvives,
                          writer.name() + " came back at log:" + head.to_string() +
                              ", but log:" + at.order[at.durable_count - 1].to_string() + " was durable");
   }
-  for (std::size_t i = *position + 1; i < at.order.size(); ++i) model.forget(at.order[i]);
-  if (*position + 1 < at.order.size()) {
-    stage_.say(writer.name() + " lost " + std::to_string(at.order.size() - *position - 1) +
+  for (std::size_t i = kept; i < at.order.size(); ++i) model.forget(at.order[i]);
+  if (kept < at.order.size()) {
+    stage_.say(writer.name() + " lost " + std::to_string(at.order.size() - kept) +
                " entries after log:" + head.to_string());
   }
-  at.order.resize(*position + 1);
+  at.order.resize(kept);
   at.durable_count = std::min(at.durable_count, at.order.size());
   at.flushed_count = std::min(at.flushed_count, at.order.size());
 }

@@ -50,7 +50,32 @@ constexpr UsualWeight kUsual[] = {
     {Step::kIndexDamage, 10, When::kSometimes},
     {Step::kLogVolume, 15, When::kRarely},
 };
-static_assert(std::size(kUsual) + 1 == kStepCount);  // kLoseMember comes with a RAID group
+static_assert(std::size(kUsual) + 2 == kStepCount);  // the other two come with RAID groups
+
+constexpr format::RaidLevel kLevels[] = {format::RaidLevel::k1, format::RaidLevel::k5, format::RaidLevel::k6,
+                                         format::RaidLevel::k10};
+
+// Two or three RAID groups of different levels; in half of the runs the first is a disk as it is.
+void draw_further_parts(sim::SeededRandom& random, Options& options) {
+  const std::size_t count = 2 + random.below(2);
+  if (random.below(2) == 0) options.parts.front() = std::nullopt;
+  while (options.parts.size() < count) {
+    const PartLevel level = kLevels[random.below(std::size(kLevels))];
+    if (std::ranges::find(options.parts, level) == options.parts.end()) options.parts.push_back(level);
+  }
+  options.weights[static_cast<std::size_t>(Step::kPullDisks)] =
+      static_cast<std::uint32_t>(10 + random.below(40));
+  options.weights[static_cast<std::size_t>(Step::kLogVolume)] =
+      static_cast<std::uint32_t>(15 + random.below(30));
+}
+
+std::string describe_parts(const std::vector<PartLevel>& parts) {
+  std::string text;
+  for (const PartLevel& level : parts) {
+    text.append(text.empty() ? "" : " + ").append(level.has_value() ? raid::level_name(*level) : "one disk");
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -118,11 +143,10 @@ Options draw_options(std::uint64_t seed) {
   if (options.pair && one_in(3)) options.role_steps = 10 + up_to(40);
   // Disks that are small enough to be rebuilt often, and never full.
   if (small_segments && options.disk.space_bytes_max == UINT64_MAX && one_in(6)) {
-    const format::RaidLevel levels[] = {format::RaidLevel::k1, format::RaidLevel::k5, format::RaidLevel::k6,
-                                        format::RaidLevel::k10};
-    options.raid = levels[random.below(4)];
+    options.parts = {kLevels[random.below(std::size(kLevels))]};
     options.weights[static_cast<std::size_t>(Step::kLoseMember)] = 30 + up_to(60);
     options.damages = 0;  // what a group makes of damaged members is seen without nodes
+    if (one_in(2)) draw_further_parts(random, options);
   }
   return options;
 }
@@ -152,7 +176,7 @@ std::string describe(const Options& options) {
   text.append(", up to ").append(count(options.requests_at_once_max)).append(" requests of up to ");
   text.append(count(options.request_blocks_max)).append(" blocks, disk up to ");
   text.append(format_duration(options.disk.latency_max));
-  if (options.raid.has_value()) text.append(" in ").append(raid::level_name(*options.raid));
+  if (options.parts != std::vector{PartLevel()}) text.append(" in ").append(describe_parts(options.parts));
   if (options.disk.space_bytes_max != UINT64_MAX) {
     text.append(" with ").append(count(options.disk.space_bytes_max >> 20)).append(" MiB");
   }

@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/time.h"
 #include "format/link.h"
-#include "format/raid.h"
 #include "sim/disk.h"
 #include "sim/network.h"
+#include "simulation/part.h"
 
 namespace tidemark::simulation {
 
@@ -44,13 +45,14 @@ enum class Step : std::uint8_t {
   kIndexDamage,  // of what a version index holds, nothing can be read any more
   kLogVolume,    // the journal of a node gets one more, or loses one
   kLoseMember,   // as many disks of a RAID group as it may lose are gone, and blank ones take their place
+  kPullDisks,    // disks are not there at a start, also too many for their RAID group, and come back later
 };
 inline constexpr std::array kStepNames = {
-    "requests",       "restore",    "read-point",   "entry-data", "view",       "change-mark",
-    "name-point",     "release",    "settings",     "destage",    "wait",       "crash",
-    "restart",        "disk-error", "disk-hangs",   "clock",      "link-reset", "link-cut",
-    "link-heal",      "link-bit",   "replay",       "suspend",    "resync",     "go-alone",
-    "lose-secondary", "verify",     "index-damage", "log-volume", "lose-member"};
+    "requests",       "restore",    "read-point",   "entry-data", "view",        "change-mark",
+    "name-point",     "release",    "settings",     "destage",    "wait",        "crash",
+    "restart",        "disk-error", "disk-hangs",   "clock",      "link-reset",  "link-cut",
+    "link-heal",      "link-bit",   "replay",       "suspend",    "resync",      "go-alone",
+    "lose-secondary", "verify",     "index-damage", "log-volume", "lose-member", "pull-disks"};
 inline constexpr std::size_t kStepCount = kStepNames.size();
 
 // What a seed decides before anything happens. Each run has some of the faults and not others, and sizes down
@@ -75,7 +77,8 @@ struct Options {
   std::uint32_t fua_percent = 0;      // of the writes and zeroes
   std::uint32_t partial_percent = 0;  // of the writes: they begin or end in the middle of a block
   sim::DiskOptions disk{};
-  std::optional<format::RaidLevel> raid{};  // what each node has its pool on; none: one disk
+  // What the pools of each node lie on; one disk, where nothing else is said.
+  std::vector<PartLevel> parts{PartLevel()};
   sim::LinkOptions link{};
   bool clock_goes_back = false;  // when the wall clocks jump
   double clock_drift_ppm = 0;    // of the second node
@@ -83,6 +86,7 @@ struct Options {
   std::uint32_t role_steps = 0;  // of a pair: after the others, in which roles are swapped
   std::array<std::uint32_t, kStepCount> weights{};
 
+  bool has_several_parts() const { return parts.size() > 1; }
   std::uint32_t weight(Step step) const { return weights[static_cast<std::size_t>(step)]; }
 };
 

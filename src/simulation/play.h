@@ -18,8 +18,8 @@ using control::PairState;
 inline constexpr Duration kCatchUpMax = Duration::seconds(120);
 
 // One run: its stage, its model, and what is done on it. play_requests.cc has what hosts ask,
-// play_commands.cc what an operator does, play_faults.cc what goes wrong, play_roles.cc how roles are
-// swapped, simulation.cc the order of it all.
+// play_commands.cc what an operator does, play_faults.cc what goes wrong, play_storage.cc what happens to
+// RAID groups and their disks, play_roles.cc how roles are swapped, simulation.cc the order of it all.
 class Play {
  public:
   explicit Play(const Options& options, const TraceLine& trace)
@@ -70,16 +70,30 @@ class Play {
   void destage_beside(Machine& machine);
   void go_alone();
   void lose_secondary();
-  void lose_member();
+  std::optional<LogId> stop_in_order(Machine& machine);
+  void check_head(Machine& machine, LogId before);
   void check_follower();
   void check_sync();
   void agree();
   void settle_sync();
-  void add_terms(control::PairCreateRequest& request) const;
+  void add_terms(control::PairCreateRequest& request, Machine& peer);
   void take_over();
   bool may_fail_for_the_peer(const Machine& machine, const Request& request) const;
   void settle();
   bool pair_again();
+
+  // play_storage.cc
+  std::size_t draw_part(const Machine& machine);
+  void place(control::GroupCreateRequest& request);
+  void lose_member();
+  void pull_disks();
+  void check_placed(Machine& machine, LuNumber unit, const std::optional<std::string>& part);
+  void check_told(Machine& machine, const std::string& part);
+  bool may_lose_part(Machine& machine) const;
+  void lose_part(Machine& machine, std::size_t number);
+  std::size_t part_of_journal(Machine& machine);
+  bool give_up_lost_part(Machine& machine);
+  void lose_part_at_the_end();
 
   // play_roles.cc
   std::optional<replication::PairRecord> record(Machine& machine);
@@ -133,6 +147,14 @@ class Play {
   // The primary may have been told to go on without the secondary, which may not know.
   bool unheard_word_ = false;
   MonotonicTime hangs_until_[2] = {};
+  // A part that a machine has lost for good, until what is left of its group there has been deleted.
+  struct LostPart {
+    std::string name{};
+    GroupIdentity group{};
+    bool had_some = false;  // of the group
+    bool is_gone = false;   // the group, as was seen
+  };
+  std::optional<LostPart> lost_[2] = {};
   // What the primary sent when the pair was made, and of which group.
   std::vector<std::byte> first_session_;
   GroupIdentity first_identity_{};

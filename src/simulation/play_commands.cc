@@ -123,8 +123,12 @@ void Play::change_log_volumes() {
   control::JournalVolumeAddRequest request;
   request.group = kGroup;
   request.size_bytes = (1 + draw(6)) * at->group()->journal().status().segment_size_bytes;
-  tell(*at, "journal add-volume --size " + format_size(request.size_bytes),
-       at->node()->journal_volume_add(request));
+  if (stage_.options.has_several_parts()) request.raid = at->part(draw_part(*at)).name();
+  const std::string where = request.raid.has_value() ? " --raid " + *request.raid : "";
+  const bool added = tell(*at, "journal add-volume --size " + format_size(request.size_bytes) + where,
+                          at->node()->journal_volume_add(request));
+  if (!added || stage_.failed() || at->group() == nullptr) return;
+  check_placed(*at, at->group()->log_volumes().back().number, request.raid);
 }
 
 // Beside all that goes on, and whatever becomes of the nodes.

@@ -10,14 +10,26 @@ namespace tidemark::simulation {
 
 void Play::lose_secondary() {
   if (a().group() == nullptr) return;
-  if (b().is_on()) stage_.crash(b(), true);
-  stage_.say("osaka loses its disk");
-  b().replace_disk();
-  chronicle_.forget_writer(b());
-  watcher_.forget_second();
-  b().has_crashed = false;
-  b().disk_may_fail = false;
-  start(b());
+  if (may_lose_part(b()) && !chronicle_.has_pending(b()) && draw(2) == 0) {
+    lose_part(b(), draw_part(b()));
+    b().disk_may_fail = false;
+    start(b());
+    // Nothing of the group may have been there.
+    if (stage_.failed() || !b().is_on() || b().group() != nullptr) return;
+  } else {
+    if (b().is_on()) stage_.crash(b(), true);
+    stage_.say("osaka loses its disk");
+    b().replace_disks();
+    lost_[1].reset();
+    chronicle_.forget_writer(b());
+    watcher_.forget_second();
+    b().has_crashed = false;
+    b().disk_may_fail = false;
+    start(b());
+  }
+  if (stage_.failed() || !a().is_running()) return;
+  // What was copied there meanwhile may not hear of it.
+  unheard_word_ = true;
   control::PairDeleteRequest request;
   request.group = kGroup;
   tell(a(), "pair delete", a().node()->pair_delete(request));
@@ -25,8 +37,36 @@ void Play::lose_secondary() {
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = b().address();
-  add_terms(create);
+  add_terms(create, b());
   tell(a(), "pair create", a().node()->pair_create(create));
+}
+
+// Where its order ended, if it has one; nothing when it did not come to that.
+std::optional<LogId> Play::stop_in_order(Machine& machine) {
+  // A first copy may begin anew at any moment, and its entries with it.
+  const bool has_window = machine.group() != nullptr && machine.group()->local().window_open;
+  const LogId head = has_window ? machine.group()->head() : LogId();
+  machine.end_clients();
+  const auto stopped = stage_.ask(machine, machine.stop_task());
+  if (!stopped.has_value()) return std::nullopt;
+  stage_.say(machine.name() + " stops in order");
+  machine.kill();
+  if (!stopped->ok() && !machine.disk_may_fail) {
+    stage_.broken(Rule::kRefusalsAreExpected, machine.name() + ": stop: " + stopped->error().message);
+    return std::nullopt;
+  }
+  return stopped->ok() ? head : LogId();
+}
+
+// What it has back reaches as far as it did.
+void Play::check_head(Machine& machine, LogId before) {
+  const group::Group* group = machine.group();
+  if (before.is_none() || group == nullptr || group->head() >= before ||
+      group->head().epoch() != before.epoch()) {
+    return;
+  }
+  stage_.broken(Rule::kFlushedSurvives, machine.name() + " had log:" + before.to_string() +
+                                            " durably and came back at log:" + group->head().to_string());
 }
 
 void Play::restart() {
@@ -34,28 +74,12 @@ void Play::restart() {
   if (!machine.is_on()) return bring_back(machine);
   const std::uint64_t how = draw(3);
   if (how == 0 && machine.is_running()) {
-    // A first copy may begin anew at any moment, and its entries with it.
-    const bool has_window = machine.group() != nullptr && machine.group()->local().window_open;
-    const LogId head = has_window ? machine.group()->head() : LogId();
-    machine.end_clients();
-    const auto stopped = stage_.ask(machine, machine.stop_task());
-    if (!stopped.has_value()) return;
-    stage_.say(machine.name() + " stops in order");
-    machine.kill();
-    if (!stopped->ok() && !machine.disk_may_fail) {
-      return stage_.broken(Rule::kRefusalsAreExpected,
-                           machine.name() + ": stop: " + stopped->error().message);
-    }
+    const std::optional<LogId> head = stop_in_order(machine);
+    if (!head.has_value()) return;
     if (draw(2) == 0) stage_.world.run_for(Duration::milliseconds(static_cast<std::int64_t>(draw(300))));
     start(machine);
     // An orderly stop loses nothing.
-    if (stopped->ok() && !head.is_none() && machine.group() != nullptr && machine.group()->head() < head &&
-        machine.group()->head().epoch() == head.epoch()) {
-      stage_.broken(Rule::kFlushedSurvives,
-                    machine.name() + " stopped in order at log:" + head.to_string() +
-                        " and came back at log:" + machine.group()->head().to_string());
-    }
-    return;
+    return check_head(machine, *head);
   }
   stage_.crash(machine, how != 1);
   if (draw(3) == 0) return;  // it stays down for a while
@@ -115,6 +139,8 @@ void Play::start(Machine& machine) {
   machine.disk().forget_planned_faults();
   // One that hit during the start, and has stopped nothing, may be of an operation that is still under way.
   machine.disk_may_fail = machine.disk_may_fail && !stopped && machine.disk().fault_hits().size() != hits;
+  const bool is_gone = give_up_lost_part(machine);
+  if (is_gone || stage_.failed() || !machine.is_on()) return;
   if (machine.group() == nullptr) {
     if (machine.gave_up_window) chronicle_.forget_writer(machine);
     if (!chronicle_.appended(machine).order.empty()) {
@@ -126,11 +152,11 @@ void Play::start(Machine& machine) {
   machine.has_crashed = false;
 }
 
-// Whoever is down comes back; a disk that may have failed is looked at anew.
+// Whoever is down comes back; a disk that may have failed, or was not there, is looked at anew.
 void Play::mend() {
   for (Machine* machine : {&a(), &b()}) {
     if (machine == &b() && !stage_.options.pair) continue;
-    if (machine->is_on() && machine->disk_may_fail) {
+    if (machine->is_on() && (machine->disk_may_fail || machine->misses_part())) {
       machine->disk().forget_planned_faults();
       stage_.crash(*machine, draw(2) == 0);
     }
@@ -142,9 +168,11 @@ void Play::mend() {
 void Play::disk_error() {
   Machine& machine = any_machine();
   if (!machine.is_running()) return;
-  // One member may fail, and only of a group that can do without.
-  if (machine.has_raid() && !machine.raid_is_whole()) return;
-  if (machine.has_raid()) machine.aim(draw(4));
+  // One member may fail, and only of a RAID group that can do without.
+  const std::size_t number = draw_part(machine);
+  const Part& part = machine.part(number);
+  if (part.is_raid() && !part.is_whole()) return;
+  machine.aim(number, part.is_raid() ? draw(4) : 0);
   const std::vector<sim::DiskFault> faults = faults_that_are(Meaning::kRepairable);
   const sim::DiskFault fault = faults[draw(faults.size())];
   machine.disk().inject(fault, 1 + draw(6));
@@ -161,26 +189,6 @@ void Play::disk_error() {
   }
   if (!stage_.failed() && draw(2) == 0) requests(false);
   if (!stage_.failed()) mend();
-}
-
-void Play::lose_member() {
-  Machine& machine = any_machine();
-  if (!machine.raid_is_whole() || machine.disk_may_fail) return;
-  const std::uint64_t first = draw(4);
-  const std::uint64_t count = 1 + draw(machine.losses_tolerated());
-  stage_.say(machine.name() + " loses " + std::to_string(count) + " of its disks");
-  if (draw(2) == 0) {
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const auto replaced = stage_.ask(machine, machine.replace_member_task(first + i));
-      if (!replaced.has_value() || replaced->ok()) continue;
-      return stage_.broken(Rule::kRefusalsAreExpected,
-                           machine.name() + ": raid replace: " + replaced->error().message);
-    }
-    return;
-  }
-  stage_.crash(machine, true);
-  for (std::uint64_t i = 0; i < count; ++i) machine.lose_member(first + i);
-  bring_back(machine);
 }
 
 void Play::clock_jump() {

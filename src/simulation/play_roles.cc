@@ -143,12 +143,18 @@ void Play::lose_either() {
   if (!record(survivor).has_value() || survivor.disk_may_fail || chronicle_.has_pending(survivor)) return;
   if (!survivor.group()->local().window_open || survivor.group()->failure().has_value()) return;
   // That a first copy is complete is durable on the secondary when the primary has heard of it.
-  const bool has_all = writes(*record(survivor)) || (lost.is_running() && state(lost) != PairState::kCopy);
+  const bool has_all = writes(*record(survivor)) ||
+                       (lost.is_running() && !lost.misses_part() && state(lost) != PairState::kCopy);
   if (!has_all) return;
   stage_.world.network().heal();
-  if (lost.is_on()) stage_.crash(lost, true);
-  stage_.say(lost.name() + " loses its disk");
-  lost.replace_disk();
+  if (may_lose_part(lost) && draw(2) == 0) {
+    lose_part(lost, part_of_journal(lost));
+  } else {
+    if (lost.is_on()) stage_.crash(lost, true);
+    stage_.say(lost.name() + " loses its disk");
+    lost.replace_disks();
+    lost_[&lost == &a() ? 0 : 1].reset();
+  }
   lost.has_crashed = lost.disk_may_fail = lost.gave_up_window = false;
   ++lost.windows_given_up;
   if (!take_writes_on(survivor)) return;
@@ -206,7 +212,7 @@ bool Play::pair_anew(Machine& machine, Machine& empty) {
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = empty.address();
-  add_terms(create);
+  add_terms(create, empty);
   tell(machine, "pair create", machine.node()->pair_create(create));
   return record(machine).has_value();
 }

@@ -152,6 +152,8 @@ void Play::step(Step step) {
     }
     case Step::kLoseMember:
       return lose_member();
+    case Step::kPullDisks:
+      return pull_disks();
   }
 }
 
@@ -165,28 +167,32 @@ void Play::set_up() {
   create.retain = stage_.options.retain;
   create.on_full =
       stage_.options.stop_writes_when_full ? control::OnFull::kStopWrites : control::OnFull::kDropHistory;
+  place(create);
   const auto made = stage_.ask(a(), a().node()->group_create(create));
   if (!made.has_value() || !made->ok()) {
     return stage_.broken(Rule::kRefusalsAreExpected,
                          "group create: " + (made.has_value() ? made->error().message : ""));
   }
+  check_placed(a(), a().group()->log_volume(), create.log_raid);
   for (const char* volume : kVolumes) {
     control::VolumeCreateRequest request;
     request.group = kGroup;
     request.volume = volume;
     request.size_bytes = stage_.options.volume_blocks * kBlockSizeBytes;
+    if (stage_.options.has_several_parts() && draw(3) == 0) request.raid = a().part(draw_part(a())).name();
     const auto created = stage_.ask(a(), a().node()->volume_create(request));
     if (!created.has_value() || !created->ok()) {
       return stage_.broken(Rule::kRefusalsAreExpected,
                            "volume create: " + (created.has_value() ? created->error().message : ""));
     }
+    check_placed(a(), LuNumber{(*created)->lu_number}, request.raid.has_value() ? request.raid : create.raid);
   }
   chronicle_.account(a(), false, false);
   if (!stage_.options.pair) return;
   control::PairCreateRequest pair;
   pair.group = kGroup;
   pair.peer_address = b().address();
-  add_terms(pair);
+  add_terms(pair, b());
   const auto paired = stage_.ask(a(), a().node()->pair_create(pair));
   if (!paired.has_value() || !paired->ok()) {
     return stage_.broken(Rule::kRefusalsAreExpected,
@@ -196,7 +202,9 @@ void Play::set_up() {
   first_identity_ = a().group()->identity();
 }
 
-void Play::add_terms(control::PairCreateRequest& request) const {
+void Play::add_terms(control::PairCreateRequest& request, Machine& peer) {
+  if (stage_.options.has_several_parts() && draw(2) == 0)
+    request.peer_raid = peer.part(draw_part(peer)).name();
   const std::optional<format::SyncTerms>& terms = stage_.options.sync;
   if (!terms.has_value()) return;
   request.mode = control::PairMode::kSync;
@@ -319,7 +327,7 @@ bool Play::pair_again() {
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = secondary().address();
-  add_terms(create);
+  add_terms(create, secondary());
   auto made = stage_.ask(primary(), primary().node()->pair_create(create));
   // What was under way when a disk hung may still keep it from answering in time.
   if (made.has_value() && !made->ok()) made = stage_.ask(primary(), primary().node()->pair_create(create));
@@ -349,8 +357,11 @@ Outcome Play::run() {
     check_follower();
     check_sync();
     watcher_.look();
-    // Nobody stays down for long.
-    if (!stage_.failed() && draw(6) == 0 && (!a().is_on() || (stage_.options.pair && !b().is_on()))) mend();
+    // Nobody stays down for long, or without its disks.
+    const auto needs_hands = [](const Machine& machine) { return !machine.is_on() || machine.misses_part(); };
+    if (!stage_.failed() && draw(6) == 0 && (needs_hands(a()) || (stage_.options.pair && needs_hands(b())))) {
+      mend();
+    }
   }
   if (!stage_.failed()) exchange_roles();
   if (!stage_.failed()) settle();
@@ -363,6 +374,7 @@ Outcome Play::run() {
   if (!stage_.failed() && stage_.options.damages > 0 && !roles_move_) {
     damage_and_look(stage_, chronicle_, reader_);
   }
+  if (!stage_.failed()) lose_part_at_the_end();
   return stage_.outcome;
 }
 

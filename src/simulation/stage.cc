@@ -15,7 +15,7 @@ MachineOptions machine_options(const Options& options, const char* name, std::ui
   machine.segment_bytes = options.segment_bytes;
   machine.recent_bytes = options.recent_bytes;
   machine.disk = options.disk;
-  machine.raid = options.raid;
+  machine.parts = options.parts;
   if (identity_byte == 2) machine.clock_drift_ppm = options.clock_drift_ppm;
   return machine;
 }

@@ -35,6 +35,7 @@ void Watcher::forget_second() {
   wrote_alone_ = false;
   tails_.clear();
   seen_[1] = Seen();
+  whole_ = LogId();
 }
 
 // What the model knows now and did not at the last look came after it, when all was known then.
