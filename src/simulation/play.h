@@ -17,6 +17,14 @@ using control::PairState;
 // For the pair to be whole again once the faults are over, and for what runs beside it to end.
 inline constexpr Duration kCatchUpMax = Duration::seconds(120);
 
+// A part that a machine has lost for good, until what is left of its group there has been deleted.
+struct LostPart {
+  std::string name{};
+  GroupIdentity group{};
+  bool had_some = false;  // of the group
+  bool is_gone = false;   // the group, as was seen
+};
+
 // One run: its stage, its model, and what is done on it. play_requests.cc has what hosts ask,
 // play_commands.cc what an operator does, play_faults.cc what goes wrong, play_storage.cc what happens to
 // RAID groups and their disks, play_roles.cc how roles are swapped, simulation.cc the order of it all.
@@ -147,13 +155,6 @@ class Play {
   // The primary may have been told to go on without the secondary, which may not know.
   bool unheard_word_ = false;
   MonotonicTime hangs_until_[2] = {};
-  // A part that a machine has lost for good, until what is left of its group there has been deleted.
-  struct LostPart {
-    std::string name{};
-    GroupIdentity group{};
-    bool had_some = false;  // of the group
-    bool is_gone = false;   // the group, as was seen
-  };
   std::optional<LostPart> lost_[2] = {};
   // What the primary sent when the pair was made, and of which group.
   std::vector<std::byte> first_session_;
