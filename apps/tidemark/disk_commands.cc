@@ -53,9 +53,10 @@ void show_scrub(const control::ScrubInfo& scrub) {
               scrub.running ? "running" : (scrub.reason.empty() ? "complete" : "stopped"),
               short_time(scrub.started).c_str(), format_size(scrub.bytes_done).c_str(),
               format_size(scrub.bytes_total).c_str());
-  std::printf("           %llu places did not fit together, %llu repaired, %llu undecided\n",
+  std::printf("           %llu places did not fit together, %llu %s, %llu undecided\n",
               static_cast<unsigned long long>(scrub.mismatches),
-              static_cast<unsigned long long>(scrub.repaired),
+              static_cast<unsigned long long>(scrub.repairs ? scrub.repaired : scrub.repairable),
+              scrub.repairs ? "repaired" : "can be repaired (nothing was written)",
               static_cast<unsigned long long>(scrub.undecided));
   if (!scrub.reason.empty()) std::printf("           %s\n", printable(scrub.reason, 500).c_str());
   for (const std::string& finding : scrub.findings) std::printf("  %s\n", printable(finding, 500).c_str());
@@ -247,7 +248,8 @@ void add_raid_scrub(CLI::App& family, Cli& cli) {
                                   "something did not fit.",
                                   "tidemark raid scrub --rate 200M");
   add_text(command, "NAME", options->request.raid, "Which RAID group (the only one)").shown_as("");
-  add_flag(command, "--report-only", options->request.report_only, "Repair nothing");
+  add_flag(command, "--report-only", options->request.report_only,
+           "Write nothing; tell what would be repaired");
   add_size(command, "--rate", options->rate, "Compare at most so much in a second");
   add_flag(command, "--no-wait", options->no_wait, "Begin it, and leave it to the node");
   add_flag(command, "--stop", options->stop, "Stop the one that runs");

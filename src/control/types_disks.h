@@ -58,7 +58,8 @@ struct ScrubInfo {
   std::uint64_t bytes_done = 0;
   std::uint64_t mismatches = 0;       // blocks or columns that did not fit together
   std::uint64_t repaired = 0;         // of these
-  std::uint64_t undecided = 0;        // nobody could say which was right; left as they are
+  std::uint64_t repairable = 0;       // of these, where nothing is repaired: what would be
+  std::uint64_t undecided = 0;        // of these: nobody could say which was right; left as they are
   std::vector<std::string> findings;  // the first ones
   std::string reason;                 // why it stopped before its end
 };

@@ -60,6 +60,7 @@ TM_FIELDS(ScrubInfo) {
   v.field("bytes_done", r.bytes_done);
   v.field("mismatches", r.mismatches);
   v.field("repaired", r.repaired);
+  v.field("repairable", r.repairable);
   v.field("undecided", r.undecided);
   v.field("findings", r.findings);
   v.field("reason", r.reason);

@@ -51,6 +51,12 @@ class Disk {
   // wrong one lies. kDamaged when none is right, as on a disk without redundancy.
   virtual Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
                                                std::function<bool(Bytes)> is_right);
+
+  // The two reads above for whoever must leave the disk as it is: what redundancy makes good for them is
+  // given, and not written where it is missing or wrong.
+  virtual Task<Result<void>> peek(DiskOffset offset, Buffer out);
+  virtual Task<Result<void>> peek_other_copies(DiskOffset offset, Buffer out,
+                                               std::function<bool(Bytes)> is_right);
 };
 
 }  // namespace tidemark::io

@@ -104,4 +104,18 @@ io::Task<Result<void>> LogVolumes::read_other_copies(DiskOffset offset, Buffer o
   return follow(volume->begin, volume->disk->read_other_copies(at, std::move(out), std::move(is_right)));
 }
 
+io::Task<Result<void>> LogVolumes::peek(DiskOffset offset, Buffer out) {
+  const Further* volume = find(offset);
+  if (volume == nullptr) return first_.peek(offset, std::move(out));
+  return follow(volume->begin, volume->disk->peek(DiskOffset{offset.value - volume->begin}, std::move(out)));
+}
+
+io::Task<Result<void>> LogVolumes::peek_other_copies(DiskOffset offset, Buffer out,
+                                                     std::function<bool(Bytes)> is_right) {
+  const Further* volume = find(offset);
+  if (volume == nullptr) return first_.peek_other_copies(offset, std::move(out), std::move(is_right));
+  const DiskOffset at{offset.value - volume->begin};
+  return follow(volume->begin, volume->disk->peek_other_copies(at, std::move(out), std::move(is_right)));
+}
+
 }  // namespace tidemark::journal

@@ -35,6 +35,9 @@ class LogVolumes final : public io::Disk {
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override;
   io::Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
                                            std::function<bool(Bytes)> is_right) override;
+  io::Task<Result<void>> peek(DiskOffset offset, Buffer out) override;
+  io::Task<Result<void>> peek_other_copies(DiskOffset offset, Buffer out,
+                                           std::function<bool(Bytes)> is_right) override;
 
  private:
   struct Further {

@@ -301,6 +301,13 @@ void NodeStorage::add_raid_problems(const Part& part, std::vector<control::Probl
                    info.scrub->ended,
                    show});
   }
+  if (info.scrub.has_value() && info.scrub->repairable > 0) {
+    out.push_back({{},
+                   raid + ": its last scrub, which was to repair nothing, found " +
+                       std::to_string(info.scrub->repairable) + " places that one that repairs makes good",
+                   info.scrub->ended,
+                   "tidemark raid scrub" + (is_alone() ? "" : " " + info.name)});
+  }
 }
 
 io::Task<Result<control::DiskListReply>> NodeStorage::disk_add(control::DiskAddRequest request) {
@@ -541,6 +548,7 @@ io::Task<void> NodeStorage::run_scrub(PoolNumber number, raid::RaidGroup* raid, 
     info.bytes_done = end;
     info.mismatches += report->mismatches;
     info.repaired += report->repaired;
+    info.repairable += report->repairable;
     info.undecided += report->undecided;
     for (const raid::ScrubFinding& finding : report->findings) {
       if (info.findings.size() < kFindingsMax) info.findings.push_back(finding.explanation);
@@ -548,10 +556,11 @@ io::Task<void> NodeStorage::run_scrub(PoolNumber number, raid::RaidGroup* raid, 
   }
   info.running = false;
   info.ended = environment_.clock.now();
-  log_("scrub-end", log_field("raid", name) + " " + log_field("bytes_done", info.bytes_done) + " " +
-                        log_field("mismatches", info.mismatches) + " " +
-                        log_field("repaired", info.repaired) + " " + log_field("undecided", info.undecided) +
-                        (info.reason.empty() ? "" : " " + log_field("reason", info.reason)));
+  log_("scrub-end",
+       log_field("raid", name) + " " + log_field("bytes_done", info.bytes_done) + " " +
+           log_field("mismatches", info.mismatches) + " " + log_field("repaired", info.repaired) + " " +
+           log_field("repairable", info.repairable) + " " + log_field("undecided", info.undecided) +
+           (info.reason.empty() ? "" : " " + log_field("reason", info.reason)));
 }
 
 }  // namespace tidemark::node

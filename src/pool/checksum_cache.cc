@@ -73,7 +73,30 @@ ChecksumPagePtr ChecksumCache::find(const format::ExtentHeader& header, std::uin
   return it->second.page;
 }
 
-io::Task<Result<ChecksumPagePtr>> ChecksumCache::get(format::ExtentHeader header, std::uint32_t half) {
+io::Task<Result<Buffer>> ChecksumCache::load(DiskOffset offset, std::function<bool(Bytes)> is_whole,
+                                             bool repair) {
+  Buffer buffer = Buffer::allocate(kBlockSizeBytes);
+  Result<void> read;
+  if (repair) {
+    read = co_await disk_.read(offset, buffer);
+  } else {
+    read = co_await disk_.peek(offset, buffer);
+  }
+  if (!read.ok()) co_return std::move(read).error();
+  if (is_whole(buffer)) co_return buffer;
+  // If no other one is whole, what is whole in this one counts.
+  const Buffer other = Buffer::allocate(kBlockSizeBytes);
+  Result<void> found;
+  if (repair) {
+    found = co_await disk_.read_other_copies(offset, other, std::move(is_whole));
+  } else {
+    found = co_await disk_.peek_other_copies(offset, other, std::move(is_whole));
+  }
+  co_return found.ok() ? other : buffer;
+}
+
+io::Task<Result<ChecksumPagePtr>> ChecksumCache::get(format::ExtentHeader header, std::uint32_t half,
+                                                     bool repair) {
   const std::uint64_t key = header.slot * kPagesPerExtent + half;
   for (;;) {
     if (auto page = find(header, key); page != nullptr) co_return page;
@@ -95,9 +118,7 @@ io::Task<Result<ChecksumPagePtr>> ChecksumCache::get(format::ExtentHeader header
   auto page = std::make_shared<ChecksumPage>();
   page->header = header;
   page->half = half;
-  Buffer buffer = Buffer::allocate(kBlockSizeBytes);
   const DiskOffset offset{disk_offset(*page)};
-  TM_CO_TRY(co_await disk_.read(offset, buffer));
   std::function<bool(Bytes)> is_whole = [header, half](Bytes bytes) {
     for (std::uint32_t i = 0; i < kSectorsPerPage; ++i) {
       const Bytes sector = bytes.subspan(i * format::kSectorSizeBytes, format::kSectorSizeBytes);
@@ -105,12 +126,7 @@ io::Task<Result<ChecksumPagePtr>> ChecksumCache::get(format::ExtentHeader header
     }
     return true;
   };
-  if (!is_whole(buffer)) {
-    // Redundancy below the pool may have a whole one; if not, what is whole in this one counts.
-    const Buffer other = Buffer::allocate(kBlockSizeBytes);
-    const auto found = co_await disk_.read_other_copies(offset, other, std::move(is_whole));
-    if (found.ok()) buffer = other;
-  }
+  TM_CO_TRY_ASSIGN(const Buffer buffer, co_await load(offset, std::move(is_whole), repair));
   for (std::uint32_t i = 0; i < kSectorsPerPage; ++i) {
     const Bytes sector = Bytes(buffer).subspan(i * format::kSectorSizeBytes, format::kSectorSizeBytes);
     auto decoded = format::decode_extent_sector(sector, header, half * kSectorsPerPage + i);

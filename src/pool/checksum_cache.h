@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -53,7 +54,14 @@ class ChecksumCache {
 
   // The page from memory or the disk. A sector that is damaged, or belongs to something else, makes its
   // blocks lost; only a failing disk is an error.
-  io::Task<Result<ChecksumPagePtr>> get(format::ExtentHeader header, std::uint32_t half);
+  io::Task<Result<ChecksumPagePtr>> get(format::ExtentHeader header, std::uint32_t half) {
+    return get(header, half, true);
+  }
+  // The same for whoever must leave the disk as it is: a damaged sector that redundancy below has whole is
+  // not written again.
+  io::Task<Result<ChecksumPagePtr>> peek(format::ExtentHeader header, std::uint32_t half) {
+    return get(header, half, false);
+  }
   // A blank page for an extent that is new on its slot: nothing of what lies there is looked at. Dirty.
   ChecksumPagePtr create(const format::ExtentHeader& header, std::uint32_t half);
   // The cached page, or a blank one without a look at the disk: for whoever sets the state of all its blocks.
@@ -85,6 +93,9 @@ class ChecksumCache {
   struct WriteBatch;
 
   ChecksumPagePtr find(const format::ExtentHeader& header, std::uint64_t key);
+  io::Task<Result<ChecksumPagePtr>> get(format::ExtentHeader header, std::uint32_t half, bool repair);
+  // The page as it lies there, or a whole one of another member of a RAID group.
+  io::Task<Result<Buffer>> load(DiskOffset offset, std::function<bool(Bytes)> is_whole, bool repair);
   void insert(const ChecksumPagePtr& page);
   void erase(std::uint64_t key);
   void make_clean(std::uint64_t key);

@@ -63,6 +63,15 @@ class LogVolume final : public io::Disk {
     const DiskOffset shifted = shift(offset, out.size());
     return disk_.read_other_copies(shifted, std::move(out), std::move(is_right));
   }
+  io::Task<Result<void>> peek(DiskOffset offset, Buffer out) override {
+    const DiskOffset shifted = shift(offset, out.size());
+    return disk_.peek(shifted, std::move(out));
+  }
+  io::Task<Result<void>> peek_other_copies(DiskOffset offset, Buffer out,
+                                           std::function<bool(Bytes)> is_right) override {
+    const DiskOffset shifted = shift(offset, out.size());
+    return disk_.peek_other_copies(shifted, std::move(out), std::move(is_right));
+  }
 
  private:
   DiskOffset shift(DiskOffset offset, std::uint64_t length) const {

@@ -147,7 +147,7 @@ class Pool {
   virtual io::Disk* log_volume(LuNumber number) = 0;
   virtual DiskOffset log_volume_offset(LuNumber number) const = 0;
   virtual PoolStatus status() const = 0;
-  // Of [begin, end) of the disk. 10 KiB of memory for each 4 MiB.
+  // Of [begin, end) of the disk. 10 KiB of memory for each 4 MiB. Nothing is written for it.
   virtual io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end) = 0;
   // What was found damaged while opening and made good from its other copy, a sentence each. It stays what it
   // was until the pool is opened again.

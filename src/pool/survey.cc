@@ -46,7 +46,7 @@ io::Task<void> SurveyImpl::load() {
       // One that was given up meanwhile is nobody's business any more.
       if (core_ == nullptr) co_return;
       if (!slots_[i].is_extent || slots_[i].state < ExtentState::kNew) continue;
-      auto page = co_await core_->cache.get(slots_[i].header, half);
+      auto page = co_await core_->cache.peek(slots_[i].header, half);
       if (page.ok() && slots_[i].is_extent) slots_[i].pages[half] = std::move(page).value();
     }
   }

@@ -51,6 +51,9 @@ class Group final : public RaidGroup {
   io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override;
   io::Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
                                            std::function<bool(Bytes)> is_right) override;
+  io::Task<Result<void>> peek(DiskOffset offset, Buffer out) override;
+  io::Task<Result<void>> peek_other_copies(DiskOffset offset, Buffer out,
+                                           std::function<bool(Bytes)> is_right) override;
 
   // ---- RaidGroup ----
   RaidStatus status() const override;
@@ -99,8 +102,10 @@ class Group final : public RaidGroup {
 
   // ---- group_read.cc ----
   struct Run;
-  io::Task<void> read_run(const Run* run, std::uint64_t base, Buffer out, Result<void>* result);
-  Operation rescue(Piece piece, std::int32_t bad_member, Buffer out);
+  // With `repair` what cannot be read is written again.
+  Operation read_pieces(DiskOffset offset, Buffer out, bool repair);
+  io::Task<void> read_run(const Run* run, std::uint64_t base, Buffer out, bool repair, Result<void>* result);
+  Operation rescue(Piece piece, std::int32_t bad_member, Buffer out, bool repair);
   Operation read_any_copy(Piece piece, std::int32_t bad_member, Buffer out, bool repair);
   std::optional<std::uint32_t> choose_member(const Piece& piece) const;
   // The lock is held. `without` are roles (or, with mirrors, members) not to be asked. With `repair` what
@@ -172,12 +177,25 @@ class Group final : public RaidGroup {
 
   // ---- scrub.cc ----
   Operation scrub_mirror(const ScrubRequest* request, std::uint64_t row, ScrubReport* report);
+  // What a member has of a cell.
+  struct Copy {
+    std::uint32_t member = 0;
+    Buffer bytes;
+    std::vector<bool> unreadable{};  // by block; empty: all of it could be read
+    std::string why{};               // it could not
+    bool could_read(std::uint64_t at) const {
+      return unreadable.empty() || !unreadable[at / kBlockSizeBytes];
+    }
+    Buffer block(std::uint64_t at) const { return bytes.slice(at, kBlockSizeBytes); }
+  };
   Operation scrub_cell(const ScrubRequest* request, Piece piece, ScrubReport* report);
+  io::Task<Copy> read_copy(std::uint32_t member, Piece piece);
   Operation scrub_parity(const ScrubRequest* request, std::uint64_t row, ScrubReport* report);
   Operation scrub_column(const ScrubRequest* request, std::uint64_t row, std::uint64_t column, Strip strip,
                          ScrubReport* report);
-  Operation other_mirrors(Piece piece, Buffer out, std::function<bool(Bytes)> is_right);
-  Operation other_parities(Piece piece, Buffer out, std::function<bool(Bytes)> is_right);
+  Operation find_copy(DiskOffset offset, Buffer out, std::function<bool(Bytes)> is_right, bool repair);
+  Operation other_mirrors(Piece piece, Buffer out, std::function<bool(Bytes)> is_right, bool repair);
+  Operation other_parities(Piece piece, Buffer out, std::function<bool(Bytes)> is_right, bool repair);
   // What the block of a column would be if the roles in `wrong` are, as a whole strip; nothing when the
   // parities that are left speak against it.
   std::optional<Strip> suppose(const Strip& now, const std::vector<std::uint32_t>& wrong) const;

@@ -35,6 +35,14 @@ std::optional<std::uint32_t> Group::choose_member(const Piece& piece) const {
 }
 
 io::Task<Result<void>> Group::read(DiskOffset offset, Buffer out) {
+  return read_pieces(offset, std::move(out), true);
+}
+
+io::Task<Result<void>> Group::peek(DiskOffset offset, Buffer out) {
+  return read_pieces(offset, std::move(out), false);
+}
+
+io::Task<Result<void>> Group::read_pieces(DiskOffset offset, Buffer out, bool repair) {
   TM_CO_TRY(check_range("a read", offset, out.size()));
   std::vector<Run> runs;
   std::vector<Piece> lost_pieces;
@@ -74,13 +82,13 @@ io::Task<Result<void>> Group::read(DiskOffset offset, Buffer out) {
   std::vector<Result<void>> results(runs.size() + lost_pieces.size());
   std::vector<io::Task<void>> tasks;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    tasks.push_back(read_run(&runs[i], offset.value, out, &results[i]));
+    tasks.push_back(read_run(&runs[i], offset.value, out, repair, &results[i]));
   }
   for (std::size_t i = 0; i < lost_pieces.size(); ++i) {
     const Piece& piece = lost_pieces[i];
     Buffer target = out.slice(piece.group_offset - offset.value, piece.length_bytes);
-    tasks.push_back(
-        store_result(run_to_end(rescue(piece, kNoMember, std::move(target))), &results[runs.size() + i]));
+    tasks.push_back(store_result(run_to_end(rescue(piece, kNoMember, std::move(target), repair)),
+                                 &results[runs.size() + i]));
   }
   co_await run_all(environment_.scheduler, std::move(tasks));
   for (Result<void>& result : results) {
@@ -89,7 +97,8 @@ io::Task<Result<void>> Group::read(DiskOffset offset, Buffer out) {
   co_return Result<void>{};
 }
 
-io::Task<void> Group::read_run(const Run* run, std::uint64_t base, Buffer out, Result<void>* result) {
+io::Task<void> Group::read_run(const Run* run, std::uint64_t base, Buffer out, bool repair,
+                               Result<void>* result) {
   // With mirrors of one cell, and within a unit, what is together on the member is so in memory.
   const bool together = run->pieces.size() == 1 || geometry_.cells() == 1;
   Buffer target = together ? out.slice(run->pieces[0].group_offset - base, run->length_bytes)
@@ -105,23 +114,24 @@ io::Task<void> Group::read_run(const Run* run, std::uint64_t base, Buffer out, R
   if (result->ok()) co_return;
   for (const Piece& piece : run->pieces) {
     Buffer part = out.slice(piece.group_offset - base, piece.length_bytes);
-    *result = co_await run_to_end(rescue(piece, static_cast<std::int32_t>(run->member), std::move(part)));
+    *result =
+        co_await run_to_end(rescue(piece, static_cast<std::int32_t>(run->member), std::move(part), repair));
     if (!result->ok()) co_return;
   }
 }
 
 // ---- What a member cannot give ----
 
-io::Task<Result<void>> Group::rescue(Piece piece, std::int32_t bad_member, Buffer out) {
+io::Task<Result<void>> Group::rescue(Piece piece, std::int32_t bad_member, Buffer out, bool repair) {
   if (!geometry_.has_parity()) {
     const auto guard = co_await locks_.lock(piece.group_offset, piece.group_offset + piece.length_bytes);
-    co_return co_await read_any_copy(piece, bad_member, out, true);
+    co_return co_await read_any_copy(piece, bad_member, out, repair);
   }
   const auto guard = co_await locks_.lock(piece.member_offset, piece.member_offset + piece.length_bytes);
   std::vector<std::uint32_t> without;
   if (bad_member != kNoMember) without.push_back(piece.cell);
   TM_CO_TRY_ASSIGN(const Strip strip, co_await load_row(piece.row, piece.member_offset % geometry_.unit(),
-                                                        piece.length_bytes, std::move(without)));
+                                                        piece.length_bytes, std::move(without), repair));
   std::memcpy(out.data(), strip.roles[piece.cell].data(), out.size());
   co_return Result<void>{};
 }

@@ -109,8 +109,8 @@ using Judge = std::function<Verdict(DiskOffset offset, Bytes block)>;
 struct ScrubRequest {
   std::uint64_t begin = 0;  // [begin, end) of the group's address space; whole rows are looked at
   std::uint64_t end = UINT64_MAX;
-  bool repair = true;
-  Judge judge;  // may be empty
+  bool repair = true;  // false: nothing is written to any member
+  Judge judge;         // may be empty
   std::uint64_t bytes_per_second_max = 0;
 };
 
@@ -118,6 +118,7 @@ struct ScrubFinding {
   DiskOffset offset{};  // in the group: of the block, or for parity of the first block it covers
   std::optional<std::uint32_t> member;  // the one that was wrong, where that is known
   bool repaired = false;
+  bool repairable = false;  // it is known what is right, and nothing was to be repaired
   std::string explanation;
 };
 
@@ -125,6 +126,7 @@ struct ScrubReport {
   std::uint64_t checked_bytes = 0;  // of the group's address space
   std::uint64_t mismatches = 0;     // blocks of a member or columns of a row that did not fit together
   std::uint64_t repaired = 0;
+  std::uint64_t repairable = 0;        // without `repair`: what would have been repaired
   std::uint64_t undecided = 0;         // nobody could say which member was right; left as they are
   std::vector<ScrubFinding> findings;  // the first kFindingsMax
   static constexpr std::size_t kFindingsMax = 1000;

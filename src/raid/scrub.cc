@@ -20,15 +20,25 @@ Verdict ask(const ScrubRequest& request, std::uint64_t group_offset, Bytes block
   return request.judge ? request.judge(DiskOffset{group_offset}, block) : Verdict::kUnknown;
 }
 
-void tell(ScrubReport* report, std::uint64_t group_offset, std::optional<std::uint32_t> member, bool repaired,
-          std::string explanation) {
+// What became of a mismatch, or would have.
+enum class Outcome : std::uint8_t { kUndecided, kRepaired, kRepairable };
+
+Outcome decided(const ScrubRequest& request) {
+  return request.repair ? Outcome::kRepaired : Outcome::kRepairable;
+}
+
+void tell(ScrubReport* report, std::uint64_t group_offset, std::optional<std::uint32_t> member,
+          Outcome outcome, std::string explanation) {
   ++report->mismatches;
-  ++(repaired ? report->repaired : report->undecided);
+  report->repaired += outcome == Outcome::kRepaired ? 1 : 0;
+  report->repairable += outcome == Outcome::kRepairable ? 1 : 0;
+  report->undecided += outcome == Outcome::kUndecided ? 1 : 0;
   if (report->findings.size() >= ScrubReport::kFindingsMax) return;
   ScrubFinding& finding = report->findings.emplace_back();
   finding.offset = DiskOffset{group_offset};
   finding.member = member;
-  finding.repaired = repaired;
+  finding.repaired = outcome == Outcome::kRepaired;
+  finding.repairable = outcome == Outcome::kRepairable;
   finding.explanation = std::move(explanation);
 }
 
@@ -91,65 +101,86 @@ io::Task<Result<void>> Group::scrub_mirror(const ScrubRequest* request, std::uin
   co_return Result<void>{};
 }
 
+// A copy that cannot be read as a whole is read block by block: what it has counts.
+io::Task<Group::Copy> Group::read_copy(std::uint32_t member, Piece piece) {
+  Copy copy;
+  copy.member = member;
+  copy.bytes = Buffer::allocate(piece.length_bytes);
+  const auto read = co_await members_.read(member, piece.member_offset, copy.bytes);
+  if (read.ok()) co_return std::move(copy);
+  copy.why = read.error().message;
+  for (std::uint64_t at = 0; at < piece.length_bytes; at += kBlockSizeBytes) {
+    const auto block = co_await members_.read(member, piece.member_offset + at, copy.block(at));
+    copy.unreadable.push_back(!block.ok());
+  }
+  co_return std::move(copy);
+}
+
 io::Task<Result<void>> Group::scrub_cell(const ScrubRequest* request, Piece piece, ScrubReport* report) {
-  std::vector<std::uint32_t> indices;
-  std::vector<Buffer> copies;
+  std::vector<Copy> copies;
   const std::uint32_t first = geometry_.first_member(piece.row, piece.cell);
   for (std::uint32_t i = first; i < first + geometry_.copies(); ++i) {
     if (!members_.readable(i, piece.member_offset, piece.member_offset + piece.length_bytes)) continue;
-    Buffer bytes = Buffer::allocate(piece.length_bytes);
-    const auto read = co_await members_.read(i, piece.member_offset, bytes);
-    if (!read.ok()) {
-      const auto rescued =
-          co_await read_any_copy(piece, static_cast<std::int32_t>(i), bytes, request->repair);
-      tell(report, piece.group_offset, i, rescued.ok() && request->repair,
-           members_.describe(i) + " could not be read: " + read.error().message);
-      if (!rescued.ok()) co_return Result<void>{};
-      if (!members_.in_use(i)) continue;
-    }
-    indices.push_back(i);
-    copies.push_back(bytes);
+    copies.push_back(co_await read_copy(i, piece));
   }
+  std::vector<bool> made_good(copies.size(), true);  // of what could not be read
   for (std::uint64_t at = 0; at < piece.length_bytes; at += kBlockSizeBytes) {
     const std::uint64_t group_offset = piece.group_offset + at;
+    std::vector<std::size_t> there;  // the copies whose block could be read: they are the witnesses
+    for (std::size_t i = 0; i < copies.size(); ++i) {
+      if (copies[i].could_read(at)) there.push_back(i);
+    }
     std::optional<std::size_t> right;
     bool all_equal = true;
     bool any_wrong = false;
-    for (std::size_t i = 0; i < copies.size(); ++i) {
-      const Buffer block = copies[i].slice(at, kBlockSizeBytes);
-      const bool same = equal(block, copies[0].slice(at, kBlockSizeBytes));
-      if (i > 0 && same) continue;
+    for (const std::size_t i : there) {
+      const bool same = equal(copies[i].block(at), copies[there[0]].block(at));
+      if (i != there[0] && same) continue;
       all_equal = all_equal && same;
-      const Verdict verdict = ask(*request, group_offset, block);
+      const Verdict verdict = ask(*request, group_offset, copies[i].block(at));
       any_wrong = any_wrong || verdict == Verdict::kWrong;
       const bool will_do = verdict == Verdict::kRight || verdict == Verdict::kAny;
       if (will_do && !right.has_value()) right = i;
     }
-    if (all_equal && !any_wrong) continue;
     // Without anybody who knows, more than half of the copies do.
-    for (std::size_t i = 0; i < copies.size() && !right.has_value() && !any_wrong; ++i) {
-      const auto same = std::ranges::count_if(copies, [&](const Buffer& copy) {
-        return equal(copy.slice(at, kBlockSizeBytes), copies[i].slice(at, kBlockSizeBytes));
-      });
-      if (static_cast<std::size_t>(same) * 2 > copies.size()) right = i;
+    for (const std::size_t i : there) {
+      if (right.has_value() || any_wrong) break;
+      const auto same = std::ranges::count_if(
+          there, [&](std::size_t other) { return equal(copies[other].block(at), copies[i].block(at)); });
+      if (static_cast<std::size_t>(same) * 2 > there.size()) right = i;
     }
+    for (std::size_t i = 0; i < copies.size(); ++i) {
+      if (copies[i].could_read(at)) continue;
+      if (!right.has_value()) {
+        made_good[i] = false;
+      } else if (request->repair) {
+        co_await rewrite(copies[i].member, piece.member_offset + at, copies[*right].block(at));
+      }
+    }
+    if (all_equal && !any_wrong) continue;
     if (!right.has_value()) {
-      tell(report, group_offset, std::nullopt, false,
+      tell(report, group_offset, std::nullopt, Outcome::kUndecided,
            all_equal ? "every copy is wrong" : "the copies differ, and none is known to be right");
       continue;
     }
-    for (std::size_t i = 0; i < copies.size(); ++i) {
-      if (equal(copies[i].slice(at, kBlockSizeBytes), copies[*right].slice(at, kBlockSizeBytes))) continue;
+    for (const std::size_t i : there) {
+      if (equal(copies[i].block(at), copies[*right].block(at))) continue;
       if (request->repair)
-        co_await rewrite(indices[i], piece.member_offset + at, copies[*right].slice(at, kBlockSizeBytes));
-      tell(report, group_offset, indices[i], request->repair,
-           members_.describe(indices[i]) + " had another content");
+        co_await rewrite(copies[i].member, piece.member_offset + at, copies[*right].block(at));
+      tell(report, group_offset, copies[i].member, decided(*request),
+           members_.describe(copies[i].member) + " had another content");
     }
+  }
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    if (copies[i].unreadable.empty()) continue;
+    tell(report, piece.group_offset, copies[i].member, made_good[i] ? decided(*request) : Outcome::kUndecided,
+         members_.describe(copies[i].member) + " could not be read: " + copies[i].why);
   }
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> Group::other_mirrors(Piece piece, Buffer out, std::function<bool(Bytes)> is_right) {
+io::Task<Result<void>> Group::other_mirrors(Piece piece, Buffer out, std::function<bool(Bytes)> is_right,
+                                            bool repair) {
   const auto guard = co_await locks_.lock(piece.group_offset, piece.group_offset + piece.length_bytes);
   const std::uint32_t first = geometry_.first_member(piece.row, piece.cell);
   std::vector<std::uint32_t> wrong;
@@ -169,6 +200,7 @@ io::Task<Result<void>> Group::other_mirrors(Piece piece, Buffer out, std::functi
     co_return fail(ErrorCode::kDamaged, "no copy of the block at byte " + std::to_string(piece.group_offset) +
                                             " of RAID group '" + label_.name + "' is right");
   }
+  if (!repair) co_return Result<void>{};
   // A buffer of our own: the caller may take theirs back.
   const Buffer right = copy_of(out);
   for (const std::uint32_t member : wrong) co_await rewrite(member, piece.member_offset, right);
@@ -211,14 +243,15 @@ io::Task<Result<void>> Group::scrub_parity(const ScrubRequest* request, std::uin
   for (const Member& member : members_.all()) repaired_before += member.repaired_blocks;
   auto whole = co_await load_row(row, 0, unit, {}, request->repair);
   if (!whole.ok()) {
-    tell(report, row * geometry_.row_bytes(), std::nullopt, false, whole.error().message);
+    tell(report, row * geometry_.row_bytes(), std::nullopt, Outcome::kUndecided, whole.error().message);
     co_return Result<void>{};
   }
   std::uint64_t repaired_after = 0;
   for (const Member& member : members_.all()) repaired_after += member.repaired_blocks;
   if (whole->read_failed) {
     const bool repaired = repaired_after != repaired_before;
-    tell(report, row * geometry_.row_bytes(), std::nullopt, repaired,
+    const Outcome outcome = request->repair && !repaired ? Outcome::kUndecided : decided(*request);
+    tell(report, row * geometry_.row_bytes(), std::nullopt, outcome,
          repaired ? "blocks that could not be read were written again" : "blocks could not be read");
   }
   for (std::uint64_t column = 0; column < unit; column += kBlockSizeBytes) {
@@ -282,7 +315,7 @@ io::Task<Result<void>> Group::scrub_column(const ScrubRequest* request, std::uin
     wrong = set;
   }
   if (!answer.has_value() || ambiguous) {
-    tell(report, first_offset, std::nullopt, false,
+    tell(report, first_offset, std::nullopt, Outcome::kUndecided,
          "data and parity do not fit together, and it is not known which of them is right");
     co_return Result<void>{};
   }
@@ -294,14 +327,15 @@ io::Task<Result<void>> Group::scrub_column(const ScrubRequest* request, std::uin
                            row * geometry_.unit() + column + kBlockSizeBytes)) {
       continue;
     }
-    tell(report, role < geometry_.cells() ? offset_of(role) : first_offset, member, request->repair,
+    tell(report, role < geometry_.cells() ? offset_of(role) : first_offset, member, decided(*request),
          members_.describe(member) +
              (role < geometry_.cells() ? " had another content" : " had another parity"));
   }
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> Group::other_parities(Piece piece, Buffer out, std::function<bool(Bytes)> is_right) {
+io::Task<Result<void>> Group::other_parities(Piece piece, Buffer out, std::function<bool(Bytes)> is_right,
+                                             bool repair) {
   const std::uint64_t column = piece.member_offset % geometry_.unit();
   const std::uint64_t end = piece.member_offset + kBlockSizeBytes;
   const auto guard = co_await locks_.lock(piece.member_offset, end);
@@ -341,6 +375,7 @@ io::Task<Result<void>> Group::other_parities(Piece piece, Buffer out, std::funct
     parity::recover(pointers, geometry_.parities(), wrong, kBlockSizeBytes);
     if (!is_right(supposed.roles[piece.cell])) continue;
     std::memcpy(out.data(), supposed.roles[piece.cell].data(), out.size());
+    if (!repair) co_return Result<void>{};
     // The other data are as they are, or made from the same; the parities follow.
     parity::generate(pointers, geometry_.parities(), kBlockSizeBytes);
     co_return co_await write_right(piece.row, column, &strip, &supposed);
@@ -352,14 +387,24 @@ io::Task<Result<void>> Group::other_parities(Piece piece, Buffer out, std::funct
 
 io::Task<Result<void>> Group::read_other_copies(DiskOffset offset, Buffer out,
                                                 std::function<bool(Bytes)> is_right) {
+  return find_copy(offset, std::move(out), std::move(is_right), true);
+}
+
+io::Task<Result<void>> Group::peek_other_copies(DiskOffset offset, Buffer out,
+                                                std::function<bool(Bytes)> is_right) {
+  return find_copy(offset, std::move(out), std::move(is_right), false);
+}
+
+io::Task<Result<void>> Group::find_copy(DiskOffset offset, Buffer out, std::function<bool(Bytes)> is_right,
+                                        bool repair) {
   TM_ASSERT(out.size() == kBlockSizeBytes);
   TM_CO_TRY(check_range("a read", offset, out.size()));
   Piece piece = geometry_.piece_at(offset.value);
   piece.length_bytes = kBlockSizeBytes;
   if (geometry_.has_parity()) {
-    co_return co_await run_to_end(other_parities(piece, std::move(out), std::move(is_right)));
+    co_return co_await run_to_end(other_parities(piece, std::move(out), std::move(is_right), repair));
   }
-  co_return co_await run_to_end(other_mirrors(piece, std::move(out), std::move(is_right)));
+  co_return co_await run_to_end(other_mirrors(piece, std::move(out), std::move(is_right), repair));
 }
 
 }  // namespace tidemark::raid

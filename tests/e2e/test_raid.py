@@ -187,7 +187,10 @@ class Raid(TidemarkTest):
         tokyo.start()
         status, said, _ = tokyo.say("raid", "scrub", "--report-only")
         self.assertEqual(status, 1, said)
-        self.assertIn("10 places did not fit", said)
+        self.assertIn("10 places did not fit together, 10 can be repaired (nothing was written), 0 undecided", said)
+        scrub = tokyo.cli("raid", "status")["scrub"]
+        self.assertEqual((scrub["repaired"], scrub["repairable"], scrub["undecided"]), (0, 10, 0))
+        self.assertIn("10 places that one that repairs makes good", tokyo.say("status")[1])
         status, said, _ = tokyo.say("raid", "scrub")
         self.assertEqual(status, 1, said)
         scrub = tokyo.cli("raid", "status")["scrub"]

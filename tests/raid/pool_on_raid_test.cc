@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/crc32c.h"
+#include "format/disk.h"
 #include "pool/pool.h"
 #include "raid_fixture.h"
 #include "rounds.h"
@@ -172,6 +173,37 @@ TEST_F(PoolOnRaid, AScrubTakesTheCopyThatMatchesTheChecksum) {
     EXPECT_EQ(report.undecided, 0u);
     ASSERT_NO_FATAL_FAILURE(expect_volume("repaired"));
     EXPECT_EQ(scrub().mismatches, 0u);
+  }
+}
+
+// Not even the sectors with the checksums, which are read for it.
+TEST_F(PoolOnRaid, AScrubThatIsToRepairNothingWritesNothing) {
+  const Shape shapes[] = {{format::RaidLevel::k1, 2, 65536, 1},
+                          {format::RaidLevel::k5, 3, 65536, 1},
+                          {format::RaidLevel::k6, 4, 65536, 2}};
+  for (const Shape& shape : shapes) {
+    SCOPED_TRACE(level_name(shape.level));
+    ASSERT_NO_FATAL_FAILURE(make_pool(1, shape));
+    ASSERT_TRUE(world->run(write_volume({0, 2000}, 7)).ok());
+    ASSERT_TRUE(world->run(flush_volume()).ok());
+    ASSERT_NO_FATAL_FAILURE(open_pool());  // no checksum is in memory
+    const DiskOffset block = pool->data_volume(number)->translate(0).disk_offset;
+    const DiskOffset head{block.value - format::kExtentHeadBytes};
+    for (const DiskOffset offset : {head, DiskOffset{block.value + 10 * kBlockSizeBytes}}) {
+      const RaidAddress::Place place = group->translate(offset).data[0];
+      disks[place.member]->flip_bit(place.offset.value + 77, 2);
+    }
+    const auto before = bytes_of_members();
+    const ScrubReport told = scrub(false);
+    EXPECT_EQ(bytes_of_members(), before);
+    EXPECT_EQ(told.mismatches, 2u);
+    EXPECT_EQ(told.repairable, 2u);
+    EXPECT_EQ(told.repaired, 0u);
+    const ScrubReport done = scrub();
+    EXPECT_EQ(done.repaired, 2u);
+    EXPECT_EQ(done.undecided, 0u);
+    EXPECT_EQ(scrub().mismatches, 0u);
+    ASSERT_NO_FATAL_FAILURE(expect_volume("repaired"));
   }
 }
 

@@ -246,6 +246,15 @@ class RaidFixture : public testing::Test {
     for (const auto& disk : disks) out.push_back(disk->stored());
     return out;
   }
+  // What a member holds, byte by byte, labels and all.
+  std::vector<std::vector<std::byte>> bytes_of_members() const {
+    std::vector<std::vector<std::byte>> out;
+    for (const auto& disk : disks) {
+      out.emplace_back(disk->size_bytes());
+      disk->peek(0, out.back());
+    }
+    return out;
+  }
   void put_back(const std::vector<sim::Disk::StoredPointer>& contents) {
     group.reset();
     for (std::size_t i = 0; i < contents.size(); ++i) {

@@ -217,11 +217,55 @@ TEST_F(RaidScrub, NothingIsWrittenUnlessAskedAlsoWhereABlockCannotBeRead) {
       ASSERT_TRUE(report.ok());
       EXPECT_EQ(report->mismatches, 1u) << level_name(shape.level);
       EXPECT_EQ(report->repaired, 0u);
+      EXPECT_EQ(report->repairable, 1u);
+      EXPECT_EQ(report->undecided, 0u);
     }
     for (std::size_t i = 0; i < disks.size(); ++i) EXPECT_EQ(disks[i]->writes(), writes[i]);
     EXPECT_EQ(scrub(false).repaired, 1u);
     ASSERT_NO_FATAL_FAILURE(expect_model());
   }
+}
+
+TEST_F(RaidScrub, WithoutRepairItTellsWhatOneThatRepairsMakesGoodAndLeavesEachMemberAsItWas) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    for (const bool with_judge : {false, true}) {
+      ASSERT_NO_FATAL_FAILURE(start(1, shape));
+      ASSERT_NO_FATAL_FAILURE(fill());
+      damage(3);
+      damage(model->size() - 2, geometry->copies() - 1);
+      const auto before = bytes_of_members();
+      ScrubRequest request;
+      request.repair = false;
+      if (with_judge) request.judge = judge();
+      const auto told = world->run(group->scrub(request));
+      ASSERT_TRUE(told.ok()) << told.error().message;
+      EXPECT_EQ(bytes_of_members(), before) << level_name(shape.level);
+      EXPECT_EQ(told->mismatches, 2u);
+      EXPECT_EQ(told->repaired, 0u);
+      for (const ScrubFinding& finding : told->findings) EXPECT_FALSE(finding.repaired);
+      const ScrubReport done = scrub(with_judge);
+      EXPECT_EQ(told->repairable, done.repaired) << level_name(shape.level);
+      EXPECT_EQ(told->undecided, done.undecided) << level_name(shape.level);
+      EXPECT_EQ(done.repairable, 0u);
+    }
+  }
+}
+
+// It is made good from one of them, and says nothing that this one does not say.
+TEST_F(RaidScrub, ACopyThatCannotBeReadIsNoWitnessForTheOneItIsMadeFrom) {
+  ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 3, 65536, 2}));
+  ASSERT_NO_FATAL_FAILURE(fill());
+  damage(0, 1);
+  disks[0]->inject(sim::DiskFault::kBadSector, 1);  // the same block
+  ScrubReport report = scrub(false);
+  EXPECT_EQ(report.repaired, 0u);
+  EXPECT_EQ(report.undecided, 2u);
+  report = scrub(true);
+  EXPECT_EQ(report.repaired, 2u);
+  EXPECT_EQ(report.undecided, 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+  ASSERT_NO_FATAL_FAILURE(expect_consistent("repaired"));
 }
 
 TEST_F(RaidScrub, WhatWasRepairedIsDurable) {
@@ -240,7 +284,34 @@ TEST_F(RaidScrub, WhatWasRepairedIsDurable) {
   }
 }
 
-// ---- read_other_copies ----
+// ---- read_other_copies, and the reads that write nothing ----
+
+TEST_F(RaidScrub, APeekGivesWhatIsRightAndWritesNothing) {
+  for (const Shape& shape : all_shapes()) {
+    if (shape.losses == 0) continue;
+    ASSERT_NO_FATAL_FAILURE(start(1, shape));
+    ASSERT_NO_FATAL_FAILURE(fill());
+    damage(5, 0);
+    const auto before = bytes_of_members();
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    const auto found =
+        world->run(group->peek_other_copies(DiskOffset{5 * kBlockSizeBytes}, out, is_block(5)));
+    ASSERT_TRUE(found.ok()) << level_name(shape.level) << ": " << found.error().message;
+    EXPECT_TRUE(is_block(5)(out));
+    EXPECT_EQ(bytes_of_members(), before);
+    // A block that cannot be read is made from the others.
+    const RaidAddress::Place place = group->translate(DiskOffset{9 * kBlockSizeBytes}).data[0];
+    disks[place.member]->inject(sim::DiskFault::kBadSector, 1);
+    std::vector<std::uint64_t> writes;
+    for (const auto& disk : disks) writes.push_back(disk->writes());
+    for (int times = 0; times < 2; ++times) {
+      const auto read = world->run(group->peek(DiskOffset{9 * kBlockSizeBytes}, out));
+      ASSERT_TRUE(read.ok()) << level_name(shape.level) << ": " << read.error().message;
+      EXPECT_TRUE(is_block(9)(out));
+    }
+    for (std::size_t i = 0; i < disks.size(); ++i) EXPECT_EQ(disks[i]->writes(), writes[i]);
+  }
+}
 
 TEST_F(RaidScrub, ABlockThatItsOwnerKnowsToBeWrongIsReadFromTheOthersAndRepaired) {
   for (const Shape& shape : all_shapes()) {
