@@ -242,9 +242,9 @@ void add_raid_scrub(CLI::App& family, Cli& cli) {
                                   "Reads every member and compares: the copies of a mirror, or data with "
                                   "their parity. A block that cannot be "
                                   "read is written again from the others. Where two do not fit together, "
-                                  "the checksums of the volumes' blocks say which is right, and the other "
-                                  "is written again; where nobody can say, as in a journal, it is told and "
-                                  "left. The group serves meanwhile. Exit code 1 when "
+                                  "the checksums of the volumes' blocks and of the journals say which is "
+                                  "right, and the other is written again; where nobody can say, it is told "
+                                  "and left. The group serves meanwhile. Exit code 1 when "
                                   "something did not fit.",
                                   "tidemark raid scrub --rate 200M");
   add_text(command, "NAME", options->request.raid, "Which RAID group (the only one)").shown_as("");

@@ -148,6 +148,10 @@ class Group {
   // The first one first. What one that is removed holds stays until it is out of the window.
   std::vector<GroupLogVolume> log_volumes() const;
   std::uint64_t log_volumes_size_bytes() const;  // of those that stay
+  bool has_log_volume(LuNumber number) const;
+  // See journal::Journal::survey(). The group outlives the call.
+  io::Task<std::unique_ptr<pool::LogVolumeSurvey>> survey_log_volume(LuNumber number, DiskOffset begin,
+                                                                     DiskOffset end);
   // One more, in `pool`, rounded up to whole segments. kNoSpace when there is no room for it or there are as
   // many as there can be.
   io::Task<Result<LuNumber>> add_log_volume(PoolNumber pool, std::uint64_t size_bytes);

@@ -19,6 +19,19 @@ std::vector<GroupLogVolume> Group::log_volumes() const {
   return out;
 }
 
+bool Group::has_log_volume(LuNumber number) const {
+  if (number == core_.log_volume) return true;
+  return std::ranges::any_of(core_.journal->log_volumes(), [number](const journal::LogVolumeStatus& status) {
+    return status.number == number;
+  });
+}
+
+io::Task<std::unique_ptr<pool::LogVolumeSurvey>> Group::survey_log_volume(LuNumber number, DiskOffset begin,
+                                                                          DiskOffset end) {
+  const LuNumber of_journal = number == core_.log_volume ? LuNumber{} : number;
+  return core_.journal->survey(of_journal, begin, end);
+}
+
 std::uint64_t Group::log_volumes_size_bytes() const {
   std::uint64_t bytes = 0;
   for (const GroupLogVolume& volume : log_volumes()) {

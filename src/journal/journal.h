@@ -16,6 +16,7 @@
 #include "io/disk.h"
 #include "io/environment.h"
 #include "io/sync.h"
+#include "pool/pool.h"
 
 namespace tidemark::journal {
 
@@ -288,6 +289,10 @@ class Journal {
   // Writes a block of payload again that does not match its checksum, as a copy elsewhere has it: `right`
   // matches. Durable on return. kExpired when it has been freed.
   io::Task<Result<void>> repair(Place block, Buffer right);
+  // For whoever compares the copies below a log volume (0: the first), of [begin, end) of it. Takes memory
+  // of a hundredth of that. Nothing is written. The journal outlives the call, and need not outlive what it
+  // gives.
+  io::Task<std::unique_ptr<pool::LogVolumeSurvey>> survey(LuNumber volume, DiskOffset begin, DiskOffset end);
   // What is wrong with the superblock in force; "" for nothing.
   io::Task<std::string> check_superblock();
   // Of the journal, before `place`.

@@ -194,10 +194,15 @@ io::Task<Result<void>> State::write_superblock() {
   std::vector<Buffer> pieces;
   pieces.push_back(format::encode_journal_superblock(superblock));
   const DiskOffset offset{(superblock.sequence % 2) * kBlockSizeBytes};
+  SuperblockSlot& slot = superblock_slots[superblock.sequence % 2];
+  Buffer block = pieces.front();
+  slot.is_written = true;
+  slot.block = Buffer();
   const std::uint64_t bound = snapshot_needs();
   auto written = co_await disk.write(offset, std::move(pieces), io::Durability::kDurable);
   if (written.ok()) {
     snapshot_bound = bound;
+    slot.block = std::move(block);
   } else {
     fail(written.error());
   }

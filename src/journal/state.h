@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <memory>
@@ -92,6 +93,12 @@ struct Beyond {
   bool tail_is_torn = false;  // there is a frame, or a segment that was begun
 };
 
+// What is known of a superblock's slot on the disk.
+struct SuperblockSlot {
+  bool is_written = false;  // or being written, since the journal was opened
+  Buffer block{};           // what lies there then; none while it is written, or when that failed
+};
+
 // Everything a journal is. The parts that work on it: appender.cc (the order, the open batch, writing),
 // segments.cc (taking, preparing, freeing), log_volume_changes.cc (log volumes that come and go), reader.cc
 // (frames, scans, look-ups), recovery.cc (open), journal.cc (the rest).
@@ -103,11 +110,13 @@ struct State {
   LogVolumes disk;
   JournalOptions options;
   format::JournalSuperblock superblock;
+  std::array<SuperblockSlot, 2> superblock_slots;
   std::vector<std::byte> snapshot;
   io::Mutex superblock_mutex;
   io::Mutex snapshot_mutex;
   std::uint64_t snapshot_bound = 0;  // generations from here on the durable superblock's snapshot needs
   std::optional<Error> failed;
+  const std::shared_ptr<const bool> alive = std::make_shared<const bool>(true);  // for what may outlive it
 
   // ---- segments.cc
   std::deque<Segment> used;  // by generation
@@ -239,6 +248,9 @@ struct State {
   // Where a scan goes on after the last frame of a segment; nothing when `place` is not at its end.
   std::optional<Place> next_segment(Place place) const;
   io::Task<Result<void>> verify_payload(const Frame& frame, const format::BatchMeta& meta);
+
+  // ---- survey.cc
+  Place surveyed{};  // a frame begins there; the last one that a survey has read
 
   // ---- checker.cc
   io::Task<Result<Buffer>> check_read(Place place, std::uint32_t blocks, std::uint32_t end,

@@ -19,9 +19,11 @@ std::uint64_t recent_bytes_max(const NodeConfiguration& configuration) {
 }
 
 NodeStorage::Options storage_options(const NodeConfiguration& configuration,
-                                     std::function<bool(LuNumber)> is_settled) {
+                                     std::function<bool(LuNumber)> is_settled,
+                                     pool::SurveyLogVolume survey_log_volume) {
   NodeStorage::Options options;
   options.is_settled = std::move(is_settled);
+  options.survey_log_volume = std::move(survey_log_volume);
   options.node = configuration.identity;
   options.disks = configuration.disks;
   options.alarm_percent = configuration.pool_alarm_percent;
@@ -40,7 +42,11 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
       started_(environment.clock.now()),
       clock_watch_(environment),
       storage_(environment,
-               storage_options(configuration_, [this](LuNumber unit) { return base_is_settled(unit); }),
+               storage_options(
+                   configuration_, [this](LuNumber unit) { return base_is_settled(unit); },
+                   [this](LuNumber number, DiskOffset begin, DiskOffset end) {
+                     return survey_log_volume(number, begin, end);
+                   }),
                log_),
       cache_(std::make_unique<group::BlockCache>(configuration_.cache_size_bytes / 2)),
       recent_memory_(recent_bytes_max(configuration_)),
@@ -58,7 +64,8 @@ Node::Node(io::Environment environment, NodeConfiguration configuration, group::
 
 Node::~Node() {
   tasks_.cancel_all();
-  // Connections and pairs hold groups; groups hold the pool.
+  // A scrub may hold a group, as connections and pairs do; groups hold the pool.
+  storage_.abandon();
   nbd_server_ = nullptr;
   pairs_ = nullptr;
   journal_exports_.clear();
@@ -108,6 +115,16 @@ bool Node::base_is_settled(LuNumber unit) const {
   return std::ranges::any_of(groups_, [&](const auto& at) {
     return at.second->identity() == base->record().group && at.second->base_is_settled();
   });
+}
+
+io::Task<std::unique_ptr<pool::LogVolumeSurvey>> Node::survey_log_volume(LuNumber number, DiskOffset begin,
+                                                                         DiskOffset end) {
+  for (const auto& [name, group] : groups_) {
+    if (!group->has_log_volume(number)) continue;
+    const GroupHandle held = group;
+    co_return co_await held->survey_log_volume(number, begin, end);
+  }
+  co_return nullptr;
 }
 
 io::Task<Result<void>> Node::stop() {

@@ -230,6 +230,8 @@ class Node final : public nbd::ExportDirectory, public replication::PairHost, pu
   io::Task<Result<void>> destroy_group(GroupHandle group);
   // As NodeStorage asks; not of a group that is not served.
   bool base_is_settled(LuNumber unit) const;
+  io::Task<std::unique_ptr<pool::LogVolumeSurvey>> survey_log_volume(LuNumber number, DiskOffset begin,
+                                                                     DiskOffset end);
   // What is in the way of a restore: writers, who are refused or, by force, kept out.
   io::Task<Result<void>> clear_writers(group::Group& group, bool force, control::RestoreReply* reply);
   io::Task<Result<control::RestoreReply>> restore_from_peer(control::RestoreRequest request);

@@ -68,6 +68,8 @@ class NodeStorage {
     NodeDisks disks{};
     // Whether nobody is about to write again what a crash left half written of this data volume.
     std::function<bool(LuNumber)> is_settled{};
+    // What lies on a log volume, by the group that keeps its journal there.
+    pool::SurveyLogVolume survey_log_volume{};
     // From how full on, in percent, `status` and the log tell that a pool fills up; 0: never.
     std::uint32_t alarm_percent = 0;
     // A disk without a label is new; only of a node that has one disk. Not so on a node that has had one:
@@ -81,6 +83,8 @@ class NodeStorage {
   // does, when there is no other.
   io::Task<Result<void>> open();
   io::Task<void> stop();
+  // Instead of stop(), before what its tasks use goes: what they do ends where it is.
+  void abandon() { tasks_.cancel_all(); }
 
   pool::Pools& pools() { return pools_; }
   const pool::Pools& pools() const { return pools_; }

@@ -502,7 +502,8 @@ Result<control::Done> NodeStorage::raid_scrub_stop(const control::RaidScrubStopR
   return done;
 }
 
-// The checksums of the pool say which copy is right.
+// The checksums of the pool say which copy is right, and those of the journals. What a volume should hold may
+// be on its way there again after a crash; a journal is whole once it was opened.
 raid::Judge NodeStorage::judge(std::shared_ptr<const pool::Survey> survey) const {
   return [survey = std::move(survey), is_settled = options_.is_settled](DiskOffset offset, Bytes block) {
     const pool::Survey::Answer answer = survey->look(offset, block);
@@ -514,6 +515,7 @@ raid::Judge NodeStorage::judge(std::shared_ptr<const pool::Survey> survey) const
       case pool::Knowledge::kNobodys:
         return raid::Verdict::kAny;
       case pool::Knowledge::kWrong:
+        if (answer.unit.value == 0) return raid::Verdict::kWrong;
         return is_settled && is_settled(answer.unit) ? raid::Verdict::kWrong : raid::Verdict::kUnknown;
     }
     TM_ASSERT(false);
@@ -538,7 +540,8 @@ io::Task<void> NodeStorage::run_scrub(PoolNumber number, raid::RaidGroup* raid, 
     part.bytes_per_second_max = scrub->bytes_per_second_max;
     const std::uint64_t end = part.end;
     if (pool::Pool* pool = pools_.find(number); pool != nullptr) {
-      part.judge = judge(co_await pool->survey(DiskOffset{part.begin}, DiskOffset{part.end}));
+      pool::SurveyLogVolume ask = options_.survey_log_volume;
+      part.judge = judge(co_await pool->survey(DiskOffset{part.begin}, DiskOffset{part.end}, std::move(ask)));
     }
     auto report = co_await raid->scrub(std::move(part));
     if (!report.ok()) {

@@ -1,14 +1,31 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
+#include "format/disk.h"
 #include "io/disk.h"
 #include "pool/pool.h"
 #include "pool/pool_core.h"
 
 namespace tidemark::pool {
+
+// What lies in front of a log volume: whose it is. It stays as it was made.
+inline Buffer encode_log_volume_head(const DiskIdentity& disk, const format::LuTableRecord& entry) {
+  format::LogVolumeHeader header;
+  header.disk = disk;
+  header.first_slot = entry.first_slot;
+  header.slot_count = entry.slot_count;
+  header.owner = entry.number;
+  header.group = entry.group;
+  header.size_bytes = entry.size_bytes;
+  Buffer head = Buffer::allocate(format::kExtentHeadBytes);
+  std::ranges::fill(head.writable(), std::byte{0});
+  format::encode_log_volume_header(header, head.writable().first(format::kSectorSizeBytes));
+  return head;
+}
 
 // The address space of a log volume as a disk of its own: the same disk, shifted. Its bounds are asserted.
 // flush() is the whole disk's.

@@ -101,7 +101,8 @@ class PoolImpl final : public Pool {
     return it == logs_.end() ? DiskOffset{} : it->second->offset();
   }
   PoolStatus status() const override;
-  io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end) override;
+  io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end,
+                                           SurveyLogVolume survey_log_volume) override;
   std::vector<std::string> notices() const override { return notices_; }
   void notice(std::string sentence) { notices_.push_back(std::move(sentence)); }
 
@@ -331,17 +332,7 @@ io::Task<Result<void>> PoolImpl::prepare_log(LuTableRecord entry) {
   const DiskOffset offset{core_->label.layout.slot_offset(entry.first_slot)};
   for (std::uint64_t i = 0; i < entry.slot_count; ++i) core_->slots.set_backed(entry.first_slot + i, false);
   TM_CO_TRY(co_await core_->disk.discard(offset, entry.slot_count * kSlotSizeBytes));
-  format::LogVolumeHeader header;
-  header.disk = core_->label.disk;
-  header.first_slot = entry.first_slot;
-  header.slot_count = entry.slot_count;
-  header.owner = entry.number;
-  header.group = entry.group;
-  header.size_bytes = entry.size_bytes;
-  Buffer head = Buffer::allocate(kExtentHeadBytes);
-  std::ranges::fill(head.writable(), std::byte{0});
-  format::encode_log_volume_header(header, head.writable().first(format::kSectorSizeBytes));
-  std::vector<Buffer> pieces{std::move(head)};
+  std::vector<Buffer> pieces{encode_log_volume_head(core_->label.disk, entry)};
   TM_CO_TRY(co_await core_->disk.write(offset, std::move(pieces), io::Durability::kVolatile));
   std::uint64_t seen = core_->shared_flush.failures();
   co_return co_await core_->shared_flush.flush(&seen);
@@ -377,6 +368,7 @@ io::Task<Result<void>> PoolImpl::remove_unit(LuNumber number) {
     TM_CO_TRY(co_await clear_slots(std::move(slots)));
   } else {
     logs_.erase(number);
+    for (std::uint64_t i = 0; i < entry.slot_count; ++i) core_->watch.changes(entry.first_slot + i);
     for (std::uint64_t i = 0; i < entry.slot_count; ++i) slots.push_back(entry.first_slot + i);
     co_await core_->give_back(std::move(slots));
   }
@@ -384,10 +376,12 @@ io::Task<Result<void>> PoolImpl::remove_unit(LuNumber number) {
   co_return Result<void>{};
 }
 
-io::Task<std::unique_ptr<Survey>> PoolImpl::survey(DiskOffset begin, DiskOffset end) {
+io::Task<std::unique_ptr<Survey>> PoolImpl::survey(DiskOffset begin, DiskOffset end,
+                                                   SurveyLogVolume survey_log_volume) {
   auto made = std::make_unique<SurveyImpl>(*core_, begin, end);
   for (const auto& [number, volume] : data_) made->note(*volume);
-  co_await made->load();
+  for (const auto& [number, volume] : logs_) made->note(*volume);
+  co_await made->load(std::move(survey_log_volume));
   co_return made;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -96,6 +97,19 @@ class DataVolume {
 // What a pool's checksums say of a block of 4096 bytes of its disk. kNobodys: nothing lies there.
 enum class Knowledge : std::uint8_t { kUnknown, kRight, kWrong, kNobodys };
 
+// The same of a part of a log volume, by whoever keeps something there. What it answers holds at that moment:
+// what is being written, or may have been since it was made, it does not know. A block that is nobody's is
+// one that nothing leads to, now and after a crash, whatever it holds. May outlive its maker, and knows
+// nothing then.
+class LogVolumeSurvey {
+ public:
+  virtual ~LogVolumeSurvey() = default;
+  virtual Knowledge look(DiskOffset offset, Bytes block) const = 0;  // of the log volume
+};
+// Of [begin, end) of a log volume. Null when nobody keeps anything there, or nobody who could tell.
+using SurveyLogVolume = std::function<io::Task<std::unique_ptr<LogVolumeSurvey>>(
+    LuNumber number, DiskOffset begin, DiskOffset end)>;
+
 // For whoever compares copies below a pool: what its blocks should be in a part of the disk. Of extents that
 // are written to while it exists it knows nothing. May outlive the pool, and knows nothing then.
 class Survey {
@@ -103,7 +117,7 @@ class Survey {
   virtual ~Survey() = default;
   struct Answer {
     Knowledge knowledge = Knowledge::kUnknown;
-    LuNumber unit{};  // the data volume whose block it is; 0 when it is none's
+    LuNumber unit{};  // the data volume whose block it is; 0 when it is none's: a log volume's, say
   };
   virtual Answer look(DiskOffset offset, Bytes block) const = 0;
 };
@@ -147,8 +161,10 @@ class Pool {
   virtual io::Disk* log_volume(LuNumber number) = 0;
   virtual DiskOffset log_volume_offset(LuNumber number) const = 0;
   virtual PoolStatus status() const = 0;
-  // Of [begin, end) of the disk. 10 KiB of memory for each 4 MiB. Nothing is written for it.
-  virtual io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end) = 0;
+  // Of [begin, end) of the disk. 10 KiB of memory for each 4 MiB. Nothing is written for it. What lies on log
+  // volumes the pool does not know: it asks whoever does, once for each of them; empty: nobody.
+  virtual io::Task<std::unique_ptr<Survey>> survey(DiskOffset begin, DiskOffset end,
+                                                   SurveyLogVolume survey_log_volume) = 0;
   // What was found damaged while opening and made good from its other copy, a sentence each. It stays what it
   // was until the pool is opened again.
   virtual std::vector<std::string> notices() const = 0;

@@ -10,7 +10,8 @@ namespace tidemark::pool {
 using format::kExtentHeadBytes;
 using format::kSlotSizeBytes;
 
-SurveyImpl::SurveyImpl(PoolCore& core, DiskOffset begin, DiskOffset end) : core_(&core) {
+SurveyImpl::SurveyImpl(PoolCore& core, DiskOffset begin, DiskOffset end)
+    : core_(&core), begin_(begin.value), end_(end.value) {
   const std::uint64_t base = core.label.layout.slots_offset;
   const std::uint64_t count = core.label.layout.slot_count;
   const auto slot_at = [&](std::uint64_t offset) {
@@ -40,7 +41,29 @@ void SurveyImpl::note(const DataVolumeImpl& volume) {
   }
 }
 
-io::Task<void> SurveyImpl::load() {
+void SurveyImpl::note(const LogVolume& volume) {
+  const std::uint64_t begin = std::max(first_, volume.first_slot());
+  const std::uint64_t end = std::min(first_ + slots_.size(), volume.first_slot() + volume.slot_count());
+  const format::LuTableRecord* entry = core_->units.find(volume.record().number);
+  if (begin >= end || entry == nullptr) return;
+  auto log = std::make_shared<Log>();
+  log->number = volume.record().number;
+  log->offset = volume.offset().value;
+  log->size_bytes = volume.size_bytes();
+  log->head = encode_log_volume_head(core_->label.disk, *entry);
+  for (std::uint64_t slot = begin; slot < end; ++slot) slots_[slot - first_].log = log;
+  logs_.push_back(std::move(log));
+}
+
+io::Task<void> SurveyImpl::load(SurveyLogVolume survey_log_volume) {
+  for (std::size_t i = 0; i < logs_.size() && survey_log_volume; ++i) {
+    Log& log = *logs_[i];
+    const std::uint64_t begin = std::max(begin_, log.offset) - log.offset;
+    const std::uint64_t end = std::min(std::max(end_, log.offset) - log.offset, log.size_bytes);
+    if (begin < end) {
+      log.survey = co_await survey_log_volume(log.number, DiskOffset{begin}, DiskOffset{end});
+    }
+  }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     for (std::uint32_t half = 0; half < kPagesPerExtent; ++half) {
       // One that was given up meanwhile is nobody's business any more.
@@ -57,6 +80,17 @@ void SurveyImpl::slot_changes(std::uint64_t slot) {
   slots_[slot - first_] = Slot();
 }
 
+Knowledge SurveyImpl::look_at_log(const Log& log, std::uint64_t offset, Bytes block) {
+  if (offset < log.offset) {
+    const std::uint64_t in_head = offset + log.head.size() - log.offset;
+    const bool is_right = std::memcmp(log.head.data() + in_head, block.data(), kBlockSizeBytes) == 0;
+    return is_right ? Knowledge::kRight : Knowledge::kUnknown;
+  }
+  if (offset - log.offset >= log.size_bytes) return Knowledge::kNobodys;
+  return log.survey == nullptr ? Knowledge::kUnknown
+                               : log.survey->look(DiskOffset{offset - log.offset}, block);
+}
+
 Survey::Answer SurveyImpl::look(DiskOffset offset, Bytes block) const {
   if (core_ == nullptr || offset.value < core_->label.layout.slots_offset) return {};
   const std::uint64_t from_slots = offset.value - core_->label.layout.slots_offset;
@@ -66,6 +100,8 @@ Survey::Answer SurveyImpl::look(DiskOffset offset, Bytes block) const {
   if (!core_->slots.is_used(number)) return kNobodys;
   if (number < first_ || number - first_ >= slots_.size()) return {};
   const Slot& slot = slots_[number - first_];
+  if (slot.log != nullptr)
+    return {.knowledge = look_at_log(*slot.log, offset.value, block), .unit = LuNumber{}};
   if (!slot.is_extent) return {};
   if (slot.state < ExtentState::kNew) return kNobodys;
   const std::uint64_t in_slot = from_slots % kSlotSizeBytes;

@@ -157,6 +157,9 @@ class Raid(TidemarkTest):
         status, said, _ = tokyo.say("raid", "scrub", "--report-only")
         self.assertEqual(status, 1, said)
         self.assertNotIn(" 0 places did not fit", said)
+        scrub = tokyo.cli("raid", "status")["scrub"]
+        self.assertEqual((scrub["repaired"], scrub["undecided"]), (0, 0), said)
+        self.assertGreater(scrub["repairable"], 0)
         self.assertHolds(tokyo, "app/db", self.model.snapshot())
         self.assertEqual(tokyo.cli("journal", "verify", "app")["damages"], 0)
         self.assertGreater(tokyo.cli("disk", "list")["disks"][1]["repaired_blocks"], 0)

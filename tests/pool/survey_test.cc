@@ -16,7 +16,7 @@ class PoolSurvey : public PoolFixture {
     ASSERT_TRUE(flush(number).ok());
   }
   std::unique_ptr<Survey> survey() {
-    return world->run(pool->survey(DiskOffset{0}, DiskOffset{disk->size_bytes()}));
+    return world->run(pool->survey(DiskOffset{0}, DiskOffset{disk->size_bytes()}, {}));
   }
   static Buffer block_of(std::uint64_t stamp) {
     Buffer block = Buffer::allocate(kBlockSizeBytes);
@@ -130,6 +130,57 @@ TEST_F(PoolSurvey, ForgetsWhatIsGivenBackAndMayBeSomebodyElses) {
   ASSERT_TRUE(write(other, {12, 13}, 5).ok());
   ASSERT_EQ(disk_offset(other, 12), offset) << "the slot was taken again";
   EXPECT_EQ(at->look(DiskOffset{offset}, block_of(1)).knowledge, Knowledge::kUnknown);
+}
+
+// What lies on a log volume is answered by whoever keeps something there, by its offset on the volume.
+TEST_F(PoolSurvey, AsksOfALogVolumeWhoeverKeepsSomethingThere) {
+  class Word final : public LogVolumeSurvey {
+   public:
+    Knowledge look(DiskOffset offset, Bytes block) const override {
+      if (offset.value == 8 * kBlockSizeBytes) return Knowledge::kNobodys;
+      return is_block(offset.value, block) ? Knowledge::kRight : Knowledge::kWrong;
+    }
+  };
+  struct Asked {
+    LuNumber number{};
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  const auto log = world->run(pool->create_log_volume(identity_of<GroupIdentity>(0x60), 5 * kMiB));
+  ASSERT_TRUE(log.ok()) << log.error().message;
+  std::vector<Asked> asked;
+  const auto word = [&asked](LuNumber volume, DiskOffset begin,
+                             DiskOffset end) -> io::Task<std::unique_ptr<LogVolumeSurvey>> {
+    asked.push_back({volume, begin.value, end.value});
+    co_return std::make_unique<Word>();
+  };
+  const std::uint64_t begin = pool->log_volume_offset(*log).value;
+  const auto at = world->run(pool->survey(DiskOffset{0}, DiskOffset{disk->size_bytes()}, word));
+  const auto part = world->run(
+      pool->survey(DiskOffset{begin + 2 * kBlockSizeBytes}, DiskOffset{begin + 4 * kBlockSizeBytes}, word));
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_EQ(asked[0].number, *log);
+  EXPECT_EQ(asked[0].begin, 0u);
+  EXPECT_EQ(asked[0].end, 5 * kMiB);
+  EXPECT_EQ(asked[1].begin, 2 * kBlockSizeBytes);
+  EXPECT_EQ(asked[1].end, 4 * kBlockSizeBytes);
+  const auto knows = [&](const Survey& survey, std::uint64_t offset, const Buffer& block) {
+    const Survey::Answer answer = survey.look(DiskOffset{offset}, block);
+    EXPECT_EQ(answer.unit.value, 0u);
+    return answer.knowledge;
+  };
+  EXPECT_EQ(knows(*at, begin + 3 * kBlockSizeBytes, block_of(3 * kBlockSizeBytes)), Knowledge::kRight);
+  EXPECT_EQ(knows(*at, begin + 3 * kBlockSizeBytes, block_of(4)), Knowledge::kWrong);
+  EXPECT_EQ(knows(*at, begin + 8 * kBlockSizeBytes, block_of(4)), Knowledge::kNobodys);
+  EXPECT_EQ(knows(*at, begin + 5 * kMiB, block_of(4)), Knowledge::kNobodys) << "behind its end";
+  // Its head, which the pool knows itself.
+  for (const std::uint64_t head : {begin - 2 * kBlockSizeBytes, begin - kBlockSizeBytes}) {
+    EXPECT_EQ(knows(*at, head, on_disk(head)), Knowledge::kRight);
+    EXPECT_EQ(knows(*at, head, block_of(4)), Knowledge::kUnknown);
+  }
+  EXPECT_EQ(knows(*survey(), begin, block_of(0)), Knowledge::kUnknown) << "nobody was to be asked";
+  ASSERT_TRUE(world->run(pool->remove(*log)).ok());
+  EXPECT_EQ(knows(*at, begin + 3 * kBlockSizeBytes, block_of(4)), Knowledge::kNobodys);
 }
 
 TEST_F(PoolSurvey, OutlivesThePoolAndItsVolumes) {

@@ -121,7 +121,7 @@ class PoolOnRaid : public RaidFixture {
   // A look at all of it, with the pool's word where it has one.
   ScrubReport scrub(bool repair = true) {
     std::shared_ptr<pool::Survey> survey =
-        world->run(pool->survey(DiskOffset{0}, DiskOffset{group->size_bytes()}));
+        world->run(pool->survey(DiskOffset{0}, DiskOffset{group->size_bytes()}, {}));
     ScrubRequest request;
     request.repair = repair;
     request.judge = [survey](DiskOffset offset, Bytes block) {
