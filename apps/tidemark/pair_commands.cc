@@ -43,6 +43,12 @@ void add_copy_rate(CLI::App* command, std::optional<std::uint64_t>& rate) {
            "Read and send at most so much in a second while the volumes are copied; 0: no limit");
 }
 
+void add_compress(CLI::App* command, std::optional<control::PairCompression>& compress) {
+  add_word(
+      command, "--compress", compress,
+      "zstd: blocks go over the link compressed where that makes them notably smaller; off: as they are");
+}
+
 void add_create(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairCreateRequest>();
   CLI::App* command = add_command(
@@ -66,6 +72,7 @@ void add_create(CLI::App& family, Cli& cli) {
   add_mode(command, *mode, *request);
   auto wait = std::make_shared<bool>(false);
   add_copy_rate(command, request->copy_rate_bytes);
+  add_compress(command, request->compress);
   add_flag(command, "--wait", *wait, "Stay until the copy is complete");
   on_chosen(cli, command, [&cli, request, mode, wait]() -> Result<void> {
     request->mode = mode->value_or(control::PairMode::kAsync);
@@ -82,7 +89,7 @@ void add_create(CLI::App& family, Cli& cli) {
 void add_set(CLI::App& family, Cli& cli) {
   auto request = std::make_shared<control::PairSetRequest>();
   CLI::App* command = add_command(
-      family, "set", "Change the mode of a pair, or the rate of its copies",
+      family, "set", "Change the mode of a pair, the rate of its copies, or its compression",
       "On the primary: makes a pair synchronous or asynchronous, or says what a synchronous one does once "
       "its "
       "secondary is lost. In a synchronous pair a FLUSH or FUA is answered when what it covers is durable "
@@ -92,11 +99,16 @@ void add_set(CLI::App& family, Cli& cli) {
       "A pair that went on without its secondary (--on-peer-loss async) is in sync again by itself once that "
       "has caught up. Waiting FLUSHes go on when the mode becomes async. The rate holds for copies and "
       "resyncs "
-      "from now on, also for one that runs.",
+      "from now on, also for one that runs. Compression saves bytes on the link and costs processor time on "
+      "both "
+      "nodes; blocks that do not shrink go as they are. A change of mode or compression makes the link anew, "
+      "which "
+      "takes a moment.",
       "tidemark pair set app --mode sync --on-peer-loss async --peer-loss-after 10s");
   add_group(command, request->group);
   add_mode(command, request->mode, *request);
   add_copy_rate(command, request->copy_rate_bytes);
+  add_compress(command, request->compress);
   on_chosen(cli, command, [&cli, request] { return cli.ask(*request, show_pair); });
 }
 

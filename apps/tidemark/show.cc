@@ -158,6 +158,16 @@ std::string peer_loss_text(const control::PairStatus& pair) {
   return text;
 }
 
+// "12.3 MiB, 24 % of 51.0 MiB uncompressed", or only what went over the link.
+std::string traffic_text(std::uint64_t bytes, std::uint64_t uncompressed_bytes) {
+  std::string text = format_size(bytes);
+  if (bytes != uncompressed_bytes) {
+    text += ", " + percent(bytes, uncompressed_bytes) + " of " + format_size(uncompressed_bytes) +
+            " uncompressed";
+  }
+  return text;
+}
+
 std::vector<std::string> window_row(const std::string& node, const control::PairWindow& window) {
   return {
       node, point_text(window.floor), point_text(window.newest),
@@ -216,6 +226,10 @@ void show_pair(const control::PairStatus& pair) {
   facts.add_known("peer group", pair.peer_group);
   facts.add("link", std::string(pair.link_up ? "up" : "down") +
                         (pair.link_since ? " since " + format_time(*pair.link_since) : ""));
+  facts.add("compress", std::string(word(pair.compress)));
+  facts.add("traffic", "sent " + traffic_text(pair.link_sent_bytes, pair.link_sent_uncompressed_bytes) +
+                           "; received " +
+                           traffic_text(pair.link_received_bytes, pair.link_received_uncompressed_bytes));
   if (pair.duplex_suspended_since)
     facts.add("duplex",
               "suspended since " + pair.duplex_suspended_since->to_string() + ", the log is acquired");

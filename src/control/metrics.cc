@@ -100,6 +100,16 @@ void add_pair(Exposition& out, const PairStatus& pair, const std::string& group)
   out.gauge("tidemark_pair_lag_bytes", "Bytes that the secondary has not received.", labels,
             static_cast<double>(pair.lag_bytes));
   out.gauge("tidemark_pair_lag_seconds", "Age of the oldest entry not received.", labels, pair.lag_seconds);
+  const auto traffic = [&](const char* direction, std::uint64_t bytes, std::uint64_t uncompressed_bytes) {
+    const Labels both{{"group", group}, {"direction", direction}};
+    out.counter("tidemark_pair_link_bytes_total", "Bytes over the pair's links, headers and all.", both,
+                bytes);
+    out.counter("tidemark_pair_link_uncompressed_bytes_total",
+                "What the bytes over the pair's links would have been without compression.", both,
+                uncompressed_bytes);
+  };
+  traffic("sent", pair.link_sent_bytes, pair.link_sent_uncompressed_bytes);
+  traffic("received", pair.link_received_bytes, pair.link_received_uncompressed_bytes);
   if (!pair.in_sync.has_value()) return;
   out.gauge("tidemark_pair_in_sync",
             "Of a synchronous pair: 1 while nothing acknowledged to a FLUSH is missing on the secondary.",

@@ -37,6 +37,7 @@ enum class OnFull { kDropHistory, kStopWrites };
 enum class PairState { kSmpl, kCopy, kPair, kPsus, kPsue, kSsws };
 enum class NbdTls { kOff, kOffered, kRequired };
 enum class PairMode { kAsync, kSync };
+enum class PairCompression { kOff, kZstd };
 // What FLUSH and FUA of a synchronous pair do once its secondary is lost: go on without it, wait, or fail.
 enum class OnPeerLoss { kAsync, kWait, kFail };
 enum class ResyncFrom { kPrimary, kSecondary };
@@ -220,6 +221,13 @@ struct PairStatus {
   std::string peer_certificate;  // whose certificate the peer must show; empty: it has never shown one
   bool link_up = false;
   std::optional<WallTime> link_since;  // up or down since
+  PairCompression compress = PairCompression::kOff;
+  // Over all links of the pair since this node started, headers and all; and what that would have been
+  // without compression.
+  std::uint64_t link_sent_bytes = 0;
+  std::uint64_t link_sent_uncompressed_bytes = 0;
+  std::uint64_t link_received_bytes = 0;
+  std::uint64_t link_received_uncompressed_bytes = 0;
   std::optional<LogId> duplex_suspended_since;
   LogId sent;
   LogId received;  // by the secondary
@@ -442,6 +450,7 @@ struct PairCreateRequest {
   std::optional<OnPeerLoss> on_peer_loss;        // of a synchronous pair; default: async
   std::optional<Duration> peer_loss_after;       // the same; default: 10 s
   std::optional<std::uint64_t> copy_rate_bytes;  // of a copy, in a second at most; 0 or absent: no limit
+  std::optional<PairCompression> compress;       // of what goes over the link; default: off
 };
 // On the primary. What is absent stays.
 struct PairSetRequest {
@@ -450,6 +459,7 @@ struct PairSetRequest {
   std::optional<OnPeerLoss> on_peer_loss;
   std::optional<Duration> peer_loss_after;
   std::optional<std::uint64_t> copy_rate_bytes;  // 0: no limit
+  std::optional<PairCompression> compress;
 };
 struct PairStatusRequest {
   std::string group;

@@ -101,6 +101,9 @@ TM_WORDS(NbdTls, 3) {
 TM_WORDS(PairMode, 2) {
   return {{{PairMode::kAsync, "async"}, {PairMode::kSync, "sync"}}};
 }
+TM_WORDS(PairCompression, 2) {
+  return {{{PairCompression::kOff, "off"}, {PairCompression::kZstd, "zstd"}}};
+}
 TM_WORDS(OnPeerLoss, 3) {
   return {{{OnPeerLoss::kAsync, "async"}, {OnPeerLoss::kWait, "wait"}, {OnPeerLoss::kFail, "fail"}}};
 }
@@ -300,6 +303,11 @@ TM_FIELDS(PairStatus) {
   v.field("peer_certificate", r.peer_certificate);
   v.field("link_up", r.link_up);
   v.field("link_since", r.link_since);
+  v.field("compress", r.compress);
+  v.field("link_sent_bytes", r.link_sent_bytes);
+  v.field("link_sent_uncompressed_bytes", r.link_sent_uncompressed_bytes);
+  v.field("link_received_bytes", r.link_received_bytes);
+  v.field("link_received_uncompressed_bytes", r.link_received_uncompressed_bytes);
   v.field("duplex_suspended_since", r.duplex_suspended_since);
   v.field("sent", r.sent);
   v.field("received", r.received);
@@ -493,6 +501,7 @@ TM_FIELDS(PairCreateRequest) {
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);
   v.field("copy_rate_bytes", r.copy_rate_bytes);
+  v.field("compress", r.compress);
 }
 TM_FIELDS(PairSetRequest) {
   v.required("group", r.group, kGroupRule);
@@ -500,6 +509,7 @@ TM_FIELDS(PairSetRequest) {
   v.field("on_peer_loss", r.on_peer_loss);
   v.field("peer_loss_after_ns", r.peer_loss_after);
   v.field("copy_rate_bytes", r.copy_rate_bytes);
+  v.field("compress", r.compress);
 }
 TM_FIELDS(PairStatusRequest) {
   v.required("group", r.group, kGroupRule);

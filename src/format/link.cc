@@ -25,11 +25,26 @@ std::vector<std::byte> encode_link_header(const LinkHeader& header) {
   out.u32(header.body_bytes);
   out.u32(header.payload_bytes);
   out.u32(header.body_checksum);
-  out.u64(0);
+  out.u32(header.uncompressed_bytes);
+  out.u32(0);
   out.u32(crc32c(out.bytes()));
   TM_ASSERT(out.size() == kLinkHeaderBytes);
   return out.take();
 }
+
+namespace {
+
+bool is_payload_length(std::uint32_t bytes) {
+  return bytes <= kLinkPayloadBytesMax && bytes % kBlockSizeBytes == 0;
+}
+
+bool payload_in_bounds(const LinkHeader& header) {
+  if (header.uncompressed_bytes == 0) return is_payload_length(header.payload_bytes);
+  return is_payload_length(header.uncompressed_bytes) && header.payload_bytes > 0 &&
+         header.payload_bytes < header.uncompressed_bytes;
+}
+
+}  // namespace
 
 Result<LinkHeader> decode_link_header(Bytes bytes) {
   Decoder in(bytes);
@@ -40,13 +55,14 @@ Result<LinkHeader> decode_link_header(Bytes bytes) {
   header.body_bytes = in.u32();
   header.payload_bytes = in.u32();
   header.body_checksum = in.u32();
-  const std::uint64_t zero = in.u64();
+  header.uncompressed_bytes = in.u32();
+  const std::uint32_t zero = in.u32();
   const std::uint32_t checksum = in.u32();
   if (!in.done() || magic != kLinkMagic || checksum != crc32c(bytes.first(kLinkHeaderBytes - 4))) {
     return fail(ErrorCode::kInvalid, "what came is not a message of a tidemarkd");
   }
   if (type < 1 || type > 15 || reserved != 0 || zero != 0 || header.body_bytes > kLinkBodyBytesMax ||
-      header.payload_bytes > kLinkPayloadBytesMax || header.payload_bytes % kBlockSizeBytes != 0) {
+      !payload_in_bounds(header)) {
     return fail(ErrorCode::kInvalid, "a message has a header with a field out of bounds");
   }
   header.type = static_cast<LinkMessage>(type);
@@ -92,10 +108,11 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
   out.i64(hello.retain_ns);
   out.u32(static_cast<std::uint32_t>(hello.state.size()));
   out.raw(Bytes(hello.state));
-  if (hello.version() == kLinkVersionPlaced) {
+  if (hello.version() >= kLinkVersionPlaced) {
     out.text(hello.raid);
     out.u8(hello.sync.has_value() ? 1 : 0);
   }
+  if (hello.version() >= kLinkVersionCompressed) out.u8(static_cast<std::uint8_t>(hello.compression));
   if (hello.sync.has_value()) {
     encode_terms(out, *hello.sync);
     out.u8(static_cast<std::uint8_t>(hello.not_in_sync));
@@ -107,11 +124,11 @@ Result<Hello> decode_hello(Bytes bytes) {
   Decoder in(bytes);
   Hello hello;
   const std::uint32_t version = in.u32();
-  if (!in.failed() && (version < kLinkVersion || version > kLinkVersionPlaced)) {
+  if (!in.failed() && (version < kLinkVersion || version > kLinkVersionCompressed)) {
     return fail(ErrorCode::kUnsupported, "the peer speaks version " + std::to_string(version) +
                                              " of the link; this tidemarkd speaks versions " +
                                              std::to_string(kLinkVersion) + " to " +
-                                             std::to_string(kLinkVersionPlaced));
+                                             std::to_string(kLinkVersionCompressed));
   }
   const std::uint8_t intent = in.u8();
   const std::uint8_t overrules = in.u8();
@@ -133,11 +150,16 @@ Result<Hello> decode_hello(Bytes bytes) {
   const Bytes state = in.raw(in.u32());
   hello.state.assign(state.begin(), state.end());
   bool has_terms = version == kLinkVersionSync;
-  if (version == kLinkVersionPlaced) {
+  if (version >= kLinkVersionPlaced) {
     hello.raid = in.text(kNameLengthMax);
     const std::uint8_t sync = in.u8();
-    if (hello.raid.empty() || sync > 1) return malformed("hello");
+    if (sync > 1 || (hello.raid.empty() && version == kLinkVersionPlaced)) return malformed("hello");
     has_terms = sync == 1;
+  }
+  if (version >= kLinkVersionCompressed) {
+    const std::uint8_t compression = in.u8();
+    if (compression != static_cast<std::uint8_t>(Compression::kZstd)) return malformed("hello");
+    hello.compression = Compression::kZstd;
   }
   if (has_terms) {
     hello.sync = decode_terms(in);

@@ -47,14 +47,17 @@ inline constexpr std::uint32_t kLinkVersion = 2;
 inline constexpr std::uint32_t kLinkVersionSync = 3;
 // Of a hello that names the RAID group for the copy, of either kind of pair.
 inline constexpr std::uint32_t kLinkVersionPlaced = 4;
+// Of a hello of a pair whose payloads are compressed; what the versions before say is in it where it applies.
+inline constexpr std::uint32_t kLinkVersionCompressed = 5;
 inline constexpr std::uint32_t kLinkAddressesMax = 16;
 inline constexpr std::size_t kLinkAddressBytesMax = 512;
 
 struct LinkHeader {
   LinkMessage type = LinkMessage::kPing;
   std::uint32_t body_bytes = 0;
-  std::uint32_t payload_bytes = 0;
+  std::uint32_t payload_bytes = 0;  // as they come
   std::uint32_t body_checksum = 0;
+  std::uint32_t uncompressed_bytes = 0;  // what the payload is, decompressed; 0: it comes as it is
 };
 std::vector<std::byte> encode_link_header(const LinkHeader& header);
 // kInvalid when the bytes are not such a header: somebody else is talking.
@@ -89,6 +92,12 @@ void encode_terms(Encoder& out, const SyncTerms& terms);
 // Nothing when a field is out of bounds.
 std::optional<SyncTerms> decode_terms(Decoder& in);
 
+// How payloads may come, where that makes them notably smaller.
+enum class Compression : std::uint8_t {
+  kOff = 0,
+  kZstd = 1,  // RFC 8878: one frame
+};
+
 // Why the FLUSHes of a synchronous pair do not wait for the secondary.
 enum class NotInSync : std::uint8_t {
   kNone = 0,        // they do
@@ -100,6 +109,7 @@ enum class NotInSync : std::uint8_t {
 
 struct Hello {
   std::uint32_t version() const {
+    if (compression != Compression::kOff) return kLinkVersionCompressed;
     if (!raid.empty()) return kLinkVersionPlaced;
     return sync.has_value() ? kLinkVersionSync : kLinkVersion;
   }
@@ -126,6 +136,7 @@ struct Hello {
   // Of a synchronous pair; and what no longer holds of what the secondary was told before.
   std::optional<SyncTerms> sync{};
   NotInSync not_in_sync = NotInSync::kCatchingUp;
+  Compression compression = Compression::kOff;  // of the payloads of this connection, both ways
 };
 std::vector<std::byte> encode_hello(const Hello& hello);
 Result<Hello> decode_hello(Bytes bytes);

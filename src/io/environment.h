@@ -36,7 +36,8 @@ class Random {
   }
 };
 
-// Runs what may block (SQLite, index files, names) away from the reactor thread. In simulation it
+// Runs what may block (SQLite, index files, names) or works for long (compression) away from the reactor
+// thread. In simulation it
 // runs at once, on the same thread.
 class Offload {
  public:

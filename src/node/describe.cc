@@ -374,40 +374,46 @@ std::optional<control::PairStatus> Node::pair_info(const group::Group& group) co
   const std::optional<replication::PairStatus> status = pairs_->status(group.name());
   if (!status.has_value()) return std::nullopt;
   const replication::PairRecord& record = status->record;
-  control::PairStatus info{.group = group.name(),
-                           .role = record.side == replication::Side::kPrimary
-                                       ? control::GroupRole::kPrimary
-                                       : control::GroupRole::kSecondary,
-                           .state = to_api(record.state),
-                           .state_reason = record.reason,
-                           .state_since = record.since,
-                           .peer_address = record.peer_address,
-                           .peer_node = record.peer_name,
-                           .peer_group = record.peer_group,
-                           .peer_certificate = record.peer_certificate,
-                           .link_up = status->link_up,
-                           .link_since = status->link_since,
-                           .duplex_suspended_since = group.state().log_started().is_none()
-                                                         ? std::nullopt
-                                                         : std::optional<LogId>(group.state().log_started()),
-                           .sent = status->sent,
-                           .received = status->received,
-                           .durable = group.journal().durable(),
-                           .lag_entries = status->lag.entries,
-                           .lag_bytes = status->lag.bytes,
-                           .lag_seconds = status->lag.seconds,
-                           .copy_done_bytes = status->copy.done_bytes,
-                           .copy_total_bytes = status->copy.total_bytes,
-                           .copy_rate_bytes = record.copy_rate_bytes,
-                           .compared = {},
-                           .on_peer_loss = {},
-                           .peer_loss_after = {},
-                           .in_sync = {},
-                           .sync_since = {},
-                           .sync_reason = {},
-                           .window = {},
-                           .peer_window = {},
-                           .peer_window_reason = {}};
+  control::PairStatus info{
+      .group = group.name(),
+      .role = record.side == replication::Side::kPrimary ? control::GroupRole::kPrimary
+                                                         : control::GroupRole::kSecondary,
+      .state = to_api(record.state),
+      .state_reason = record.reason,
+      .state_since = record.since,
+      .peer_address = record.peer_address,
+      .peer_node = record.peer_name,
+      .peer_group = record.peer_group,
+      .peer_certificate = record.peer_certificate,
+      .link_up = status->link_up,
+      .link_since = status->link_since,
+      .compress = record.compression == format::Compression::kZstd ? control::PairCompression::kZstd
+                                                                   : control::PairCompression::kOff,
+      .link_sent_bytes = status->traffic.sent_bytes,
+      .link_sent_uncompressed_bytes = status->traffic.sent_uncompressed_bytes,
+      .link_received_bytes = status->traffic.received_bytes,
+      .link_received_uncompressed_bytes = status->traffic.received_uncompressed_bytes,
+      .duplex_suspended_since = group.state().log_started().is_none()
+                                    ? std::nullopt
+                                    : std::optional<LogId>(group.state().log_started()),
+      .sent = status->sent,
+      .received = status->received,
+      .durable = group.journal().durable(),
+      .lag_entries = status->lag.entries,
+      .lag_bytes = status->lag.bytes,
+      .lag_seconds = status->lag.seconds,
+      .copy_done_bytes = status->copy.done_bytes,
+      .copy_total_bytes = status->copy.total_bytes,
+      .copy_rate_bytes = record.copy_rate_bytes,
+      .compared = {},
+      .on_peer_loss = {},
+      .peer_loss_after = {},
+      .in_sync = {},
+      .sync_since = {},
+      .sync_reason = {},
+      .window = {},
+      .peer_window = {},
+      .peer_window_reason = {}};
   info.window = window_info(replication::window_of(group));
   describe_sync(*status, info);
   const group::LocalRecord& local = group.local();

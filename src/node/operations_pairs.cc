@@ -17,6 +17,10 @@ replication::PairChange change_of(const Request& request, std::optional<control:
   if (mode.has_value()) change.sync = *mode == control::PairMode::kSync;
   change.loss_after = request.peer_loss_after;
   change.copy_rate_bytes = request.copy_rate_bytes;
+  if (request.compress.has_value()) {
+    const bool compresses = *request.compress == control::PairCompression::kZstd;
+    change.compression = compresses ? format::Compression::kZstd : format::Compression::kOff;
+  }
   if (!request.on_peer_loss.has_value()) return change;
   switch (*request.on_peer_loss) {
     case control::OnPeerLoss::kAsync:

@@ -13,18 +13,50 @@ constexpr Duration kLastMessageTime = Duration::seconds(1);
 
 }  // namespace
 
+void Link::agree_on(format::Compression compression, io::Offload& offload) {
+  if (compression == format::Compression::kZstd) compression_ = std::make_unique<PayloadCompression>(offload);
+}
+
 io::Task<Result<void>> Link::send(format::LinkMessage type, std::vector<std::byte> body, Buffer payload) {
-  const format::LinkHeader header{.type = type,
-                                  .body_bytes = static_cast<std::uint32_t>(body.size()),
-                                  .payload_bytes = static_cast<std::uint32_t>(payload.size()),
-                                  .body_checksum = crc32c(body)};
+  // Before the payload is compressed: messages go in the order in which they were handed in.
+  auto guard = co_await sending_.lock();
+  format::LinkHeader header;
+  header.type = type;
+  header.body_bytes = static_cast<std::uint32_t>(body.size());
+  header.body_checksum = crc32c(body);
+  const std::size_t uncompressed_bytes = payload.size();
+  if (compression_ != nullptr && !payload.empty()) {
+    std::optional<Buffer> compressed = co_await compression_->compress(payload);
+    if (compressed.has_value()) {
+      header.uncompressed_bytes = static_cast<std::uint32_t>(payload.size());
+      payload = std::move(*compressed);
+    }
+  }
+  header.payload_bytes = static_cast<std::uint32_t>(payload.size());
   std::vector<std::byte> bytes = format::encode_link_header(header);
   bytes.insert(bytes.end(), body.begin(), body.end());
   std::vector<Buffer> pieces;
   pieces.push_back(Buffer::copy_of(bytes));
   if (!payload.empty()) pieces.push_back(std::move(payload));
-  auto guard = co_await sending_.lock();
-  co_return co_await stream_->write(std::move(pieces));
+  auto written = co_await stream_->write(std::move(pieces));
+  if (written.ok() && traffic_ != nullptr) {
+    traffic_->sent_bytes += bytes.size() + header.payload_bytes;
+    traffic_->sent_uncompressed_bytes += bytes.size() + uncompressed_bytes;
+  }
+  co_return written;
+}
+
+io::Task<Result<Buffer>> Link::receive_payload(format::LinkHeader header) {
+  if (header.uncompressed_bytes != 0 && compression_ == nullptr) {
+    co_return fail(ErrorCode::kInvalid, "a compressed payload came, and that was not agreed on");
+  }
+  Buffer payload = Buffer::allocate(header.payload_bytes);
+  for (std::size_t at = 0; at < payload.size(); at += kPayloadStepBytes) {
+    Buffer part = payload.slice(at, std::min(kPayloadStepBytes, payload.size() - at));
+    TM_CO_TRY(co_await io::read_exactly(*stream_, std::move(part)));
+    heard_ = scheduler_.now();
+  }
+  co_return payload;
 }
 
 io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
@@ -51,14 +83,18 @@ io::Task<Result<Message>> Link::receive(std::size_t body_bytes_max) {
     co_return fail(ErrorCode::kDamaged, "a message does not match its checksum");
   }
   if (header.payload_bytes > 0) {
-    message.payload = Buffer::allocate(header.payload_bytes);
-    for (std::size_t at = 0; at < message.payload.size(); at += kPayloadStepBytes) {
-      Buffer part = message.payload.slice(at, std::min(kPayloadStepBytes, message.payload.size() - at));
-      TM_CO_TRY(co_await io::read_exactly(*stream_, std::move(part)));
-      heard_ = scheduler_.now();
-    }
+    TM_CO_TRY_ASSIGN(message.payload, co_await receive_payload(header));
   }
   listening_ = false;
+  if (header.uncompressed_bytes != 0) {
+    TM_CO_TRY_ASSIGN(message.payload, co_await compression_->decompress(std::move(message.payload),
+                                                                        header.uncompressed_bytes));
+  }
+  if (traffic_ != nullptr) {
+    const std::uint64_t rest_bytes = format::kLinkHeaderBytes + header.body_bytes;
+    traffic_->received_bytes += rest_bytes + header.payload_bytes;
+    traffic_->received_uncompressed_bytes += rest_bytes + message.payload.size();
+  }
   co_return message;
 }
 

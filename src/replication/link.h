@@ -6,6 +6,7 @@
 #include "format/link.h"
 #include "io/environment.h"
 #include "io/sync.h"
+#include "replication/compression.h"
 
 namespace tidemark::replication {
 
@@ -13,6 +14,15 @@ struct Message {
   format::LinkMessage type = format::LinkMessage::kPing;
   std::vector<std::byte> body{};
   Buffer payload{};
+};
+
+// What has gone over the links of a pair, whole messages; and what they would have been with every payload as
+// it is.
+struct LinkTraffic {
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t sent_uncompressed_bytes = 0;
+  std::uint64_t received_bytes = 0;
+  std::uint64_t received_uncompressed_bytes = 0;
 };
 
 // Both sides say something at least this often; who is not heard for the longer time is taken for lost.
@@ -28,6 +38,12 @@ class Link {
  public:
   Link(io::Scheduler& scheduler, std::unique_ptr<io::Stream> stream)
       : scheduler_(scheduler), stream_(std::move(stream)), heard_(scheduler.now()), sending_(scheduler) {}
+
+  // As the hello of this connection has it, once that is accepted: with zstd a payload goes compressed where
+  // it gets notably smaller, and one that comes so is taken. `offload` outlives the link.
+  void agree_on(format::Compression compression, io::Offload& offload);
+  // From here on.
+  void count_in(std::shared_ptr<LinkTraffic> traffic) { traffic_ = std::move(traffic); }
 
   io::Task<Result<void>> send(format::LinkMessage type, std::vector<std::byte> body, Buffer payload = {});
   // The next message. `body_bytes_max` bounds what is taken into memory; it is taken as it arrives, so that a
@@ -47,12 +63,15 @@ class Link {
 
  private:
   io::Task<void> close_after(Duration limit);
+  io::Task<Result<Buffer>> receive_payload(format::LinkHeader header);
 
   io::Scheduler& scheduler_;
   std::unique_ptr<io::Stream> stream_;
   MonotonicTime heard_;
   bool listening_ = false;  // a silence while nobody listens is not the peer's
   io::Mutex sending_;
+  std::unique_ptr<PayloadCompression> compression_;  // null: every payload goes as it is
+  std::shared_ptr<LinkTraffic> traffic_;
 };
 
 }  // namespace tidemark::replication

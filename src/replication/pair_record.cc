@@ -9,8 +9,9 @@ namespace tidemark::replication {
 namespace {
 
 // 1 had neither epoch_left nor alone, 2 no peer_certificate and no mode, 3 no copy_rate_bytes,
-// 4 no fork_checksum, 5 no peer_raid.
-constexpr std::uint32_t kPairRecordVersion = 6;
+// 4 no fork_checksum, 5 no peer_raid, 6 no compression. A record without any is written as version 6, which
+// the tidemarkd before reads.
+constexpr std::uint32_t kPairRecordVersion = 7;
 constexpr std::size_t kAddressBytesMax = 512;
 constexpr std::size_t kReasonBytesMax = 512;
 constexpr std::size_t kCertificateBytesMax = 512;
@@ -69,7 +70,8 @@ void PairRecord::enter(PairState next, WallTime now) {
 
 std::vector<std::byte> PairRecord::encode() const {
   Encoder out;
-  out.u32(kPairRecordVersion);
+  const bool compresses = compression != format::Compression::kOff;
+  out.u32(compresses ? kPairRecordVersion : kPairRecordVersion - 1);
   out.u8(static_cast<std::uint8_t>(side));
   out.u8(static_cast<std::uint8_t>(state));
   out.text(std::string_view(peer_address).substr(0, kAddressBytesMax));
@@ -94,6 +96,7 @@ std::vector<std::byte> PairRecord::encode() const {
   out.u64(copy_rate_bytes);
   out.u32(fork_checksum);
   out.text(peer_raid);
+  if (compresses) out.u8(static_cast<std::uint8_t>(compression));
   return out.take();
 }
 
@@ -134,11 +137,13 @@ Result<PairRecord> PairRecord::decode(Bytes bytes) {
   if (version >= 4) record.copy_rate_bytes = in.u64();
   if (version >= 5) record.fork_checksum = in.u32();
   if (version >= 6) record.peer_raid = in.text(kNameLengthMax);
-  if (!in.done() || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() || side < 1 || side > 2 ||
-      state > 5) {
+  const std::uint8_t compression = version >= 7 ? in.u8() : 0;
+  if (!in.done() || compression > 1 || flags > 3 || not_in_sync > 4 || sync != record.sync.has_value() ||
+      side < 1 || side > 2 || state > 5) {
     return fail(ErrorCode::kInvalid, "a pair record is cut off or has a field out of bounds");
   }
   record.side = static_cast<Side>(side);
+  record.compression = static_cast<format::Compression>(compression);
   record.not_in_sync = static_cast<format::NotInSync>(not_in_sync);
   record.state = static_cast<PairState>(state);
   return record;

@@ -58,6 +58,8 @@ struct PairRecord {
   WallTime sync_since{};  // of that
   // Primary side: what a copy, or a resync behind a gap, reads and sends in a second at most. 0: no limit.
   std::uint64_t copy_rate_bytes = 0;
+  // Of the payloads on the link; on the secondary, as its primary said last.
+  format::Compression compression = format::Compression::kOff;
   // Whose certificate the peer showed when the pair was made, or first over TLS: a peer with another one, or
   // with none, is not this pair's. Empty when it has never shown one.
   std::string peer_certificate{};

@@ -43,7 +43,8 @@ constexpr PairRule kOverrules = depends("over a gap when entries that the second
 constexpr std::array<Row, kPairCommandCount> kPrimary{{
     // SMPL, COPY, PAIR, PSUS, PSUE, SSWS
     {done(), kSameOnly, kSameOnly, kSameOnly, kSameOnly, kSameOnly},
-    {kNoPair, depends("the rate of the copy; the mode is refused while it runs"), done(), done(), done(),
+    {kNoPair, depends("the rate of the copy and the compression; the mode is refused while it runs"), done(),
+     done(), done(),
      refused("{peer} has taken over group '{group}'; set the mode on the node whose branch continues, after "
              "`tidemark pair resync`")},
     {kNoPair, kCopyRuns, done(), nothing(), nothing(), nothing()},

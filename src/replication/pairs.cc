@@ -124,9 +124,9 @@ io::Task<io::Mutex::Guard> Pairs::lock(std::string group) {
   co_return co_await mutex->lock();
 }
 
-std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord& record) {
+std::unique_ptr<Sender> Pairs::make_sender(const Entry& entry, const PairRecord& record) {
   const std::uint64_t number = ++senders_made_;
-  const std::string name = group.name();
+  const std::string name = entry.name;
   Sender::Calls calls;
   calls.report = [this, name, number](Sender::Outcome outcome, std::string reason) {
     tasks_.spawn(handle(name, number, outcome, std::move(reason)));
@@ -138,7 +138,8 @@ std::unique_ptr<Sender> Pairs::make_sender(group::Group& group, const PairRecord
   };
   calls.moved = [this, name, number] { peer_moved(name, number); };
   calls.promise = [this, name] { return promise_of(name); };
-  return std::make_unique<Sender>(environment_, self_, group, record, number, std::move(calls));
+  return std::make_unique<Sender>(environment_, self_, *entry.group, record, number, entry.traffic,
+                                  std::move(calls));
 }
 
 void Pairs::set_addresses(std::vector<std::string> addresses) {
@@ -353,7 +354,7 @@ io::Task<Result<void>> Pairs::adopt(std::string name) {
   }
   const bool streams = record.state == PairState::kPair || record.state == PairState::kCopy;
   if (record.side == Side::kPrimary && streams) {
-    start_sender(adopted, make_sender(*group, record));
+    start_sender(adopted, make_sender(*adopted, record));
   }
   if (adopted->waiting) {
     host_.log("waiting-for-peer", name, log_field("peer", record.peer_name));
@@ -437,10 +438,11 @@ io::Task<Result<void>> Pairs::create(std::string name, std::string address, Peer
   entry->record.since = environment_.clock.now();
   entry->record.sync = terms;
   entry->record.copy_rate_bytes = wanted.copy_rate_bytes.value_or(0);
+  entry->record.compression = wanted.compression.value_or(format::Compression::kOff);
   entry->record.sync_since = entry->record.since;
   PairRecord record = entry->record;
   record.state = PairState::kCopy;
-  auto sender = make_sender(*group, record);
+  auto sender = make_sender(*entry, record);
   auto welcome = co_await sender->introduce(format::HelloIntent::kCreate, false);
   if (!welcome.ok() || !welcome->accepted) {
     if (!welcome.ok()) {
@@ -591,6 +593,7 @@ std::optional<PairStatus> Pairs::status(const std::string& name) const {
   PairStatus status{.record = entry->record};
   status.peer_units = entry->peer_units;
   status.sync = sync_status(*entry);
+  status.traffic = *entry->traffic;
   if (entry->sender != nullptr) {
     status.link_up = entry->sender->link_up();
     status.link_since = entry->sender->link_since();

@@ -63,6 +63,7 @@ struct PairStatus {
       link_error{};  // why there is no link, or why somebody was turned away who claimed to be the peer
   std::vector<format::UnitOfVolume> peer_units{};  // empty while not known
   SyncStatus sync{};
+  LinkTraffic traffic{};  // of every link, those for questions included, since the node started
 };
 
 // Whose branch goes on after the two nodes wrote apart.
@@ -83,6 +84,7 @@ struct PairChange {
   std::optional<format::PeerLoss> on_loss{};
   std::optional<Duration> loss_after{};
   std::optional<std::uint64_t> copy_rate_bytes{};  // in a second; 0: no limit, else at least kCompareRateMin
+  std::optional<format::Compression> compression{};
 };
 // The terms of a pair that has `terms` now; nothing of an asynchronous one.
 Result<std::optional<format::SyncTerms>> changed_terms(std::optional<format::SyncTerms> terms,
@@ -136,7 +138,8 @@ class Pairs {
 
   // Asynchronous unless `terms` say otherwise.
   io::Task<Result<void>> create(std::string group, std::string address, PeerPlace place, PairChange terms);
-  // kInvalid for terms of a pair that is, or becomes, asynchronous. While a copy runs, its rate alone.
+  // kInvalid for terms of a pair that is, or becomes, asynchronous. While a copy runs, its rate and the
+  // compression alone.
   io::Task<Result<void>> change(std::string group, PairChange change);
   io::Task<Result<void>> suspend(std::string group);
   // What the peer lacks follows from the journal. When that no longer holds it, the peer goes on behind a gap
@@ -223,7 +226,7 @@ class Pairs {
   void start_sender(Entry* entry, std::unique_ptr<Sender> sender);
   io::Task<void> stop_sender(Entry* entry, std::optional<format::LinkMessage> message);
   io::Task<io::Mutex::Guard> lock(std::string group);
-  std::unique_ptr<Sender> make_sender(group::Group& group, const PairRecord& record);
+  std::unique_ptr<Sender> make_sender(const Entry& entry, const PairRecord& record);
   io::Task<void> link_is_up(Entry* entry);
   io::Task<void> handle(std::string group, std::uint64_t sender, Sender::Outcome outcome, std::string reason);
   io::Task<void> watch_space();
@@ -260,8 +263,10 @@ class Pairs {
   io::Task<Result<void>> hand_over(Entry* entry);
   // A connection for one purpose, welcomed.
   io::Task<Result<std::shared_ptr<Link>>> introduce(Entry* entry, format::HelloIntent intent, LogId start);
+  // What goes over it is counted in `traffic`.
   io::Task<Result<std::shared_ptr<Link>>> introduce(PairRecord record, GroupIdentity group, std::string name,
-                                                    format::HelloIntent intent, LogId start, Duration limit);
+                                                    format::HelloIntent intent, LogId start, Duration limit,
+                                                    std::shared_ptr<LinkTraffic> traffic);
   Error no_such_pair(const std::string& group) const;
   Result<format::Hello> from_itself(format::Hello hello, const std::string& client) const;
   // The welcome or the refusal of a connection that carries requests.

@@ -59,6 +59,8 @@ struct Pairs::Entry {
     return turned ? record.fork : group->head();
   }
 
+  // Shared with the links, which may outlive the pair.
+  const std::shared_ptr<LinkTraffic> traffic = std::make_shared<LinkTraffic>();
   std::vector<std::weak_ptr<Link>> askers;  // connections with the peer's questions
   std::shared_ptr<Comparison> comparison;   // with the peer: the one that runs, or the last one
   std::shared_ptr<Comparison> catching_up;  // primary side, of a resync behind a gap: the latest

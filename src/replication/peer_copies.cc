@@ -75,8 +75,9 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::connect_to_ask(std::string name, 
   // The pair may go meanwhile, and nobody need wait for a command on it that runs.
   PairRecord record = entry->record;
   const GroupIdentity group = entry->group->identity();
+  std::shared_ptr<LinkTraffic> traffic = entry->traffic;
   co_return co_await introduce(std::move(record), group, std::move(name), format::HelloIntent::kQuery,
-                               LogId(), limit);
+                               LogId(), limit, std::move(traffic));
 }
 
 Result<std::shared_ptr<group::OtherCopies>> Pairs::other_copies(const std::string& name) {

@@ -359,7 +359,12 @@ io::Task<void> Pairs::serve_queries(std::shared_ptr<Link> link, format::Hello he
       group->identity() != hello.group) {
     accepted = no_such_pair(name);
   }
-  if (accepted.ok()) find(name)->note_asker(link);
+  if (accepted.ok()) {
+    Entry* asked = find(name);
+    asked->note_asker(link);
+    link->agree_on(hello.compression, environment_.offload);
+    link->count_in(asked->traffic);
+  }
   auto sent = co_await answer_request(link, hello, accepted);
   std::vector<group::PointPin> pins;
   group::PointPin yields;

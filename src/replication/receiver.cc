@@ -204,6 +204,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   std::string peer_address = address_to_reach(hello.addresses, link->peer_name());
   const bool goes_on_copying = hello.intent == format::HelloIntent::kContinueCopy;
   const std::optional<format::SyncTerms> terms = hello.sync;
+  const format::Compression compression = hello.compression;
   const format::NotInSync not_in_sync = hello.not_in_sync;
   Result<Entry*> entry = fail(ErrorCode::kInvalid, "");
   if (makes) {
@@ -221,7 +222,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   if (has_moved) taken->record.peer_address = std::move(peer_address);
   const bool has_learnt = taken->record.peer_certificate.empty() && !link->peer_identity().empty();
   if (has_learnt) taken->record.peer_certificate = link->peer_identity();
-  const bool has_new_terms = take_terms(*taken, terms);
+  const bool has_new_compression = std::exchange(taken->record.compression, compression) != compression;
+  const bool has_new_terms = take_terms(*taken, terms) || has_new_compression;
   // What it was told before may have ended while it could not hear it.
   const bool has_left_sync = taken->record.in_sync() && not_in_sync != format::NotInSync::kNone;
   if (has_left_sync) taken->record.leave_sync(not_in_sync, environment_.clock.now());
@@ -236,6 +238,8 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome(std::shared_ptr<Link> link, forma
   taken->received.clear();
   taken->mark_replies.clear();
   taken->primary_head = LogId();
+  link->agree_on(compression, environment_.offload);
+  link->count_in(taken->traffic);
   format::Welcome answer;
   answer.accepted = true;
   answer.node = self_.identity;
@@ -315,6 +319,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_new(format::Hello hello) {
   record.peer_name = hello.node_name;
   record.since = environment_.clock.now();
   record.sync = hello.sync;
+  record.compression = hello.compression;
   record.sync_since = record.since;
   const LogId start = hello.start;
   auto group = co_await host_.create_secondary(std::move(hello), std::move(state).value());

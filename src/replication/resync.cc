@@ -101,7 +101,7 @@ io::Task<Result<void>> Pairs::join_again(Entry* entry, format::HelloIntent inten
   PairRecord record = entry->record;
   record.state = copies ? PairState::kCopy : PairState::kPair;
   record.resyncs = skips;
-  auto sender = make_sender(*entry->group, record);
+  auto sender = make_sender(*entry, record);
   auto welcome = co_await sender->introduce(intent, overrules);
   if (!welcome.ok()) {
     co_return fail(welcome.error().code,
@@ -200,9 +200,10 @@ io::Task<Result<void>> Pairs::compare_to_catch_up(std::string name, std::uint64_
     Entry* entry = find_resyncing(name, sender);
     if (entry == nullptr) co_return fail(ErrorCode::kClosed, "the resync is over");
     if (!entry->sender->link_up()) co_return fail(ErrorCode::kClosed, "the link is down");
-    TM_CO_TRY_ASSIGN(std::shared_ptr<Link> link,
-                     co_await introduce(entry->record, entry->group->identity(), name,
-                                        format::HelloIntent::kQuery, LogId(), kIntroductionTimeout));
+    TM_CO_TRY_ASSIGN(
+        std::shared_ptr<Link> link,
+        co_await introduce(entry->record, entry->group->identity(), name, format::HelloIntent::kQuery,
+                           LogId(), kIntroductionTimeout, entry->traffic));
     std::shared_ptr<group::Group> group = host_.hold_group(name);
     if (group == nullptr || find_resyncing(name, sender) == nullptr) {
       co_return fail(ErrorCode::kShutdown, "the resync is over");

@@ -193,12 +193,13 @@ io::Task<Result<void>> Pairs::hand_over(Entry* entry) {
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(Entry* entry, format::HelloIntent intent,
                                                          LogId start) {
   co_return co_await introduce(entry->record, entry->group->identity(), entry->name, intent, start,
-                               kAnswerTimeout);
+                               kAnswerTimeout, entry->traffic);
 }
 
 io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, GroupIdentity group,
                                                          std::string name, format::HelloIntent intent,
-                                                         LogId start, Duration limit) {
+                                                         LogId start, Duration limit,
+                                                         std::shared_ptr<LinkTraffic> traffic) {
   const std::string address_text = record.peer_address;
   TM_CO_TRY_ASSIGN(const io::Address address, io::Address::parse(address_text));
   format::Hello hello;
@@ -211,6 +212,8 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, Grou
   hello.group_name = record.peer_group;
   hello.primary_group = name;
   hello.start = start;
+  // Only answers have a payload.
+  if (intent == format::HelloIntent::kQuery) hello.compression = record.compression;
   auto stream = co_await environment_.network.connect(address, std::min(kConnectTimeout, limit));
   if (!stream.ok()) {
     co_return fail(stream.error().code,
@@ -233,6 +236,8 @@ io::Task<Result<std::shared_ptr<Link>>> Pairs::introduce(PairRecord record, Grou
   if (!welcome.accepted) {
     co_return fail(static_cast<ErrorCode>(welcome.error_code), "the peer refuses: " + welcome.error_message);
   }
+  link->agree_on(hello.compression, environment_.offload);
+  link->count_in(std::move(traffic));
   co_return link;
 }
 
@@ -332,7 +337,7 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) 
   record.side = Side::kPrimary;
   record.state = PairState::kPair;
   record.alone = false;
-  auto sender = make_sender(*entry->group, record);
+  auto sender = make_sender(*entry, record);
   auto welcome = co_await sender->introduce(format::HelloIntent::kFollow, false);
   // It cannot, or has lost the group: asked in this very moment, and it remembers that for as long.
   const bool has_refused = welcome.ok() && !welcome->accepted;
@@ -343,7 +348,7 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) 
   if (copies) {
     record.state = PairState::kCopy;
     record.needs_copy = false;
-    sender = make_sender(*entry->group, record);
+    sender = make_sender(*entry, record);
     welcome = co_await sender->introduce(format::HelloIntent::kReplace, true);
   }
   if (!welcome.ok()) {
@@ -463,7 +468,7 @@ io::Task<Result<Pairs::Entry*>> Pairs::welcome_follow(format::Hello hello, std::
   if (!left.ok()) {
     hold(entry);
     const bool streams = entry->record.side == Side::kPrimary && entry->record.state == PairState::kPair;
-    if (streams && !stopping_) start_sender(entry, make_sender(*group, entry->record));
+    if (streams && !stopping_) start_sender(entry, make_sender(*entry, entry->record));
     co_return cannot_follow(entry, left.error(), is_primary && left.error().code == ErrorCode::kExpired);
   }
   // It has heard it now.

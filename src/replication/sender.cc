@@ -33,12 +33,13 @@ std::vector<format::UnitOfVolume> units_of(const group::Group& group) {
 }
 
 Sender::Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
-               std::uint64_t number, Calls calls)
+               std::uint64_t number, std::shared_ptr<LinkTraffic> traffic, Calls calls)
     : environment_(environment),
       self_(self),
       group_(group),
       record_(std::move(record)),
       number_(number),
+      traffic_(std::move(traffic)),
       calls_(std::move(calls)),
       acked_(group.local().peer_has),
       batches_(environment.scheduler, group.journal()),
@@ -111,6 +112,7 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   }
   hello.primary_group = group_.name();
   hello.sync = record_.sync;
+  hello.compression = record_.compression;
   // Whoever joins again has been without the other one.
   const bool joins_again =
       intent == format::HelloIntent::kContinue || intent == format::HelloIntent::kContinueCopy;
@@ -161,7 +163,11 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   peer_floor_ = welcome.floor;
   TM_CO_TRY_ASSIGN(next_, co_await place_after(sent_));
   // Nothing is awaited from here on: whoever sets other terms ends the link.
-  if (hello.sync != record_.sync) co_return fail(ErrorCode::kClosed, "the pair has another mode by now");
+  if (hello.sync != record_.sync || hello.compression != record_.compression) {
+    co_return fail(ErrorCode::kClosed, "the pair has another mode or compression by now");
+  }
+  link->agree_on(hello.compression, environment_.offload);
+  link->count_in(traffic_);
   acked_place_ = next_;
   group_.set_peer_has(acked_);
   link_ = std::move(link);
@@ -305,9 +311,10 @@ io::Task<void> Sender::run() {
   }
 }
 
-void Sender::set_terms(std::optional<format::SyncTerms> terms) {
-  if (record_.sync == terms) return;
+void Sender::set_terms(std::optional<format::SyncTerms> terms, format::Compression compression) {
+  if (record_.sync == terms && record_.compression == compression) return;
   record_.sync = terms;
+  record_.compression = compression;
   // The hello carries them, and what follows it is of their version.
   if (link_ != nullptr) link_->close();
 }

@@ -70,8 +70,9 @@ class Sender {
 
   // `number` tells this sender's reports from those of one before it.
   // `self` outlives it.
+  // What goes over its links is counted in `traffic`.
   Sender(io::Environment environment, const NodeName& self, group::Group& group, PairRecord record,
-         std::uint64_t number, Calls calls);
+         std::uint64_t number, std::shared_ptr<LinkTraffic> traffic, Calls calls);
   std::uint64_t number() const { return number_; }
 
   // Makes the first connection, so that the command that wants it can say what is wrong. `intent` is kCreate,
@@ -85,9 +86,10 @@ class Sender {
   bool resync_ended() const { return resync_end_.has_value(); }
   // Streams until the pair ends; spawned once.
   io::Task<void> run();
-  // The promise has changed: the peer is told at once. With other terms the link is made anew.
+  // The promise has changed: the peer is told at once.
   void tell_promise() { promise_moved_.wake_all(); }
-  void set_terms(std::optional<format::SyncTerms> terms);
+  // What the hello says: where any of it is another than before, the link is made anew.
+  void set_terms(std::optional<format::SyncTerms> terms, format::Compression compression);
   // Of a copy's chunks, from now on; 0: no limit.
   void set_copy_rate(std::uint64_t bytes_per_second);
   // The answer to a mark that was asked for; nothing is sent when the link is down by now.
@@ -160,6 +162,7 @@ class Sender {
   group::Group& group_;
   PairRecord record_;
   std::uint64_t number_;
+  std::shared_ptr<LinkTraffic> traffic_;
   Calls calls_;
   std::shared_ptr<Link> link_;
   WallTime link_since_{};

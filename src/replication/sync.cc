@@ -330,21 +330,25 @@ io::Task<Result<void>> Pairs::change(std::string name, PairChange change) {
       change.sync.has_value() || change.on_loss.has_value() || change.loss_after.has_value();
   if (changes_mode && entry->record.state == PairState::kCopy) {
     co_return fail(ErrorCode::kRefused, "a copy of group '" + name +
-                                            "' is still running; its rate can be set meanwhile, the mode "
-                                            "when the pair is in PAIR");
+                                            "' is still running; its rate and the compression can be set "
+                                            "meanwhile, the mode when the pair is in PAIR");
   }
   TM_CO_TRY_ASSIGN(const std::optional<format::SyncTerms> terms, changed_terms(entry->record.sync, change));
   const std::uint64_t rate = change.copy_rate_bytes.value_or(entry->record.copy_rate_bytes);
   const bool has_new_rate = std::exchange(entry->record.copy_rate_bytes, rate) != rate;
-  const bool has_new_terms = take_terms(*entry, terms);
+  const format::Compression compression = change.compression.value_or(entry->record.compression);
+  const bool has_new_compression = std::exchange(entry->record.compression, compression) != compression;
+  const bool has_new_terms = take_terms(*entry, terms) || has_new_compression;
   if (!has_new_rate && !has_new_terms) co_return Result<void>{};
-  if (entry->sender != nullptr) entry->sender->set_copy_rate(rate);
-  if (entry->catching_up != nullptr) entry->catching_up->set_rate(rate);
+  if (has_new_rate && entry->sender != nullptr) entry->sender->set_copy_rate(rate);
+  if (has_new_rate && entry->catching_up != nullptr) entry->catching_up->set_rate(rate);
   const PairState state = entry->record.state;
   std::string reason = entry->record.reason;
   TM_CO_TRY(co_await save(entry, state, std::move(reason), entry->group->local().peer_has));
   entry = find(name);
-  if (has_new_terms && entry != nullptr && entry->sender != nullptr) entry->sender->set_terms(terms);
+  if (has_new_terms && entry != nullptr && entry->sender != nullptr) {
+    entry->sender->set_terms(terms, compression);
+  }
   sync_moved_.wake_all();
   co_return Result<void>{};
 }

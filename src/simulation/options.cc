@@ -148,6 +148,7 @@ Options draw_options(std::uint64_t seed) {
     options.damages = 0;  // what a group makes of damaged members is seen without nodes
     if (one_in(2)) draw_further_parts(random, options);
   }
+  options.compresses = options.pair && one_in(2);
   return options;
 }
 
@@ -160,6 +161,7 @@ std::string describe(const Options& options) {
     text.append(kOnLoss[static_cast<std::size_t>(options.sync->on_loss) - 1]).append(" after ");
     text.append(format_duration(options.sync->loss_after));
   }
+  if (options.compresses) text.append(", compressed");
   text.append(", ");
   text.append(count(options.steps)).append(" steps, ");
   if (options.role_steps != 0) text.append(count(options.role_steps)).append(" with swaps, ");

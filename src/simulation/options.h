@@ -62,6 +62,7 @@ struct Options {
   std::uint64_t seed = 0;
   bool pair = true;                         // else a node alone
   std::optional<format::SyncTerms> sync{};  // of a pair that is synchronous
+  bool compresses = false;                  // the link of a pair
   std::uint32_t steps = 0;
   std::uint64_t volume_blocks = 0;  // of each of the two volumes
   std::uint64_t journal_bytes = 0;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "sim/random.h"
 #include "simulation/machine.h"
 
 namespace tidemark::simulation {
@@ -13,23 +14,34 @@ std::string export_name(std::size_t volume) {
   return std::string(kGroup) + "/" + kVolumes[volume];
 }
 
+// What stands at a place of half a block of this number: the number itself over and over, and for one number
+// of four a sequence of its own that cannot be compressed.
+std::uint32_t word_of(std::uint32_t number, std::size_t place) {
+  if (number % 4 != 3) return number;
+  if (place == 0) return number;
+  std::uint64_t state = std::uint64_t{number} << 32 | place;
+  return static_cast<std::uint32_t>(sim::split_mix(state));
+}
+
 Buffer numbered_blocks(std::uint32_t first_value, std::uint64_t count) {
   Buffer data = Buffer::allocate(count * kBlockSizeBytes);
   for (std::size_t at = 0; at < data.size(); at += sizeof first_value) {
-    const auto value = static_cast<std::uint32_t>(first_value + at / kBlockSizeBytes);
-    std::memcpy(data.data() + at, &value, sizeof value);
+    const auto number = static_cast<std::uint32_t>(first_value + at / kBlockSizeBytes);
+    const std::uint32_t word = word_of(number, at % kHalfBytes);
+    std::memcpy(data.data() + at, &word, sizeof word);
   }
   return data;
 }
 
-// The number of half a block; UINT32_MAX when it is not one number all over.
+// The number of half a block; UINT32_MAX when it is not what one number has everywhere.
 std::uint32_t number_of(Bytes half) {
-  std::uint32_t value = 0;
-  std::memcpy(&value, half.data(), sizeof value);
-  for (std::size_t at = 0; at < half.size(); at += sizeof value) {
-    if (std::memcmp(half.data() + at, &value, sizeof value) != 0) return UINT32_MAX;
+  std::uint32_t number = 0;
+  std::memcpy(&number, half.data(), sizeof number);
+  for (std::size_t at = 0; at < half.size(); at += sizeof number) {
+    const std::uint32_t word = word_of(number, at);
+    if (std::memcmp(half.data() + at, &word, sizeof word) != 0) return UINT32_MAX;
   }
-  return value;
+  return number;
 }
 
 io::Task<Result<void>> change_blocks(node::Node* node, Request request) {

@@ -205,6 +205,7 @@ void Play::set_up() {
 void Play::add_terms(control::PairCreateRequest& request, Machine& peer) {
   if (stage_.options.has_several_parts() && draw(2) == 0)
     request.peer_raid = peer.part(draw_part(peer)).name();
+  if (stage_.options.compresses) request.compress = control::PairCompression::kZstd;
   const std::optional<format::SyncTerms>& terms = stage_.options.sync;
   if (!terms.has_value()) return;
   request.mode = control::PairMode::kSync;

@@ -225,10 +225,19 @@ TEST_F(CliTest, PairStatusSaysWhatIsKnownAndHowToMakeAPair) {
   std::string out = tidemark("pair status app").out;
   EXPECT_NE(out.find("received:      -\n"), std::string::npos) << out;
   EXPECT_NE(out.find("behind:        5 entries"), std::string::npos) << out;
+  EXPECT_NE(out.find("compress:      off\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("traffic:       sent 0 B; received 0 B\n"), std::string::npos) << out;
+  status.compress = PairCompression::kZstd;
+  status.link_sent_bytes = 24 << 20;
+  status.link_sent_uncompressed_bytes = 100 << 20;
+  status.link_received_bytes = status.link_received_uncompressed_bytes = 2048;
   status.role = GroupRole::kSecondary;
   status.received = LogId(Epoch{1}, 9);
   out = tidemark("pair status app").out;
   EXPECT_NE(out.find("received:      1.9\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("sent 24 MiB, 24 % of 100 MiB uncompressed; received 2 KiB\n"), std::string::npos)
+      << out;
+  EXPECT_NE(out.find("compress:      zstd\n"), std::string::npos) << out;
   EXPECT_EQ(out.find("behind"), std::string::npos) << "the secondary does not know it\n" << out;
 }
 

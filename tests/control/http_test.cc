@@ -275,6 +275,8 @@ TEST_F(HttpTest, MetricsAndHealth) {
   volume.cache.read_hits = 7;
   group.volumes.push_back(volume);
   group.pair.emplace().lag_bytes = 4096;
+  group.pair->link_sent_bytes = 25;
+  group.pair->link_sent_uncompressed_bytes = 100;
   status.groups.push_back(group);
   node_.on<NodeStatusRequest>([=](const NodeStatusRequest&) { return status; });
   start();
@@ -285,6 +287,9 @@ TEST_F(HttpTest, MetricsAndHealth) {
            "\ntidemark_volume_cache_accesses_total{group=\"app\",volume=\"db\",operation=\"read\",result="
            "\"hit\"} 7\n",
            "\ntidemark_pair_lag_bytes{group=\"app\"} 4096\n",
+           "\ntidemark_pair_link_bytes_total{group=\"app\",direction=\"sent\"} 25\n",
+           "\ntidemark_pair_link_uncompressed_bytes_total{group=\"app\",direction=\"sent\"} 100\n",
+           "\ntidemark_pair_link_bytes_total{group=\"app\",direction=\"received\"} 0\n",
            "{node=\"node \\\"one\\\"\",version=\"\"} 1\n",
        }) {
     EXPECT_NE(metrics.find(line), std::string::npos) << line << "\n" << metrics;

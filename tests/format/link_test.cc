@@ -100,6 +100,14 @@ TEST(Link, MessagesHaveTheBytesOfTheirPage) {
   const std::vector<std::byte> chunk = encode_chunk(example_chunk());
   EXPECT_EQ(hex(encode_link_header(header_of(LinkMessage::kChunk, chunk, 4096))),
             "544d4c310400000010000000001000007936505300000000000000003571a06b");
+  Chunk of_sevens = example_chunk();
+  of_sevens.checksum = 0x6075eaa9;
+  const std::vector<std::byte> sevens = encode_chunk(of_sevens);
+  EXPECT_EQ(hex(sevens), "030000000001000000000000a9ea7560");
+  LinkHeader compressed = header_of(LinkMessage::kChunk, sevens, 19);
+  compressed.uncompressed_bytes = 4096;
+  EXPECT_EQ(hex(encode_link_header(compressed)),
+            "544d4c310400000010000000130000003ac7f231001000000000000074783965");
 }
 
 TEST(Link, AHelloReadsBackEveryField) {
@@ -174,6 +182,35 @@ TEST(Link, ANamedPlaceForTheCopyTakesTheNewestVersion) {
     EXPECT_EQ(decoded->raid, "slow");
     EXPECT_EQ(decoded->sync, hello.sync);
     EXPECT_EQ(decoded->version(), kLinkVersionPlaced);
+  }
+}
+
+TEST(Link, APairThatCompressesTakesAVersionOfItsOwn) {
+  for (const bool sync : {false, true}) {
+    for (const char* raid : {"", "slow"}) {
+      Hello hello = example_hello();
+      hello.compression = Compression::kZstd;
+      hello.raid = raid;
+      if (sync) hello.sync = SyncTerms{PeerLoss::kWait, Duration::seconds(9)};
+      const std::vector<std::byte> bytes = encode_hello(hello);
+      EXPECT_EQ(bytes[0], std::byte{kLinkVersionCompressed});
+      const auto decoded = decode_hello(bytes);
+      ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+      EXPECT_EQ(decoded->compression, Compression::kZstd);
+      EXPECT_EQ(decoded->raid, raid);
+      EXPECT_EQ(decoded->sync, hello.sync);
+      EXPECT_EQ(decoded->version(), kLinkVersionCompressed);
+    }
+  }
+}
+
+TEST(Link, AHelloWithACompressionThatIsNoneIsRefused) {
+  Hello hello = example_hello();
+  hello.compression = Compression::kZstd;
+  std::vector<std::byte> bytes = encode_hello(hello);
+  for (const int wrong : {0, 2, 255}) {
+    bytes.back() = static_cast<std::byte>(wrong);
+    EXPECT_EQ(decode_hello(bytes).error().code, ErrorCode::kInvalid) << wrong;
   }
 }
 
@@ -331,6 +368,21 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
   header.payload_bytes = 4095;
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
+  // Of a compressed payload: smaller than what it is, which is whole blocks of 4 MiB at most.
+  const auto is_taken = [](std::uint32_t payload_bytes, std::uint32_t uncompressed_bytes) {
+    LinkHeader compressed;
+    compressed.payload_bytes = payload_bytes;
+    compressed.uncompressed_bytes = uncompressed_bytes;
+    return decode_link_header(encode_link_header(compressed)).ok();
+  };
+  EXPECT_TRUE(is_taken(1, 4096));
+  EXPECT_TRUE(is_taken(4095, 4096));
+  EXPECT_TRUE(is_taken(kLinkPayloadBytesMax - 1, kLinkPayloadBytesMax));
+  EXPECT_FALSE(is_taken(0, 4096));
+  EXPECT_FALSE(is_taken(4096, 4096));
+  EXPECT_FALSE(is_taken(8192, 4096));
+  EXPECT_FALSE(is_taken(100, 4095));
+  EXPECT_FALSE(is_taken(100, kLinkPayloadBytesMax + 4096));
   header = LinkHeader();
   header.type = static_cast<LinkMessage>(16);
   EXPECT_FALSE(decode_link_header(encode_link_header(header)).ok());
@@ -338,7 +390,7 @@ TEST(Link, AHeaderWithAFieldOutOfBoundsIsRefused) {
 
 TEST(Link, ANewerVersionIsToldFromGarbage) {
   std::vector<std::byte> bytes = encode_hello(example_hello());
-  bytes[0] = std::byte{kLinkVersionPlaced + 1};
+  bytes[0] = std::byte{kLinkVersionCompressed + 1};
   EXPECT_EQ(decode_hello(bytes).error().code, ErrorCode::kUnsupported);
 }
 

@@ -23,11 +23,16 @@ void try_bodies(Bytes body) {
 
 void try_header(Bytes input) {
   fuzz::check_exact(input, decode_link_header, encode_link_header);
-  const std::vector<std::byte> example = encode_link_header({.type = LinkMessage::kPing, .body_bytes = 8});
-  std::vector<std::byte> bytes =
-      fuzz::laid_over(example, input.first(std::min(input.size(), kLinkHeaderBytes)));
-  fuzz::seal(bytes);
-  fuzz::check_exact(bytes, decode_link_header, encode_link_header);
+  LinkHeader with_payload;
+  with_payload.type = LinkMessage::kChunk;
+  with_payload.payload_bytes = 100;
+  with_payload.uncompressed_bytes = 4096;
+  for (const LinkHeader& header : {LinkHeader{.type = LinkMessage::kPing, .body_bytes = 8}, with_payload}) {
+    std::vector<std::byte> bytes =
+        fuzz::laid_over(encode_link_header(header), input.first(std::min(input.size(), kLinkHeaderBytes)));
+    fuzz::seal(bytes);
+    fuzz::check_exact(bytes, decode_link_header, encode_link_header);
+  }
 }
 
 Hello example_hello() {
@@ -40,11 +45,13 @@ Hello example_hello() {
   return hello;
 }
 
-// What a synchronous pair, and one whose copy is to lie on a certain RAID group, say besides.
+// What a synchronous pair, one whose copy is to lie on a certain RAID group, and one that compresses say
+// besides.
 Hello example_hello_of_version(std::uint32_t version) {
   Hello hello = example_hello();
   if (version >= kLinkVersionSync) hello.sync = SyncTerms{};
   if (version >= kLinkVersionPlaced) hello.raid = "fast";
+  if (version >= kLinkVersionCompressed) hello.compression = Compression::kZstd;
   return hello;
 }
 
@@ -101,7 +108,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const tidemark::Bytes input(reinterpret_cast<const std::byte*>(data), size);
   try_header(input);
   try_bodies(input);
-  for (std::uint32_t version = kLinkVersion; version <= kLinkVersionPlaced; ++version) {
+  for (std::uint32_t version = kLinkVersion; version <= kLinkVersionCompressed; ++version) {
     try_bodies(tidemark::fuzz::laid_over(encode_hello(example_hello_of_version(version)), input));
   }
   try_bodies(tidemark::fuzz::laid_over(encode_welcome(example_welcome()), input));

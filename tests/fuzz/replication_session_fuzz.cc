@@ -1,15 +1,16 @@
 // What a primary says to a node, changed by somebody who knows the checksums: the messages of a real session
 // that makes a pair, copies, and sends batches and marks. Each record of the input changes, repeats, drops or
-// swaps a message, whose checksums are then set right. Or that session is heard as it was, and what changes
-// is a second one, which begins with any other intent and says one of each kind of message, to a node that
-// meanwhile was suspended, has taken over, or was started anew. Whatever comes, the node goes on, stops in
-// order, and opens again on its disk.
+// swaps a message, whose checksums are then set right; or its compressed payload, or how long that is said to
+// be. Or that session is heard as it was, and what changes is a second one, which begins with any other
+// intent and says one of each kind of message, to a node that meanwhile was suspended, has taken over, or was
+// started anew. Whatever comes, the node goes on, stops in order, and opens again on its disk.
 #include <cstring>
 #include <memory>
 
 #include "format/link.h"
 #include "fuzz/fuzz.h"
 #include "node/node.h"
+#include "replication/compression.h"
 #include "sim/disk.h"
 #include "sim/network.h"
 #include "sim/world.h"
@@ -162,6 +163,23 @@ std::vector<Message> second_session(const std::vector<Message>& first, unsigned 
   return messages;
 }
 
+// The same session of a pair that compresses.
+void compress(std::vector<Message>& messages) {
+  const auto hello = format::decode_hello(messages.front().body);
+  TM_ASSERT(hello.ok());
+  format::Hello compressed = *hello;
+  compressed.compression = format::Compression::kZstd;
+  messages.front().body = format::encode_hello(compressed);
+  replication::ZstdCompressor compressor;
+  for (Message& message : messages) {
+    if (message.payload.empty()) continue;
+    const std::optional<Buffer> frame = compressor.compress(message.payload);
+    if (!frame.has_value()) continue;
+    message.header.uncompressed_bytes = static_cast<std::uint32_t>(message.payload.size());
+    message.payload.assign(frame->data(), frame->data() + frame->size());
+  }
+}
+
 void change(std::vector<Message>& messages, Bytes record) {
   const auto byte = [&record](std::size_t i) { return static_cast<unsigned>(record[i]); };
   const std::size_t which = byte(1) % messages.size();
@@ -197,6 +215,12 @@ void change(std::vector<Message>& messages, Bytes record) {
     case 6:
       patch(message.payload);
       break;
+    case 7:
+      if (message.header.uncompressed_bytes != 0) {
+        message.header.uncompressed_bytes = byte(2) % 8 * static_cast<std::uint32_t>(kBlockSizeBytes);
+        break;
+      }
+      [[fallthrough]];
     default:
       patch(message.body);
   }
@@ -287,9 +311,15 @@ void run_sessions(const std::vector<std::vector<std::byte>>& sessions, Meanwhile
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tidemark::node;
-  static const std::vector<Message> session = record_session();
+  static const std::vector<Message> uncompressed_session = record_session();
+  static const std::vector<Message> compressed_session = [] {
+    std::vector<Message> messages = uncompressed_session;
+    compress(messages);
+    return messages;
+  }();
   const unsigned mode = size == 0 ? 0 : data[0];
   const unsigned intent = size < 2 ? 0 : data[1];
+  const std::vector<Message>& session = intent >= 128 ? compressed_session : uncompressed_session;
   const bool comes_again = (mode & 3) != 0;
   std::vector<Message> messages =
       comes_again ? second_session(session, intent, (mode & 4) != 0, (mode & 8) != 0) : session;

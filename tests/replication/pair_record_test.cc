@@ -78,6 +78,25 @@ std::size_t added_since_version_2_bytes() {
   return 4 + sample().peer_certificate.size() + 1 + added_since_version_3_bytes();
 }
 
+TEST(PairRecord, IsOfTheVersionBeforeUnlessThePairCompresses) {
+  PairRecord record = sample();
+  EXPECT_EQ(record.encode()[0], std::byte{6});
+  EXPECT_EQ(PairRecord::decode(record.encode())->compression, format::Compression::kOff);
+  const std::size_t size_bytes = record.encode().size();
+  record.compression = format::Compression::kZstd;
+  EXPECT_EQ(record.encode()[0], std::byte{7});
+  EXPECT_EQ(record.encode().size(), size_bytes + 1);
+  const auto decoded = PairRecord::decode(record.encode());
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(decoded->compression, format::Compression::kZstd);
+  EXPECT_EQ(decoded->peer_raid, record.peer_raid);
+  std::vector<std::byte> bytes = record.encode();
+  bytes.back() = std::byte{2};
+  EXPECT_EQ(PairRecord::decode(bytes).error().code, ErrorCode::kInvalid);
+  bytes[0] = std::byte{8};
+  EXPECT_EQ(PairRecord::decode(bytes).error().code, ErrorCode::kUnsupported);
+}
+
 TEST(PairRecord, OfVersion5LeavesThePlaceToThePeer) {
   std::vector<std::byte> bytes = sample().encode();
   bytes[0] = std::byte{5};
@@ -175,6 +194,7 @@ TEST(PairRecord, TheLongestFitsTheLocalRecord) {
   record.peer_address.assign(10'000, 'a');
   record.reason.assign(10'000, 'r');
   record.peer_certificate.assign(512, 'c');
+  record.compression = format::Compression::kZstd;
   const auto bytes = record.encode();
   EXPECT_LE(bytes.size(), group::kPairRecordBytesMax);
   EXPECT_TRUE(PairRecord::decode(bytes).ok());
