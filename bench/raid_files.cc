@@ -2,7 +2,7 @@
 // writes or reads of the same bytes at the same places of as many files, on one disk and one thread, and what
 // counts is the ratio. The members share a disk here, so nothing is said about how many disks add up.
 //
-//   raid_files [--folder DIR] [--rounds N] [--seconds S] [--member MIB]
+//   raid_files [--folder DIR] [--rounds N] [--seconds S] [--member MIB] [--level 0|1|10|5|6]
 //
 // Files are made in DIR (else TMPDIR, else /tmp), filled, and removed. Exit status 0, or 1 when something
 // failed.
@@ -40,6 +40,7 @@ struct Arguments {
   std::uint64_t rounds = 5;
   double seconds = 2;
   std::uint64_t member_bytes = 512 * kMiB;
+  std::string level;  // as level_name() says it; empty: all
 };
 
 void ensure(const Result<void>& result) {
@@ -353,6 +354,7 @@ int run(const Arguments& arguments) {
                           {format::RaidLevel::k5, 4, kMiB * 3 / 4, 0},
                           {format::RaidLevel::k6, 4, kMiB / 2, 0}};
   for (const Level& level : levels) {
+    if (!arguments.level.empty() && arguments.level != level_name(level.level)) continue;
     Bench bench(machine, arguments, level.level, level.members);
     bench.sequential_writes(level.rows_bytes, 8, kVolatile, "writes of four rows");
     if (level.copies > 0) bench.random_writes(level.copies, 32);
@@ -382,12 +384,16 @@ int main(int count, char** words) {
       arguments.seconds = std::max(0.1, std::strtod(value, nullptr));
     } else if (option == "--member") {
       arguments.member_bytes = std::max(64ul, std::strtoul(value, nullptr, 10)) << 20;
+    } else if (option == "--level") {
+      arguments.level = "RAID " + std::string(value);
     } else {
       count = 0;
     }
   }
   if (count % 2 != 1) {
-    std::fprintf(stderr, "usage: raid_files [--folder DIR] [--rounds N] [--seconds S] [--member MIB]\n");
+    std::fprintf(stderr,
+                 "usage: raid_files [--folder DIR] [--rounds N] [--seconds S] [--member MIB] "
+                 "[--level 0|1|10|5|6]\n");
     return 2;
   }
   return tidemark::raid::run(arguments);

@@ -89,15 +89,19 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
   bool hit = true;
   // The first and the last block keep what the write does not cover. Its owner holds the range, so nothing
   // can change them between here and the append.
-  if (lead != 0 || data.size() < kBlockSizeBytes) {
-    const BlockRange first{blocks.begin, blocks.begin + 1};
-    Buffer block = whole.slice(0, kBlockSizeBytes);
-    TM_CO_TRY(co_await read_blocks(volume, core_.live_path, first, block, &hit));
-  }
-  if (blocks.count() > 1 && (offset + data.size()) % kBlockSizeBytes != 0) {
-    const BlockRange last{blocks.end - 1, blocks.end};
-    Buffer block = whole.slice((blocks.count() - 1) * kBlockSizeBytes, kBlockSizeBytes);
-    TM_CO_TRY(co_await read_blocks(volume, core_.live_path, last, block, &hit));
+  {
+    // Not held while room is waited for: who makes it waits for readers.
+    const Core::ReadGuard reading(&core_);
+    if (lead != 0 || data.size() < kBlockSizeBytes) {
+      const BlockRange first{blocks.begin, blocks.begin + 1};
+      Buffer block = whole.slice(0, kBlockSizeBytes);
+      TM_CO_TRY(co_await read_blocks(volume, core_.live_path, first, block, &hit));
+    }
+    if (blocks.count() > 1 && (offset + data.size()) % kBlockSizeBytes != 0) {
+      const BlockRange last{blocks.end - 1, blocks.end};
+      Buffer block = whole.slice((blocks.count() - 1) * kBlockSizeBytes, kBlockSizeBytes);
+      TM_CO_TRY(co_await read_blocks(volume, core_.live_path, last, block, &hit));
+    }
   }
   std::memcpy(whole.data() + lead, data.data(), data.size());
   co_return co_await write_whole(volume, blocks, whole);

@@ -237,5 +237,36 @@ TEST(GroupConcurrency, AnIndexThatIsRebuiltMeanwhileLosesNothing) {
   for (std::uint64_t seed = 1; seed <= kSeeds && !HasFailure(); ++seed) run_crowd(seed, seed % 2 == 0, 100);
 }
 
+// What a write of part of a block keeps of it is read where the destager is about to make room.
+TEST(GroupConcurrency, AWriteOfPartOfABlockReadsWhatIsFreedOnlyAfterIt) {
+  GroupBench bench(77, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 256);
+  for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(bench.fill(volume.id, {i, i + 1}, 5).ok());
+  bench.restart();
+  const Place oldest = bench.group->journal().oldest();
+  std::optional<Result<void>> written;
+  io::TaskScope writing(bench.world);
+  bench.fate->look_slowly = true;
+  bench.fate->look_time = Duration::seconds(10);
+  const auto write = [](Group* group, VolumeId id, std::optional<Result<void>>* out) -> io::Task<void> {
+    Buffer half = Buffer::allocate(kBlockSizeBytes / 2);
+    std::memset(half.data(), 6, half.size());
+    out->emplace(co_await group->data().write(id, 0, half, false));
+  };
+  writing.spawn(write(bench.group, volume.id, &written));
+  bench.world.run_for(Duration::seconds(1));
+  ASSERT_FALSE(written.has_value()) << "it does not look anything up";
+  bench.fate->look_slowly = false;
+  ASSERT_TRUE(bench.run(bench.group->destage_now(true)).ok());
+  bench.run(writing.join());
+  ASSERT_TRUE(written.has_value());
+  EXPECT_TRUE(written->ok()) << written->error().message;
+  EXPECT_GT(bench.group->journal().oldest(), oldest) << "nothing was freed";
+  Buffer block = Buffer::allocate(kBlockSizeBytes);
+  ASSERT_TRUE(bench.run(bench.group->data().read(volume.id, bench.group->live_path(), 0, block, true)).ok());
+  EXPECT_EQ(block.data()[0], std::byte{6});
+  EXPECT_EQ(block.data()[kBlockSizeBytes - 1], std::byte{5});
+}
+
 }  // namespace
 }  // namespace tidemark::group
