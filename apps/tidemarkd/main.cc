@@ -328,7 +328,10 @@ int run(int argc, char** argv) {
   os::ThreadOffload offload(**reactor);
   os::SystemClock clock;
   os::SystemRandom random;
-  os::Network sockets(**reactor, offload);
+  // A name server that does not answer holds a thread for many seconds: not one that an index or a link
+  // needs.
+  os::ThreadOffload name_lookups(**reactor);
+  os::Network sockets(**reactor, name_lookups);
   auto tls = make_tls(**reactor, options);
   if (!tls.ok()) return refuse(tls.error());
   // What a node connects to are peers.

@@ -39,10 +39,9 @@ constexpr std::uint64_t kWriteBlocksMax = 256;
 
 io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes) {
   pace_.begin(core_.journal->status(), journal_bytes);
-  std::vector<VolumeId> ids;
-  for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
+  const std::map<VolumeId, std::uint64_t> failed_before = flushes_failed();
   Step step;
-  for (const VolumeId id : ids) {
+  for (const auto& [id, failures] : failed_before) {
     std::uint64_t at = 0;
     while (true) {
       const Volume* volume = core_.find_volume(id);
@@ -55,12 +54,39 @@ io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, 
       at = page.back().blocks.end;
       add(page, id, &step);
       if (step.runs.size() < kStepRunsMax && step.checksums.size() < kStepBlocksMax) continue;
-      TM_CO_TRY(co_await move_step(std::exchange(step, Step())));
+      Step full = std::move(step);
+      step = Step();
+      TM_CO_TRY(co_await move_step(std::move(full)));
     }
   }
   TM_CO_TRY(co_await move_step(std::move(step)));
+  {
+    const auto guard = co_await core_.base_mutex.lock();
+    const auto flushed = co_await flush_volumes();
+    // It took away what a first copy has written, too; that one would not be told.
+    if (!flushed.ok() && !core_.local.window_open) core_.stop(flushed.error());
+    if (!flushed.ok()) co_return flushed;
+  }
+  // One that failed in between, of a repair or a resize, has taken away what had been moved by then.
+  for (const auto& [id, failures] : flushes_failed()) {
+    const auto before = failed_before.find(id);
+    if (before == failed_before.end() || before->second == failures) continue;
+    co_return fail(ErrorCode::kIo, "a flush of volume " + std::to_string(id.value) +
+                                       " failed while its blocks were being moved from the journal");
+  }
+  co_return Result<void>{};
+}
+
+std::map<VolumeId, std::uint64_t> BaseMover::flushes_failed() const {
+  std::map<VolumeId, std::uint64_t> out;
+  for (const auto& [id, volume] : core_.volumes) out.emplace(id, volume->base->flushes_failed());
+  return out;
+}
+
+io::Task<Result<void>> BaseMover::flush_volumes() {
+  std::vector<VolumeId> ids;
+  for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
   for (const VolumeId id : ids) {
-    auto guard = co_await core_.base_mutex.lock();
     Volume* volume = core_.find_volume(id);
     if (volume != nullptr) TM_CO_TRY(co_await volume->base->flush());
   }
@@ -100,7 +126,10 @@ void BaseMover::add(const std::vector<index::Piece>& pieces, VolumeId volume, St
 }
 
 io::Task<Result<void>> BaseMover::move_step(Step step) {
-  std::sort(step.runs.begin(), step.runs.end(), [](const Run& a, const Run& b) { return a.place < b.place; });
+  // What is discarded first: it makes room for what is written.
+  std::sort(step.runs.begin(), step.runs.end(), [](const Run& a, const Run& b) {
+    return std::tuple(!a.zero, a.place) < std::tuple(!b.zero, b.place);
+  });
   std::size_t at = 0;
   Load load = next_load(step, &at);
   co_await read(step, &load);
@@ -181,7 +210,17 @@ io::Task<Result<void>> BaseMover::write(const Step& step, Load* load) {
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) {
     return std::tie(a.volume, a.blocks.begin) < std::tie(b.volume, b.blocks.begin);
   });
-  auto guard = co_await core_.base_mutex.lock();
+  const auto guard = co_await core_.base_mutex.lock();
+  if (core_.failure.has_value()) co_return *core_.failure;
+  const auto written = co_await write_all(step, load);
+  if (written.ok() || written.error().code != ErrorCode::kNoSpace) co_return written;
+  // What was discarded can be used again once that is durable. What has been written is written again.
+  TM_CO_TRY(co_await flush_volumes());
+  co_return co_await write_all(step, load);
+}
+
+io::Task<Result<void>> BaseMover::write_all(const Step& step, Load* load) {
+  std::vector<Run>& runs = load->runs;
   Result<void> outcome;
   io::TaskScope writing(core_.scheduler());
   std::size_t i = 0;
@@ -220,18 +259,38 @@ io::Task<void> BaseMover::write_extent(const Step& step, Volume* volume, std::sp
   }
 }
 
+// Space goes back to the pool unless something written later is going to need it. The base gives back an
+// extent of which nothing is left, also when only a part of it is zeroed now; who wrote to the rest of it
+// since was promised the space.
 io::Task<Result<void>> BaseMover::write_zeroes(Volume* volume, BlockRange blocks) {
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
-  // Space goes back to the pool unless something written later is going to need it.
-  std::vector<index::Piece> later;
-  // The live path may be another one before the answer is there.
-  const std::shared_ptr<const index::Path> live = core_.live_path;
-  TM_CO_TRY(co_await core_.index->lookup(volume->id, blocks, *live, later, 4096));
-  const bool needed = std::any_of(later.begin(), later.end(), [](const index::Piece& piece) {
-    return piece.kind == index::Piece::Kind::kData;
-  });
-  if (needed) co_return co_await volume->base->zero(blocks);
-  co_return co_await volume->base->discard(blocks);
+  const auto extents_of = [](BlockRange range) {
+    return BlockRange{range.begin / kExtentBlocks * kExtentBlocks,
+                      (range.end + kExtentBlocks - 1) / kExtentBlocks * kExtentBlocks};
+  };
+  const BlockRange whole = extents_of(blocks);
+  std::uint64_t looked = whole.begin;
+  std::uint64_t zeroed = blocks.begin;
+  while (looked < whole.end) {
+    std::vector<index::Piece> page;
+    // The live path may be another one before the answer is there.
+    const std::shared_ptr<const index::Path> live = core_.live_path;
+    const BlockRange rest{looked, whole.end};
+    TM_CO_TRY(co_await core_.index->lookup(volume->id, rest, *live, page, kPiecesPerPageMax));
+    looked = page.back().blocks.end;
+    for (const index::Piece& piece : page) {
+      if (piece.kind != index::Piece::Kind::kData) continue;
+      const BlockRange needed = extents_of(piece.blocks);
+      const BlockRange spare{zeroed, std::min(needed.begin, blocks.end)};
+      if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
+      const BlockRange kept{std::max(zeroed, needed.begin), std::min(needed.end, blocks.end)};
+      if (!kept.empty()) TM_CO_TRY(co_await volume->base->zero(kept));
+      zeroed = std::max(zeroed, kept.end);
+    }
+  }
+  const BlockRange spare{zeroed, blocks.end};
+  if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
+  co_return Result<void>{};
 }
 
 io::Task<Result<void>> BaseMover::write_runs(const Step& step, Volume* volume, std::span<Run> runs) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,7 +24,8 @@ class BaseMover {
   BaseMover(Core& core, DataPath& data) : core_(core), data_(data) {}
 
   // Durable on return. `journal_bytes`: what lies in the part of the journal that this empties. The path
-  // ends at the floor; after an error all of it is to be moved again.
+  // ends at the floor; after an error all of it is to be moved again. kNoSpace: the pool is full, although
+  // what this step discards has been given back.
   io::Task<Result<void>> move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes);
 
  private:
@@ -54,12 +56,16 @@ class BaseMover {
   };
 
   void add(const std::vector<index::Piece>& pieces, VolumeId volume, Step* step) const;
+  std::map<VolumeId, std::uint64_t> flushes_failed() const;
   io::Task<Result<void>> move_step(Step step);
   // The next runs in the order of the journal, from `at` on.
   Load next_load(Step& step, std::size_t* at) const;
   io::Task<void> read(const Step& step, Load* load);
   io::Task<void> read_span(const Step& step, Load* load, Span span);
   io::Task<Result<void>> write(const Step& step, Load* load);
+  // The caller holds the base's mutex.
+  io::Task<Result<void>> write_all(const Step& step, Load* load);
+  io::Task<Result<void>> flush_volumes();
   io::Task<void> write_extent(const Step& step, Volume* volume, std::span<Run> runs, Result<void>* outcome);
   io::Task<Result<void>> write_zeroes(Volume* volume, BlockRange blocks);
   // Runs that follow each other.

@@ -443,6 +443,7 @@ io::Task<Result<void>> DataVolumeImpl::flush_locked() {
   if (done.ok()) done = co_await record_extents(&fresh, &released);
   if (!done.ok()) {
     released_.insert(released_.end(), released.begin(), released.end());
+    ++flushes_failed_;
     give_up_new_extents();
     co_return done;
   }

@@ -38,6 +38,7 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   io::Task<Result<void>> discard(BlockRange blocks) override;
   io::Task<Result<void>> zero(BlockRange blocks) override;
   io::Task<Result<void>> flush() override;
+  std::uint64_t flushes_failed() const override { return flushes_failed_; }
   io::Task<Result<void>> repair(std::uint64_t block, Buffer right) override;
   io::Task<Result<void>> resize(std::uint64_t size_bytes) override;
   std::optional<BlockRange> next_allocated(std::uint64_t from) const override;
@@ -104,6 +105,7 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   std::uint64_t changes_ = 0;            // data writes begun or ended, so far
   std::uint64_t changes_flushed_ = 0;    // of these, before the last successful flush
   std::uint64_t flush_failures_seen_;    // see SharedFlush
+  std::uint64_t flushes_failed_ = 0;
   bool removed_ = false;
 };
 

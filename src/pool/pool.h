@@ -82,6 +82,9 @@ class DataVolume {
   virtual io::Task<Result<void>> zero(BlockRange blocks) = 0;
   // Everything written or discarded before the call is durable, extent headers and table included.
   virtual io::Task<Result<void>> flush() = 0;
+  // How many flushes of it have failed. What was written before one of them cannot be counted on, although a
+  // later flush, perhaps of somebody else, succeeds.
+  virtual std::uint64_t flushes_failed() const = 0;
   // Writes a block again that does not match its checksum, as a copy elsewhere has it. Durable on return.
   // kDamaged when `right` does not match either; a block that has lost its checksum takes what it is given.
   virtual io::Task<Result<void>> repair(std::uint64_t block, Buffer right) = 0;

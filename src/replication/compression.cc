@@ -52,7 +52,20 @@ struct ZstdDecompressor::Context {
 ZstdDecompressor::ZstdDecompressor() : context_(std::make_unique<Context>()) {}
 ZstdDecompressor::~ZstdDecompressor() = default;
 
+// The library takes more than that: several frames, skippable ones, those of versions before 1.0. None of
+// them comes from a node; refused before anything is allocated.
+bool ZstdDecompressor::is_one_frame(Bytes bytes) {
+  std::uint32_t magic = 0;
+  if (bytes.size() < sizeof magic) return false;
+  std::memcpy(&magic, bytes.data(), sizeof magic);
+  return magic == ZSTD_MAGICNUMBER &&
+         ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) == bytes.size();
+}
+
 Result<Buffer> ZstdDecompressor::decompress(Bytes frame, std::size_t size_bytes) {
+  if (!is_one_frame(frame)) {
+    return fail(ErrorCode::kDamaged, "a compressed payload came damaged: it is not one frame of zstd");
+  }
   Buffer out = Buffer::allocate(size_bytes);
   const std::size_t size =
       ZSTD_decompressDCtx(context_->zstd, out.data(), out.size(), frame.data(), frame.size());

@@ -42,6 +42,8 @@ class ZstdDecompressor {
   Result<Buffer> decompress(Bytes frame, std::size_t size_bytes);
 
  private:
+  static bool is_one_frame(Bytes bytes);
+
   struct Context;
   std::unique_ptr<Context> context_;
 };

@@ -55,7 +55,10 @@ class Schemas {
     if constexpr (std::is_enum_v<T>) {
       std::string words;
       for (const auto& entry : enum_words(std::type_identity<T>{})) {
-        words += (words.empty() ? "" : ", ") + std::string(entry.text);
+        // YAML 1.1 takes off, on, yes and no for truth values.
+        const bool is_quoted = entry.text == "off" || entry.text == "on";
+        const std::string text(entry.text);
+        words += (words.empty() ? "" : ", ") + (is_quoted ? "'" + text + "'" : text);
       }
       return "{type: string, enum: [" + words + "]}";
     }

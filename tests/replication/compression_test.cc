@@ -146,6 +146,26 @@ TEST(Compression, ACutFrameIsRefused) {
   EXPECT_EQ(decompressor.decompress(longer, payload.size()).error().code, ErrorCode::kDamaged);
 }
 
+// The library would take them, and work through any number of empty ones.
+TEST(Compression, WhatIsNotOneFrameIsRefused) {
+  const Buffer payload = even_payload(4, 7);
+  const std::optional<Buffer> compressed = ZstdCompressor().compress(payload);
+  ASSERT_TRUE(compressed.has_value());
+  const std::vector<std::byte> frame(compressed->data(), compressed->data() + compressed->size());
+  ZstdDecompressor decompressor;
+  ASSERT_TRUE(decompressor.decompress(frame, payload.size()).ok());
+  std::vector<std::byte> skipping{std::byte{0x50}, std::byte{0x2a}, std::byte{0x4d}, std::byte{0x18},
+                                  std::byte{0},    std::byte{0},    std::byte{0},    std::byte{0}};
+  skipping.insert(skipping.end(), frame.begin(), frame.end());
+  std::vector<std::byte> twice = frame;
+  twice.insert(twice.end(), frame.begin(), frame.end());
+  std::vector<std::byte> legacy = frame;
+  legacy[0] = std::byte{0x27};  // of version 0.7
+  EXPECT_EQ(decompressor.decompress(skipping, payload.size()).error().code, ErrorCode::kDamaged);
+  EXPECT_EQ(decompressor.decompress(twice, 2 * payload.size()).error().code, ErrorCode::kDamaged);
+  EXPECT_EQ(decompressor.decompress(legacy, payload.size()).error().code, ErrorCode::kDamaged);
+}
+
 // What a bit makes of a frame is refused, or has the size that was said: the checksums of the blocks, which
 // come after it, tell the rest.
 TEST(Compression, ADamagedFrameNeverGivesMoreThanWasSaid) {
