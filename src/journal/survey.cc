@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <memory>
 
 #include "base/crc32c.h"
 
@@ -15,17 +16,16 @@ Knowledge right_if(bool is_right) {
   return is_right ? Knowledge::kRight : Knowledge::kWrong;
 }
 
-// Gathers what redundancy yields for a block, instead of choosing one.
-struct Gathered {
-  std::function<bool(Bytes)> is_of_use;
-  std::vector<Buffer> blocks{};
-  std::function<bool(Bytes)> collect() {
-    return [this](Bytes block) {
-      if (is_of_use(block)) blocks.push_back(Buffer::copy_of(block));
-      return false;
-    };
-  }
-};
+// Gathers what redundancy yields for a block, instead of choosing one. It outlives whoever asks: a RAID group
+// goes on with a read that nobody waits for any more.
+using Gathered = std::shared_ptr<std::vector<Buffer>>;
+
+std::function<bool(Bytes)> collect_into(Gathered found, std::function<bool(Bytes)> is_of_use) {
+  return [found = std::move(found), is_of_use = std::move(is_of_use)](Bytes block) {
+    if (is_of_use(block)) found->push_back(Buffer::copy_of(block));
+    return false;
+  };
+}
 
 // Whether the bytes would be whole if one of their blocks were another. It owns what it compares with.
 std::function<bool(Bytes)> with_block(const Buffer& bytes, std::size_t at,
@@ -95,14 +95,14 @@ io::Task<void> JournalSurvey::load() {
 
 // Of a slot with another content on each member, the newer superblock is the right one.
 io::Task<void> JournalSurvey::find_superblock(std::uint32_t slot) {
-  Gathered found;
-  found.is_of_use = [](Bytes block) { return format::decode_journal_superblock(block).ok(); };
+  const auto found = std::make_shared<std::vector<Buffer>>();
+  const auto is_of_use = [](Bytes block) { return format::decode_journal_superblock(block).ok(); };
   const DiskOffset offset{slot * kBlockSizeBytes};
-  std::function<bool(Bytes)> collect = found.collect();
+  std::function<bool(Bytes)> collect = collect_into(found, is_of_use);
   const Buffer block = Buffer::allocate(kBlockSizeBytes);
   (void)co_await state_->disk.peek_other_copies(offset, block, std::move(collect));
   std::uint64_t newest = 0;
-  for (const Buffer& candidate : found.blocks) {
+  for (const Buffer& candidate : *found) {
     const auto superblock = format::decode_journal_superblock(candidate);
     if (superblock->group != state_->superblock.group || superblock->sequence % 2 != slot) continue;
     if (superblock->sequence < newest) continue;
@@ -194,15 +194,15 @@ io::Task<Result<Frame>> JournalSurvey::read_frame(const Part* part, Place place,
     if (frame.ok()) co_return frame;
   }
   if (segment_of(*part) == nullptr) co_return tidemark::fail(ErrorCode::kExpired, "the segment was freed");
-  Gathered found;
-  found.is_of_use = [group = state_->superblock.group, place](Bytes block) {
+  const auto found = std::make_shared<std::vector<Buffer>>();
+  const auto is_of_use = [group = state_->superblock.group, place](Bytes block) {
     return format::decode_frame_header(block, group, place).ok();
   };
   const DiskOffset offset = state_->disk_offset(place);
-  std::function<bool(Bytes)> collect = found.collect();
+  std::function<bool(Bytes)> collect = collect_into(found, is_of_use);
   const Buffer block = Buffer::allocate(kBlockSizeBytes);
   (void)co_await state_->disk.peek_other_copies(offset, block, std::move(collect));
-  for (const Buffer& candidate : found.blocks) {
+  for (const Buffer& candidate : *found) {
     auto frame = co_await complete_frame(part, place, candidate, end);
     if (frame.ok()) co_return frame;
   }

@@ -137,12 +137,6 @@ std::vector<std::string> Machine::lost_parts() const {
   return names;
 }
 
-void Machine::end_hangs() {
-  for (const auto& part : parts_) {
-    for (std::size_t i = 0; i < part->disk_count(); ++i) part->disk(i).hang_until(world_.now());
-  }
-}
-
 io::Task<Result<void>> Machine::replace_member_task(std::size_t number, std::uint64_t member) {
   Part& part = *parts_[number];
   const std::size_t index = member % part.disk_count();

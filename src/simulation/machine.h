@@ -49,7 +49,6 @@ class Machine {
     aim_part_ = part;
     aim_disk_ = disk;
   }
-  void end_hangs();
   std::size_t part_count() const { return parts_.size(); }
   Part& part(std::size_t number) { return *parts_[number]; }
   const Part& part(std::size_t number) const { return *parts_[number]; }

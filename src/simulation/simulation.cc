@@ -250,7 +250,9 @@ void Play::settle() {
   faults_are_over_ = true;
   stage_.world.network().heal();
   stage_.world.network().set_options(sim::LinkOptions{});
-  for (Machine* machine : {&a(), &b()}) machine->end_hangs();
+  // To end them now would let what comes overtake what a killed node had written.
+  const MonotonicTime hangs_end = std::max(hangs_until_[0], hangs_until_[1]);
+  if (stage_.world.now() < hangs_end) stage_.world.run_for(hangs_end - stage_.world.now());
   // What a stranger sent is on its way for a while, and is a fault too.
   if (watcher_.has_replayed()) stage_.world.run_for(Duration::seconds(3));
   mend();
