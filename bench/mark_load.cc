@@ -2,7 +2,7 @@
 // control socket, and on each one `POST /v1/groups/GROUP/marks` after the other, as concurrent hosts send
 // them. Every mark is durable when it is answered.
 //
-//   mark_load --socket /run/tidemark/api.sock --group app --connections 64 --seconds 5
+//   mark_load --socket /var/lib/tidemark/control.sock --group app --connections 64 --seconds 5
 //
 // Prints one line of JSON: marks, marks a second, and latencies in microseconds. What goes wrong, an answer
 // other than 201 or 200 included, is told on standard error, with exit status 1; a wrong command line has

@@ -89,6 +89,7 @@ class Play {
   bool may_fail_for_the_peer(const Machine& machine, const Request& request) const;
   void settle();
   bool pair_again();
+  bool pair_elsewhere();
 
   // play_storage.cc
   std::size_t draw_part(const Machine& machine);

@@ -290,7 +290,11 @@ void Play::settle() {
     request.group = kGroup;
     request.give_up_window = tries > 0;
     request.from = control::ResyncFrom::kPrimary;
-    tell(here, "pair resync", here.node()->pair_resync(request));
+    Error why{ErrorCode::kInvalid, std::string()};
+    tell(here, "pair resync", here.node()->pair_resync(request), &why);
+    // It went with all its disks while this node could not be told: the copy goes to another one.
+    const bool lacks_raid_group = why.message.find("has no RAID group") != std::string::npos;
+    if (lacks_raid_group && !stage_.failed() && !pair_elsewhere()) return;
     if (!stage_.failed()) mend();
     if (stage_.failed()) return;
   }
@@ -323,6 +327,13 @@ void Play::settle_sync() {
   if (!stage_.wait_for(in_sync, kCatchUpMax)) {
     stage_.broken(Rule::kPairAgrees, "the pair is not in sync again: " + status(primary()).sync_reason);
   }
+}
+
+bool Play::pair_elsewhere() {
+  control::PairDeleteRequest request;
+  request.group = kGroup;
+  tell(primary(), "pair delete", primary().node()->pair_delete(request));
+  return !stage_.failed() && pair_again();
 }
 
 // A crash came before the primary knew of its pair, or the secondary's disk was lost while the link was cut.
