@@ -64,7 +64,8 @@ std::string random_letters(std::size_t count) {
 }
 
 std::string generate_mark_id(WallTime time) {
-  return "m-" + time_stamp(time) + "-" + random_letters(4);
+  // 40 bits: several hosts and programs may ask in the same second, many times.
+  return "m-" + time_stamp(time) + "-" + random_letters(8);
 }
 
 Result<std::string> find_table_path() {

@@ -17,8 +17,9 @@ std::string generate_mark_id(WallTime now, std::uint64_t random) {
   for (const char c : format_time(now).substr(0, 19)) {
     if (c >= '0' && c <= '9') digits.push_back(c);
   }
-  char tail[8];
-  std::snprintf(tail, sizeof tail, "%06x", static_cast<unsigned>(random & 0xffffff));
+  // 48 bits: of ten thousand in one second, two are the same once in months.
+  char tail[16];
+  std::snprintf(tail, sizeof tail, "%012llx", static_cast<unsigned long long>(random & 0xffff'ffff'ffff));
   return "m-" + digits.substr(0, 8) + "-" + digits.substr(8) + "-" + tail;
 }
 

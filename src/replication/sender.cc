@@ -439,7 +439,9 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
     if (environment_.scheduler.now() < chunk_due_) co_return false;
     const std::uint64_t bytes = std::min(runs->front().length_bytes, kChunkBytes);
     Buffer data = Buffer::allocate(bytes);
-    TM_CO_TRY(co_await group_.data().read(shape.id, path, cursor_.offset, data, false));
+    // A step of the floor may have ended since: what the path led through is in the base then.
+    std::shared_ptr<const index::Path> path_now = group_.path_to(sent_);
+    TM_CO_TRY(co_await group_.data().read(shape.id, std::move(path_now), cursor_.offset, data, false));
     const format::Chunk chunk{
         .volume = shape.id, .begin_block = cursor_.offset / kBlockSizeBytes, .checksum = crc32c(data)};
     cursor_.offset += bytes;

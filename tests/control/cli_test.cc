@@ -279,7 +279,7 @@ TEST_F(CliTest, AGeneratedMarkIdIsReadableAndSaysWhoAndWhen) {
   const ProgramResult result = tidemark("mark create app");
   ASSERT_EQ(result.exit_code, 0) << result.err;
   ASSERT_TRUE(seen.id.has_value());
-  EXPECT_EQ(seen.id->size(), std::string("m-20260501-120000-abc1").size()) << *seen.id;
+  EXPECT_EQ(seen.id->size(), std::string("m-20260501-120000-abcdefg1").size()) << *seen.id;
   EXPECT_TRUE(validate_name("mark id", *seen.id, kMarkIdLengthMax).ok());
   EXPECT_TRUE(result.out.starts_with(*seen.id)) << result.out;
   EXPECT_FALSE(seen.host.empty());
