@@ -62,10 +62,7 @@ io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, 
   TM_CO_TRY(co_await move_step(std::move(step)));
   {
     const auto guard = co_await core_.base_mutex.lock();
-    const auto flushed = co_await flush_volumes();
-    // It took away what a first copy has written, too; that one would not be told.
-    if (!flushed.ok() && !core_.local.window_open) core_.stop(flushed.error());
-    if (!flushed.ok()) co_return flushed;
+    TM_CO_TRY(co_await flush_volumes());
   }
   // One that failed in between, of a repair or a resize, has taken away what had been moved by then.
   for (const auto& [id, failures] : flushes_failed()) {
@@ -88,7 +85,11 @@ io::Task<Result<void>> BaseMover::flush_volumes() {
   for (const auto& [id, volume] : core_.volumes) ids.push_back(id);
   for (const VolumeId id : ids) {
     Volume* volume = core_.find_volume(id);
-    if (volume != nullptr) TM_CO_TRY(co_await volume->base->flush());
+    if (volume == nullptr) continue;
+    const auto flushed = co_await volume->base->flush();
+    // It took away what a first copy has written, too; that one would not be told.
+    if (!flushed.ok() && !core_.local.window_open) core_.stop(flushed.error());
+    if (!flushed.ok()) co_return flushed;
   }
   co_return Result<void>{};
 }
