@@ -1,6 +1,7 @@
 // Journals with a flipped bit: right data, or kDamaged, or a shorter tail above what was recorded durable.
 // Never wrong bytes, and never less than that in silence.
 
+#include "disk_in_front.h"
 #include "format/journal_frame.h"
 #include "journal_model.h"
 #include "rounds.h"
@@ -144,22 +145,9 @@ TEST(JournalDamage, OneBadSuperblockIsReplacedByTheOther) {
 }
 
 // A disk that has what lay on it before it was damaged, once more.
-class TwoCopies final : public io::Disk {
+class TwoCopies final : public DiskInFront {
  public:
-  TwoCopies(sim::Disk& disk, const std::vector<std::byte>& other) : disk_(disk), other_(other) {}
-  std::uint64_t size_bytes() const override { return disk_.size_bytes(); }
-  io::Task<Result<void>> read(DiskOffset offset, Buffer out) override { return disk_.read(offset, out); }
-  io::Task<Result<void>> write(DiskOffset offset, std::vector<Buffer> pieces,
-                               io::Durability durability) override {
-    return disk_.write(offset, std::move(pieces), durability);
-  }
-  io::Task<Result<void>> flush() override { return disk_.flush(); }
-  io::Task<Result<void>> allocate(DiskOffset offset, std::uint64_t length_bytes) override {
-    return disk_.allocate(offset, length_bytes);
-  }
-  io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override {
-    return disk_.discard(offset, length_bytes);
-  }
+  TwoCopies(sim::Disk& disk, const std::vector<std::byte>& other) : DiskInFront(disk), other_(other) {}
   io::Task<Result<void>> read_other_copies(DiskOffset offset, Buffer out,
                                            std::function<bool(Bytes)> is_right) override {
     std::memcpy(out.data(), other_.data() + offset.value, out.size());
@@ -169,7 +157,6 @@ class TwoCopies final : public io::Disk {
   }
 
  private:
-  sim::Disk& disk_;
   const std::vector<std::byte>& other_;
 };
 

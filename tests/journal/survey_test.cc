@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "disk_in_front.h"
 #include "format/journal_frame.h"
 #include "journal_model.h"
 
@@ -14,22 +15,9 @@ using sim::World;
 constexpr std::uint32_t kSegments = 32;
 
 // A disk whose blocks another member has as they are in `other`; empty: there is none.
-class Mirror final : public io::Disk {
+class Mirror final : public DiskInFront {
  public:
-  explicit Mirror(sim::Disk& disk) : disk_(disk) {}
-  std::uint64_t size_bytes() const override { return disk_.size_bytes(); }
-  io::Task<Result<void>> read(DiskOffset offset, Buffer out) override { return disk_.read(offset, out); }
-  io::Task<Result<void>> write(DiskOffset offset, std::vector<Buffer> pieces,
-                               io::Durability durability) override {
-    return disk_.write(offset, std::move(pieces), durability);
-  }
-  io::Task<Result<void>> flush() override { return disk_.flush(); }
-  io::Task<Result<void>> allocate(DiskOffset offset, std::uint64_t length_bytes) override {
-    return disk_.allocate(offset, length_bytes);
-  }
-  io::Task<Result<void>> discard(DiskOffset offset, std::uint64_t length_bytes) override {
-    return disk_.discard(offset, length_bytes);
-  }
+  explicit Mirror(sim::Disk& disk) : DiskInFront(disk) {}
   io::Task<Result<void>> peek_other_copies(DiskOffset offset, Buffer out,
                                            std::function<bool(Bytes)> is_right) override {
     disk_.peek(offset.value, out.writable());
@@ -42,7 +30,6 @@ class Mirror final : public io::Disk {
   std::vector<std::byte> other;
 
  private:
-  sim::Disk& disk_;
 };
 
 class JournalSurveys : public testing::Test {
