@@ -175,11 +175,11 @@ class Bench {
     };
     const Operation on_files = [this, each, durability](std::uint64_t number) {
       const std::uint64_t at = number % (arguments_.member_bytes / each) * each;
-      return on_all(plain_.size(), DiskOffset{at}, each, durability);
+      return on_files_from(0, plain_.size(), DiskOffset{at}, each, durability);
     };
     compare(what, in_group, on_files, depth, bytes);
   }
-  // Blocks here and there, on as many files as the level keeps copies.
+  // Blocks here and there; on the files as many copies as the level keeps, each on files of its own.
   void random_writes(std::size_t copies, std::size_t depth) {
     const std::uint64_t places = group_->size_bytes() / kBlockSizeBytes;
     const Operation in_group = [this, places](std::uint64_t) {
@@ -188,7 +188,9 @@ class Bench {
     };
     const Operation on_files = [this, copies](std::uint64_t) {
       const std::uint64_t at = machine_.random.below(arguments_.member_bytes / kBlockSizeBytes);
-      return on_all(copies, DiskOffset{at * kBlockSizeBytes}, kBlockSizeBytes, io::Durability::kVolatile);
+      const std::size_t first = machine_.random.below(plain_.size() / copies) * copies;
+      return on_files_from(first, copies, DiskOffset{at * kBlockSizeBytes}, kBlockSizeBytes,
+                           io::Durability::kVolatile);
     };
     compare("4 KiB random writes", in_group, on_files, depth, kBlockSizeBytes);
   }
@@ -275,11 +277,13 @@ class Bench {
     auto done = co_await plain_[file]->write(offset, piece(bytes), durability);
     if (!done.ok()) *error = std::move(done);
   }
-  io::Task<Result<void>> on_all(std::size_t count, DiskOffset offset, std::uint64_t bytes,
-                                io::Durability durability) {
+  io::Task<Result<void>> on_files_from(std::size_t first, std::size_t count, DiskOffset offset,
+                                       std::uint64_t bytes, io::Durability durability) {
     Result<void> error;
     io::TaskScope scope(*machine_.reactor);
-    for (std::size_t i = 0; i < count; ++i) scope.spawn(write_one(i, offset, bytes, durability, &error));
+    for (std::size_t i = 0; i < count; ++i) {
+      scope.spawn(write_one(first + i, offset, bytes, durability, &error));
+    }
     co_await scope.join();
     co_return error;
   }

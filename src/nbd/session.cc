@@ -209,6 +209,7 @@ io::Task<void> Session::receive_task() {
 io::Task<bool> Session::receive(std::size_t message_bytes) {
   while (input_.unread().size() < message_bytes) {
     Buffer space = input_.space_for(message_bytes);
+    if (last_was_large_) space = space.slice(0, std::min(space.size(), kReadAfterLargeBytes));
     const Result<std::size_t> got = co_await stream_->read_some(std::move(space));
     if (!got.ok() || *got == 0) {
       const bool in_between = input_.unread().empty() && message_bytes == kRequestHeaderBytes;
@@ -234,6 +235,7 @@ bool Session::start_at_once(const Request& request) {
   const std::uint32_t payload_bytes = request.payload_bytes();
   if (payload_bytes >= kOwnBufferBytesMin || payload_bytes > input_.unread().size()) return false;
   if (check(request).has_value() || !take_room(memory_of(request))) return false;
+  last_was_large_ = false;
   start(request, payload_bytes == 0 ? Buffer() : input_.take(payload_bytes));
   return true;
 }
@@ -241,6 +243,7 @@ bool Session::start_at_once(const Request& request) {
 // One request whose header has been read. False when the client is gone.
 io::Task<bool> Session::handle(Request request) {
   const std::uint64_t memory_bytes = memory_of(request);
+  last_was_large_ = false;
   std::optional<Refusal> refusal = check(request);
   if (!refusal.has_value() && !take_room(memory_bytes)) {
     const bool there = co_await wait_for_room(memory_bytes);
@@ -287,6 +290,7 @@ io::Task<bool> Session::receive_payload(Request request) {
     received_at_ = scheduler_.now();
   }
   receiving_payload_ = false;
+  last_was_large_ = true;
   start(request, std::move(payload));
   co_return true;
 }

@@ -82,6 +82,9 @@ class Session final : private PayloadBudget::Holder {
   // Payloads from here on are received into aligned memory of their own, so that they can go to a disk
   // without a copy; smaller ones are slices of the receive buffer.
   static constexpr std::uint32_t kOwnBufferBytesMin = 64 << 10;
+  // After such a payload another is likely: no more than this is received with its header, for all of it that
+  // comes into the receive buffer has to be copied.
+  static constexpr std::size_t kReadAfterLargeBytes = 4 << 10;
   // Descriptors in one BLOCK_STATUS reply, 8 bytes each; the client asks on where they end.
   static constexpr std::size_t kExtentsMax = 2048;
   // How often one that waits for memory looks whether somebody keeps it for no use.
@@ -186,6 +189,7 @@ class Session final : private PayloadBudget::Holder {
   std::uint64_t sending_plain_bytes_ = 0;
   bool sending_ = false;            // the stream has a batch of replies
   bool receiving_payload_ = false;  // of a write that has been charged
+  bool last_was_large_ = false;     // the last write had memory of its own
   MonotonicTime sending_since_{};
   MonotonicTime received_at_{};
   bool stopping_ = false;

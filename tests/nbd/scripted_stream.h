@@ -23,6 +23,7 @@ struct Script {
   io::Scheduler& scheduler;
   std::vector<std::byte> input;
   std::size_t position = 0;
+  std::vector<std::size_t> reads;               // bytes that each read brought
   std::size_t piece_bytes_max = SIZE_MAX;       // of one read
   bool ends = true;                             // closes behind the last byte; otherwise says nothing more
   std::uint64_t deaf_after_bytes = UINT64_MAX;  // of output: from there on writes never complete
@@ -80,6 +81,7 @@ class ScriptedStream final : public io::Stream {
         std::min({out.size(), script_.piece_bytes_max, script_.input.size() - script_.position});
     std::memcpy(out.data(), script_.input.data() + script_.position, count);
     script_.position += count;
+    script_.reads.push_back(count);
     co_return count;
   }
   io::Task<Result<void>> write(std::vector<Buffer> pieces) override {

@@ -67,6 +67,36 @@ TEST_F(TransmissionTest, TheLongestPayloadGoesThrough) {
   EXPECT_TRUE(script.output.ends_with(data));
 }
 
+TEST_F(TransmissionTest, LargePayloadsAreReadToWhereTheyStayAndSmallOnesMuchAtATime) {
+  MemoryExport& large = directory.add("large", 4 << 20);
+  constexpr std::size_t kBytes = 128 << 10;
+  Script script(world);
+  script.say_handshake("large");
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    script.say_write(i, i * kBytes, std::string(kBytes, static_cast<char>('a' + i)));
+  }
+  for (std::uint64_t i = 0; i < 8; ++i) script.say_write(i, i * 4096, std::string(4096, 'z'));
+  PayloadBudgets budgets{{128 << 10, 32 << 20}, {0, 64 << 20}};
+  Session session(environment, std::make_unique<ScriptedStream>(script), directory, budgets, SessionLimits{});
+  world.run(session.run());
+  EXPECT_EQ(std::string(8 * 4096, 'z') + std::string(kBytes - 8 * 4096, 'a'),
+            std::string(reinterpret_cast<const char*>(large.content.data()), kBytes));
+  EXPECT_EQ(std::string(kBytes, 'h'),
+            std::string(reinterpret_cast<const char*>(large.content.data()) + 7 * kBytes, kBytes));
+  // The first one comes with all that the client says at once. Of those that follow, a read brings the header
+  // and little more, and another all the rest. Then the small ones: the first still with a little, seven
+  // together.
+  const std::size_t rest = kRequestHeaderBytes + kBytes - Session::kReadAfterLargeBytes;
+  const std::size_t small = kRequestHeaderBytes + 4096;
+  std::vector<std::size_t> expected;
+  for (int i = 0; i < 7; ++i) expected.insert(expected.end(), {Session::kReadAfterLargeBytes, rest});
+  expected.insert(expected.end(), {Session::kReadAfterLargeBytes, 8 * small - Session::kReadAfterLargeBytes});
+  ASSERT_GE(script.reads.size(), expected.size());
+  EXPECT_EQ(std::vector<std::size_t>(script.reads.end() - static_cast<std::ptrdiff_t>(expected.size()),
+                                     script.reads.end()),
+            expected);
+}
+
 TEST_F(TransmissionTest, AWritePayloadOfMoreThan32MiBEndsTheConnection) {
   for (const std::uint32_t length : {kPayloadBytesMax + 1, 0xffffffffu}) {
     RawClient client = attach();
