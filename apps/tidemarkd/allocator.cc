@@ -1,5 +1,5 @@
-// The settings of jemalloc, which tidemarkd is linked with instead of the C library's malloc(). jemalloc looks
-// for this name in the program; MALLOC_CONF in the environment adds to it.
+// The settings of jemalloc, which tidemarkd is linked with instead of the C library's malloc(). jemalloc
+// looks for this name in the program; MALLOC_CONF in the environment adds to it.
 //
 // thp:always: every piece of memory is offered to the kernel as huge pages (madvise). Block data go to disks
 // and sockets page by page, and an operation of 1 MiB has one page to look up and pin then instead of 256.

@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "base/bytes.h"
 #include "control/base64.h"
 #include "control/command_block.h"
 #include "control/host_types.h"
@@ -551,11 +552,14 @@ Result<LogId> parse_log_id(std::string_view text) {
 }
 
 Result<CommandBlock> parse_command_block(std::string_view text) {
-  constexpr std::string_view kPadding("\0 \t\r\n", 5);
-  const std::size_t end = text.find_last_not_of(kPadding);
-  if (end == std::string_view::npos)
-    return fail(ErrorCode::kInvalid, "the block is empty; it holds no command");
-  TM_TRY_ASSIGN(Json json, parse_body(std::string(text.substr(0, end + 1))));
+  // Mostly zeroes, which are passed over quickly.
+  const std::size_t first_zero = std::min(text.find('\0'), text.size());
+  if (all_zero(as_bytes(text.substr(first_zero)))) text = text.substr(0, first_zero);
+  const auto is_padding = [](char c) { return c == '\0' || c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  text.remove_suffix(
+      static_cast<std::size_t>(std::find_if_not(text.rbegin(), text.rend(), is_padding) - text.rbegin()));
+  if (text.empty()) return fail(ErrorCode::kInvalid, "the block is empty; it holds no command");
+  TM_TRY_ASSIGN(Json json, parse_body(std::string(text)));
   CommandBlock block;
   for (const auto& [key, member] : {std::pair{"command", &block.command}, std::pair{"token", &block.token}}) {
     const auto found = json.find(key);

@@ -159,6 +159,13 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
   co_return Result<void>{};
 }
 
+io::Task<Result<void>> DataPath::discard_in_epoch(VolumeId id, BlockRange blocks) {
+  Volume* const volume = core_.find_volume(id);
+  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
+  co_return co_await zero_whole(volume, blocks, format::EntryKind::kDiscard);
+}
+
 io::Task<Result<void>> DataPath::write_again(VolumeId id, BlockRange blocks, Buffer data, LogId since) {
   Volume* const volume = core_.find_volume(id);
   if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");

@@ -35,6 +35,9 @@ class DataPath {
   // Zeroes a range. With `discard` only whole blocks are touched, and their space may be given back.
   io::Task<Result<void>> zero(VolumeId volume, std::uint64_t offset, std::uint64_t length, bool discard,
                               bool fua);
+  // Discards blocks without a look at how many names the epoch has left: for who holds the mutex of commands,
+  // which a new epoch needs, and goes on in the one that there is.
+  io::Task<Result<void>> discard_in_epoch(VolumeId volume, BlockRange blocks);
   // Appends blocks of the live volume once more, but for those that were written after `since`, an ancestor
   // of the head: with these bytes, or with `data` empty as they are. The caller keeps the head on its branch
   // and the volume in it. Waits for no space: kBusy when the journal has none at once; asked again it goes

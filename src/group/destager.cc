@@ -122,7 +122,7 @@ LogId Destager::limit_by_space() const {
   const journal::JournalStatus status = core_.journal->status();
   const std::size_t largest = std::max<std::size_t>(1, status.segments_total / kStepsPerJournal);
   // A step begins and ends inside of a segment, and takes up to two snapshots.
-  const std::size_t overhead = 2 + 2 * (core_.journal->snapshot().size() / status.segment_size_bytes + 1);
+  const std::size_t overhead = 2 + 2 * (core_.journal->snapshot_size_bytes() / status.segment_size_bytes + 1);
   const std::size_t smallest = std::max(overhead, status.segments_total / kStepsPerFullJournal);
   const std::size_t step =
       std::clamp<std::size_t>(status.segments_free, std::min(smallest, largest), largest);

@@ -220,7 +220,8 @@ io::Task<Result<VolumeShape>> Group::resize_volume(std::string name, std::uint64
   if (shape->size_bytes == size_bytes) co_return *shape;
   if (size_bytes < shape->size_bytes) {
     // What is cut off reads as zeroes if the volume grows again.
-    TM_CO_TRY(co_await data_.zero(shape->id, size_bytes, shape->size_bytes - size_bytes, true, false));
+    const BlockRange cut{size_bytes / kBlockSizeBytes, shape->size_bytes / kBlockSizeBytes};
+    TM_CO_TRY(co_await data_.discard_in_epoch(shape->id, cut));
   }
   format::ControlRecord record = format::VolumeResized{shape->id, size_bytes};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));

@@ -130,12 +130,13 @@ io::Task<Result<std::uint64_t>> Group::count_differing(VolumeId volume, LogId fr
   if (core_.find_volume(volume) == nullptr) co_return std::uint64_t{0};
   const PointPin pin_from(&core_, from);
   const PointPin pin_to(&core_, to);
-  const Core::ReadGuard guard(&core_);
-  const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
-  const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
   std::uint64_t count = 0;
   std::uint64_t at = blocks.begin;
   while (at < blocks.end) {
+    // Anew for each page: destaging waits for whoever reads, and the pins keep the points.
+    const Core::ReadGuard guard(&core_);
+    const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
+    const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
     std::vector<index::Piece> a;
     std::vector<index::Piece> b;
     TM_CO_TRY(co_await core_.index->lookup(volume, BlockRange{at, blocks.end}, *path_from, a, 4096));
@@ -157,28 +158,37 @@ io::Task<Result<std::vector<ChangedRun>>> Group::diff(VolumeId volume, LogId fro
   if (core_.find_volume(volume) == nullptr) co_return runs;
   const PointPin pin_from(&core_, from);
   const PointPin pin_to(&core_, to);
-  const Core::ReadGuard guard(&core_);
-  const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
-  const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
   std::uint64_t at = blocks.begin;
   while (at < blocks.end) {
-    std::vector<index::Piece> a;
-    std::vector<index::Piece> b;
-    TM_CO_TRY(co_await core_.index->lookup(volume, BlockRange{at, blocks.end}, *path_from, a, 4096));
-    const BlockRange same_range{at, a.back().blocks.end};
-    TM_CO_TRY(co_await core_.index->lookup(volume, same_range, *path_to, b, 4096));
     std::vector<BlockRange> candidates;
-    walk_together(a, b, [&](BlockRange range, std::size_t i, std::size_t j) {
-      if (!same_without_reading(part_of(a[i], range), part_of(b[j], range))) candidates.push_back(range);
-    });
-    at = std::min(a.back().blocks.end, b.back().blocks.end);
+    {
+      // Anew for each page, and for each part that is read: destaging waits for whoever reads, and the pins
+      // keep the points.
+      const Core::ReadGuard guard(&core_);
+      const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
+      const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
+      std::vector<index::Piece> a;
+      std::vector<index::Piece> b;
+      TM_CO_TRY(co_await core_.index->lookup(volume, BlockRange{at, blocks.end}, *path_from, a, 4096));
+      const BlockRange same_range{at, a.back().blocks.end};
+      TM_CO_TRY(co_await core_.index->lookup(volume, same_range, *path_to, b, 4096));
+      walk_together(a, b, [&](BlockRange range, std::size_t i, std::size_t j) {
+        if (!same_without_reading(part_of(a[i], range), part_of(b[j], range))) candidates.push_back(range);
+      });
+      at = std::min(a.back().blocks.end, b.back().blocks.end);
+    }
     for (const BlockRange& candidate : candidates) {
       for (std::uint64_t begin = candidate.begin; begin < candidate.end; begin += kCompareBlocksMax) {
         const BlockRange part{begin, std::min(candidate.end, begin + kCompareBlocksMax)};
         Buffer left = Buffer::allocate(part.count() * kBlockSizeBytes);
         Buffer right = Buffer::allocate(part.count() * kBlockSizeBytes);
-        TM_CO_TRY(co_await data_.read(volume, path_from, begin * kBlockSizeBytes, left, false));
-        TM_CO_TRY(co_await data_.read(volume, path_to, begin * kBlockSizeBytes, right, false));
+        {
+          const Core::ReadGuard guard(&core_);
+          const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
+          const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
+          TM_CO_TRY(co_await data_.read(volume, path_from, begin * kBlockSizeBytes, left, false));
+          TM_CO_TRY(co_await data_.read(volume, path_to, begin * kBlockSizeBytes, right, false));
+        }
         for (std::uint64_t i = 0; i < part.count(); ++i) {
           if (std::memcmp(left.data() + i * kBlockSizeBytes, right.data() + i * kBlockSizeBytes,
                           kBlockSizeBytes) == 0) {

@@ -40,6 +40,9 @@ void View::set_in_scratch(BlockRange blocks) {
 io::Task<Result<void>> View::read(std::uint64_t offset, Buffer out) {
   const BlockRange blocks{offset / kBlockSizeBytes,
                           (offset + out.size() + kBlockSizeBytes - 1) / kBlockSizeBytes};
+  // While a block is written, neither its bytes nor its checksum are there for a reader.
+  RangeLock::Guard guard;
+  if (scratch_ != nullptr) guard = co_await scratch_->lock.lock(blocks);
   if (offset % kBlockSizeBytes == 0 && out.size() % kBlockSizeBytes == 0) {
     co_return co_await read_blocks(blocks, out);
   }

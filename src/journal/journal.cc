@@ -119,11 +119,33 @@ io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes) {
   const std::size_t part_bytes_max = std::min(kSnapshotPartBlocksMax, entry_blocks_max()) * kBlockSizeBytes;
   const auto parts =
       static_cast<std::uint32_t>(bytes.empty() ? 1 : (bytes.size() + part_bytes_max - 1) / part_bytes_max);
+  const auto blocks_of = [&](std::uint32_t i) {
+    const std::size_t size = std::min(part_bytes_max, bytes.size() - i * part_bytes_max);
+    return static_cast<std::uint32_t>((size + kBlockSizeBytes - 1) / kBlockSizeBytes);
+  };
+  state.close_open();  // its frame takes room, too
+  // Parts of a snapshot that has no room as a whole would keep what they take until there is a newer one.
+  std::uint32_t room = state.tail_is_usable ? state.segment_blocks() - state.tail.block() : 0;
+  std::size_t segments_needed = 0;
+  for (std::uint32_t i = 0; i < parts; ++i) {
+    const std::uint32_t frame = 1 + blocks_of(i);
+    if (frame > room) {
+      ++segments_needed;
+      room = state.segment_blocks() - 1;
+    }
+    room -= frame;
+  }
+  if (segments_needed > state.free_indexes.size()) {
+    co_return tidemark::fail(ErrorCode::kNoSpace,
+                             "the state of the group takes " + std::to_string(segments_needed) +
+                                 " segments of the journal, and " +
+                                 std::to_string(state.free_indexes.size()) + " are free");
+  }
   std::uint64_t ticket = 0;
   for (std::uint32_t i = 0; i < parts; ++i) {
     const std::size_t begin = i * part_bytes_max;
     const std::size_t size = std::min(part_bytes_max, bytes.size() - begin);
-    const auto blocks = static_cast<std::uint32_t>((size + kBlockSizeBytes - 1) / kBlockSizeBytes);
+    const std::uint32_t blocks = blocks_of(i);
     // As if it were an entry of that size: the frame takes no more room than that one's batch would.
     TM_CO_TRY(co_await state.make_room(blocks, 256, 0, true));
     state.close_open();
@@ -149,6 +171,7 @@ io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes) {
                       LogId{}, WallTime{});
   }
   TM_CO_TRY(co_await state.wait_durable(ticket));
+  state.snapshot_size_bytes = bytes.size();
   state.superblock.snapshot_number = number;
   state.superblock.snapshot_place = first_part;
   state.superblock.snapshot_scan = scan_from;
@@ -161,6 +184,11 @@ io::Task<Result<void>> Journal::save_snapshot(std::vector<std::byte> bytes) {
 const std::vector<std::byte>& Journal::snapshot() const {
   return state_->snapshot;
 }
+
+std::size_t Journal::snapshot_size_bytes() const {
+  return state_->snapshot_size_bytes;
+}
+
 Place Journal::snapshot_end() const {
   return state_->superblock.snapshot_scan;
 }

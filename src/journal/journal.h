@@ -184,11 +184,12 @@ class Journal {
   // Appends `state` (any size that fits the free segments) to the log after everything appended before the
   // call, and makes the superblock name it. Durable on return. Appends may go on meanwhile: they come after
   // the snapshot. `state` must describe exactly the entries appended before the call: build it and call
-  // without awaiting in between. kNoSpace leaves the snapshot before it in force.
+  // without awaiting in between. kNoSpace leaves the snapshot before it in force, and takes no space.
   io::Task<Result<void>> save_snapshot(std::vector<std::byte> state);
-  // Of the newest snapshot: its bytes (empty when none was ever saved) and the place from which a scan
-  // yields all that came after it.
+  // The one that open() found; empty when none was ever saved.
   const std::vector<std::byte>& snapshot() const;
+  // Of the newest: how large it is, and the place from which a scan yields all that came after it.
+  std::size_t snapshot_size_bytes() const;
   Place snapshot_end() const;
 
   // ---- Appending ----

@@ -31,7 +31,10 @@ io::Task<Result<void>> Journal::add_log_volume(LuNumber number, io::Disk& disk) 
   // Nothing may lie on it before whoever opens the journal knows of it, by either slot.
   TM_CO_TRY(co_await state.write_superblock());
   TM_CO_TRY(co_await state.write_superblock());
-  for (std::uint32_t i = 0; i < count; ++i) state.free_indexes.push_back(first + i);
+  // It may have been told to leave meanwhile.
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (state.may_be_taken(first + i)) state.free_indexes.push_back(first + i);
+  }
   state.prepare_wanted.wake_all();
   state.room_changed.wake_all();
   co_return Result<void>{};

@@ -362,6 +362,7 @@ io::Task<Result<Place>> State::load_snapshot() {
     const Bytes content = Bytes(bytes).first(part->part_bytes);
     if (crc32c(content) != part->checksum) break;
     snapshot.insert(snapshot.end(), content.begin(), content.end());
+    snapshot_size_bytes = snapshot.size();
     if (++parts_seen == part->parts) co_return at;
   }
   co_return tidemark::fail(ErrorCode::kDamaged, "the snapshot of the group's state at " +

@@ -111,7 +111,8 @@ struct State {
   JournalOptions options;
   format::JournalSuperblock superblock;
   std::array<SuperblockSlot, 2> superblock_slots;
-  std::vector<std::byte> snapshot;
+  std::vector<std::byte> snapshot;      // that was there at the start
+  std::size_t snapshot_size_bytes = 0;  // of the newest
   io::Mutex superblock_mutex;
   io::Mutex snapshot_mutex;
   std::uint64_t snapshot_bound = 0;  // generations from here on the durable superblock's snapshot needs

@@ -357,6 +357,8 @@ io::Task<Result<void>> DataVolumeImpl::clear_part(Part part, bool gives_back) {
     // Also where it is blank already: that may be what a failed flush left, see ExtentTable::load().
     if (!range.empty()) {
       core_.watch.changes(extent.slot);
+      // Also where only checksums change: the page may be written, and clean, before it is durable.
+      ++changes_;
       core_.cache.mark_dirty(page);
       page->set_unwritten(static_cast<std::uint32_t>(range.begin), static_cast<std::uint32_t>(range.end));
     }

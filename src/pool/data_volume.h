@@ -102,7 +102,7 @@ class DataVolumeImpl final : public DataVolume, public std::enable_shared_from_t
   ExtentMap extents_;
   std::set<std::uint64_t> new_extents_;  // state kNew
   std::vector<std::uint64_t> released_;  // slots given up whose record may still be on the disk
-  std::uint64_t changes_ = 0;            // data writes begun or ended, so far
+  std::uint64_t changes_ = 0;            // data writes begun or ended, blocks cleared; so far
   std::uint64_t changes_flushed_ = 0;    // of these, before the last successful flush
   std::uint64_t flush_failures_seen_;    // see SharedFlush
   std::uint64_t flushes_failed_ = 0;

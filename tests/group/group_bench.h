@@ -36,6 +36,16 @@ inline io::Task<Result<index::OpenedIndex>> open_fragile_index(io::Scheduler* sc
   co_return opened;
 }
 
+template <typename T>
+ErrorCode error_of(const Result<T>& result) {
+  EXPECT_FALSE(result.ok());
+  return result.ok() ? ErrorCode::kShutdown : result.error().code;
+}
+
+inline std::vector<int> all(std::uint64_t blocks, int byte) {
+  return std::vector<int>(blocks, byte);
+}
+
 struct BenchOptions {
   std::uint64_t journal_bytes = 4 << 20;
   std::uint64_t segment_bytes = 128 << 10;

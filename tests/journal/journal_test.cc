@@ -326,8 +326,15 @@ TEST(Journal, AFullJournalRefusesDataAndStillTakesControlAndASnapshot) {
   }
   EXPECT_GE(marks, 10u) << "each in a batch of its own";
   EXPECT_TRUE(bench.journal->has_room(0, 100, Purpose::kRelease)) << "what frees space still goes in";
+  const std::uint32_t free = bench.journal->status().segments_free;
+  const auto too_large =
+      bench.world.run(bench.journal->save_snapshot(std::vector<std::byte>((free + 2) * kSmallSegmentBytes)));
+  ASSERT_FALSE(too_large.ok());
+  EXPECT_EQ(too_large.error().code, ErrorCode::kNoSpace);
+  EXPECT_EQ(bench.journal->status().segments_free, free) << "it took nothing";
   const std::vector<std::byte> state(20'000, std::byte{7});
   ASSERT_TRUE(bench.world.run(bench.journal->save_snapshot(state)).ok());
+  EXPECT_EQ(bench.journal->snapshot_size_bytes(), state.size());
   ASSERT_TRUE(bench.world.run(bench.journal->free_before(bench.model.entries.back().place)).ok());
   EXPECT_TRUE(bench.append_one()) << "there is room again";
   bench.settle();

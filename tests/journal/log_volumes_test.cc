@@ -89,6 +89,30 @@ class JournalLogVolumes : public ::testing::Test {
   std::unique_ptr<Journal> journal_;
 };
 
+TEST_F(JournalLogVolumes, OneThatIsToldToLeaveWhileItIsAddedTakesNothing) {
+  const std::uint32_t free = journal_->status().segments_free;
+  Result<void> added = fail(ErrorCode::kIo, "not done");
+  Result<void> emptied = added;
+  const auto keep = [](io::Task<Result<void>> task, Result<void>* out) -> io::Task<void> {
+    *out = co_await task;
+  };
+  io::TaskScope scope(world_);
+  scope.spawn(keep(journal_->add_log_volume(LuNumber{9}, disk(9, 4 * kSmallSegmentBytes)), &added));
+  scope.spawn(keep(journal_->empty_log_volume(LuNumber{9}), &emptied));
+  world_.run(scope.join());
+  ASSERT_TRUE(added.ok()) << added.error().message;
+  ASSERT_TRUE(emptied.ok()) << emptied.error().message;
+  EXPECT_EQ(journal_->status().segments_free, free);
+  EXPECT_EQ(journal_->emptied_log_volumes(), std::vector<LuNumber>{LuNumber{9}});
+  ASSERT_TRUE(world_.run(journal_->drop_log_volume(LuNumber{9})).ok());
+  // The next one gets its indexes, each of them once.
+  ASSERT_TRUE(add(10, 4).ok());
+  EXPECT_EQ(journal_->status().segments_free, free + 4);
+  fill();
+  reopen();
+  expect_all_there();
+}
+
 TEST_F(JournalLogVolumes, AFullJournalGoesOnOnOneThatIsAdded) {
   fill();
   const std::size_t before = model_.entries.size();

@@ -382,6 +382,28 @@ TEST_F(DataVolumeTest, ASmallChecksumCacheServesALargeVolume) {
   }
 }
 
+TEST_F(DataVolumeTest, ZeroesAreFlushedThoughOthersWroteTheirChecksumsBefore) {
+  options.checksum_cache_bytes_max = 1;  // the least there is: 16 pages, 8 extents
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    start(seed, 256 * kMiB);
+    const LuNumber zeroed = make_volume(64 * kMiB, 7);
+    const LuNumber other = make_volume(128 * kMiB, 8);
+    ASSERT_TRUE(write(zeroed, {0, 100}, 1).ok());
+    ASSERT_TRUE(flush(zeroed).ok());
+    ASSERT_TRUE(world->run(volume(zeroed).zero({20, 80})).ok());
+    // Too many changed checksums for the cache: those of the zeroes are written, too, but not flushed.
+    for (std::uint64_t extent = 0; extent < 20; ++extent) {
+      ASSERT_TRUE(write(other, {extent * kExtent, extent * kExtent + 1}, 1000).ok());
+    }
+    ASSERT_TRUE(flush(zeroed).ok());
+    crash();
+    open();
+    expect_stamps(zeroed, {0, 20}, 1);
+    expect_zeroes(zeroed, {20, 80});
+    expect_stamps(zeroed, {80, 100}, 81);
+  }
+}
+
 TEST_F(DataVolumeTest, ARepairTakesNothingButWhatTheBlockHeld) {
   start(31, 128 * kMiB);
   const LuNumber number = make_volume(64 * kMiB);
