@@ -98,7 +98,9 @@ void add_disk_add(CLI::App& family, Cli& cli) {
                                   "member that is failed, or will "
                                   "be, by itself. DISK is the whole path of a block device or a file on the "
                                   "node's machine; a file that is not there "
-                                  "is made. A disk that carries anything is refused.",
+                                  "is made. A disk with anything in its first MiB (a partition table, a file "
+                                  "system, a label) is refused; what lies behind that is not looked at and "
+                                  "is lost.",
                                   "tidemark disk add /dev/sde");
   add_text(command, "DISK", request->disk, "Its whole path").required().shown_as("");
   add_raid(command, request->raid);
@@ -112,7 +114,8 @@ void add_disk_replace(CLI::App& family, Cli& cli) {
       "Begins to rebuild a member on another disk; a member that is still in sync is failed out first, when "
       "the "
       "group tolerates that. The rebuild goes on by itself, also over restarts; `raid status` shows how far "
-      "it is. OLD is the path of a member or its number, NEW the whole path of a blank disk.",
+      "it is. OLD is the path of a member or its number, NEW the whole path of a blank disk: one with "
+      "anything in its first MiB is refused, and what lies behind that is lost.",
       "tidemark disk replace 1 /dev/sde");
   add_text(command, "OLD", request->disk, "A member: its path or its number").required().shown_as("");
   add_text(command, "NEW", request->by, "The blank disk").required().shown_as("");
@@ -173,9 +176,10 @@ void add_raid_create(CLI::App& family, Cli& cli) {
       family, "create", "Make blank disks into a RAID group",
       "Makes one more RAID group of the node, for volumes, journals and copies (`--raid` of `volume create`, "
       "`group create` and `pair create`). Each --disk is the whole path of a block device or a file on the "
-      "node's machine; a file that is not there is made. What is on the disks is discarded, but a disk that "
-      "carries a label is refused. Level 0 takes 1 to 32 disks, 1 takes 2 to 32, 5 takes 3 to 32, 6 takes 4 "
-      "to 32, 10 an even number from 4 to 32.",
+      "node's machine; a file that is not there is made. A disk with anything in its first MiB (a partition "
+      "table, a file system, a label) is refused; what lies behind that is not looked at and is lost. Level "
+      "0 takes 1 to 32 disks, 1 takes 2 to 32, 5 takes 3 to 32, 6 takes 4 to 32, 10 an even number from 4 to "
+      "32.",
       "tidemark raid create backup --level 1 --disk /dev/sdd --disk /dev/sde");
   add_text(command, "NAME", options->request.name, "Its name").required().shown_as("");
   add_word(command, "--level", options->level, "Its level").required();

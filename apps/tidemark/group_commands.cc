@@ -10,9 +10,13 @@ namespace {
 // The settings that `create` and `set` take.
 template <typename Request>
 void add_settings(CLI::App* command, Request& request) {
-  add_duration(command, "--retain", request.retain,
-               "How long past points stay readable, for example 24h or 7d; 0 promises no history");
-  add_word(command, "--on-full", request.on_full, "What to do when the journal is full");
+  add_duration(
+      command, "--retain", request.retain,
+      "How long past points are kept if the journal has room for them, for example 24h or 7d; 0 promises no "
+      "history");
+  add_word(command, "--on-full", request.on_full,
+           "When the journal is full: give up the oldest points, also within the retention, or let writes "
+           "fail with ENOSPC");
 }
 
 void add_create(CLI::App& family, Cli& cli) {
@@ -25,7 +29,9 @@ void add_create(CLI::App& family, Cli& cli) {
   add_group(command, request->group);
   add_settings(command, *request);
   add_size(command, "--journal-size", request->journal_size_bytes,
-           "Size of the journal, for example 8G; it stays what it is", control::kJournalSizeRule);
+           "Size of the journal's first log volume, for example 16G (8G); it stays what it is, and `journal "
+           "add-volume` adds more",
+           control::kJournalSizeRule);
   add_text(command, "--raid", request->raid, "The RAID group for its volumes (the node's first)")
       .shown_as("NAME");
   add_text(command, "--log-raid", request->log_raid, "The RAID group for its journal (that of its volumes)")
@@ -60,7 +66,8 @@ void add_set(CLI::App& family, Cli& cli) {
   CLI::App* command =
       add_command(family, "set", "Change a group's settings",
                   "Changes the settings that are named and leaves the others. A shorter retention lets "
-                  "old points expire; held marks stay.",
+                  "old points expire; held marks stay. The settings are those of this node: the group's copy "
+                  "on a peer has its own.",
                   "tidemark group set app --retain 7d");
   add_group(command, request->group);
   add_settings(command, *request);

@@ -157,10 +157,10 @@ void add_table(CLI::App& app, Cli& cli) {
   auto request = std::make_shared<control::TableRequest>();
   CLI::App* command = add_command(
       app, "table", "A management table",
-      "Prints one of the node's management tables, row by row: device_address, raid_address, volume, pair, "
-      "log_volume_group, log_id, mark_id. --id and --time look up one log id, mark id or moment in log_id "
-      "and "
-      "mark_id. `tidemark table check` compares all of them with the journal and the disks, which are the "
+      "Prints one of the node's management tables, row by row: node, device_address, raid_address, volume, "
+      "pair, log_volume_group, log_id, mark_id. --id and --time look up one log id, mark id or moment in "
+      "log_id and mark_id. `tidemark table check` compares all of them with the journal and the disks, which "
+      "are the "
       "truth, "
       "and writes again what differs; exit code 1 when something did.",
       "tidemark table mark_id --group app");

@@ -1,9 +1,13 @@
 // docs/openapi.yaml and docs/cli.md are written from the program itself, so that they cannot disagree with
 // it. After a change: TIDEMARK_WRITE_DOCS=1 build/.../test_control --gtest_filter='Docs.*'
+// The tables of metrics and events are written by hand, and held against the sources.
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
+#include <regex>
+#include <set>
 
 #include "base/time.h"
 #include "control/router.h"
@@ -351,9 +355,12 @@ found to have made it then. `mark reconcile` completes such rows too.
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | refused, or failed; the message says why and what to do |
+| 1 | refused, or failed; the message says why and what to do. Also of a check that found something: `table check`, `raid scrub`, `journal verify`, `pair verify`, `mark reconcile` |
 | 2 | the command line is wrong |
 | 3 | timed out waiting; what was asked may still take effect |
+
+`tidemark run` ends with the status of its program: 127 when that is not found, 126 when it cannot be run. `tidemark status`
+ends with 0 whatever problems it shows.
 
 ## Points, sizes, times
 
@@ -387,6 +394,64 @@ void add_help(const TestFolder& folder, const std::string& command, std::string&
   while (text.ends_with("\n\n")) text.pop_back();
   text += "```\n";
   for (const std::string& name : names) add_help(folder, command + " " + name, text);
+}
+
+// What matches `pattern` in `text`, by its group `group`.
+std::set<std::string> all_matches(const std::string& text, const std::string& pattern, std::size_t group) {
+  const std::regex expression(pattern);
+  std::set<std::string> found;
+  for (std::sregex_iterator at(text.begin(), text.end(), expression), end; at != end; ++at)
+    found.insert((*at)[group].str());
+  return found;
+}
+
+std::string source_path(const std::string& name) {
+  return std::string(TIDEMARK_DOCS) + "/../" + name;
+}
+
+TEST(Docs, EveryMetricIsDescribedAndNoOther) {
+  const std::string name = "tidemark_[a-z_]+";
+  const std::set<std::string> printed =
+      all_matches(read_file(source_path("src/control/metrics.cc")), "\"(" + name + ")\"", 1);
+  EXPECT_GT(printed.size(), 20u);
+  const std::string page = read_file(std::string(TIDEMARK_DOCS) + "/monitoring.md");
+  EXPECT_EQ(all_matches(page, "\n\\| `(" + name + ")` \\|", 1), printed);
+  // Those of the alerts.
+  for (const std::string& named : all_matches(page, name, 0)) EXPECT_TRUE(printed.contains(named)) << named;
+}
+
+// The events that a file logs: the names in the first argument, of which there are two in `x ? "a" : "b"`.
+std::set<std::string> events_of(const std::string& source) {
+  static const std::regex call("\\b(log|log_|log_line|report_|tell)\\(");
+  std::set<std::string> events;
+  for (std::sregex_iterator at(source.begin(), source.end(), call), end; at != end; ++at) {
+    const auto begin = static_cast<std::size_t>(at->position() + at->length());
+    const std::string argument = source.substr(begin, source.find_first_of(",;", begin) - begin);
+    events.merge(all_matches(argument, "\"([a-z]+(-[a-z]+)*)\"", 1));
+  }
+  return events;
+}
+
+TEST(Docs, EveryEventIsDescribedAndNoOther) {
+  std::set<std::string> logged;
+  for (const char* folder : {"src", "apps/tidemarkd"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(source_path(folder))) {
+      const std::filesystem::path extension = entry.path().extension();
+      if (extension == ".cc" || extension == ".h") logged.merge(events_of(read_file(entry.path().string())));
+    }
+  }
+  EXPECT_GT(logged.size(), 80u);
+  const std::string page = read_file(std::string(TIDEMARK_DOCS) + "/configuration.md");
+  const std::size_t begin = page.find("| event | tells |");
+  ASSERT_NE(begin, std::string::npos);
+  std::set<std::string> described;
+  std::istringstream rows(page.substr(begin, page.find("\n\n", begin) - begin));
+  for (std::string row; std::getline(rows, row);)
+    described.merge(all_matches(row.substr(0, row.find(" | ")), "`([a-z-]+)`", 1));
+  for (const std::string& event : logged)
+    EXPECT_TRUE(described.contains(event)) << event << " is not described";
+  for (const std::string& event : described)
+    EXPECT_TRUE(logged.contains(event)) << event << " is never logged";
 }
 
 TEST(Docs, TheCommandLineIsDocumentedAsItIs) {
