@@ -514,10 +514,13 @@ control::JournalEntry Node::entry_info(const group::Group& group, const group::S
 std::vector<control::Problem> Node::problems() const {
   std::vector<control::Problem> out;
   for (const BrokenGroup& broken : broken_) {
-    out.push_back({.group = {},
-                   .text = "the group " + broken.identity.to_string() + " cannot be opened: " + broken.reason,
-                   .since = broken.since,
-                   .action = {}});
+    out.push_back(
+        {.group = {},
+         .text = "the group " + broken.identity.to_string() + " cannot be opened: " + broken.reason,
+         .since = broken.since,
+         .action = "restart the node when that is gone; when what is left of the group is not needed: "
+                   "tidemark group delete " +
+                   broken.identity.to_string() + " --force"});
   }
   storage_.add_problems(started_, out);
   for (control::Problem& orphan : orphan_problems()) out.push_back(std::move(orphan));

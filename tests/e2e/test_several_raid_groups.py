@@ -116,6 +116,9 @@ class SeveralRaidGroups(TidemarkTest):
             problems = "\n".join(self.problems(tokyo))
             self.assertIn("RAID group fast is not here: none of its disks was found", problems)
             self.assertIn("cannot be opened: RAID group fast is not here", problems)
+            for problem in tokyo.cli("status")["problems"]:
+                if "cannot be opened" in problem["text"]:
+                    self.assertRegex(problem["action"], "restart the node .*tidemark group delete [0-9a-f]{32} --force")
             self.assertRefused(tokyo.refused("group", "create", "new", "--raid", "fast"), "io", "fast is not here")
             self.assertRefused(tokyo.refused("raid", "create", "fast", "--level", "0", "--disk", self.disk("f9")),
                                "exists", "'fast' already")
