@@ -13,8 +13,10 @@ namespace tidemark::group {
 // segments back. One task per group; it wakes when the journal fills and works in large steps (about a
 // quarter of the journal), so that a block overwritten often is written to the base once.
 //
-// A step, each part durable before the next: the new floor; the base; `destaged` with a snapshot of the
-// group's state; then segments are freed. A crash anywhere repeats the rest, which changes nothing twice.
+// A step, each part durable before the next: the new floor; the base; where changes are kept track of for a
+// peer, a snapshot of the group's state with them; `destaged`. Then segments are freed: what the snapshot
+// before allows goes first, for a full journal may have no room for a new one until then, and the rest when
+// a new snapshot is written. A crash anywhere repeats the rest, which changes nothing twice.
 //
 // The floor never passes a pinned point: a held mark, what the peer does not have yet, a branching point
 // while its dead branch is within retention or an unreplicated tail. When space runs short, and the group's

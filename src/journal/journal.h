@@ -25,8 +25,7 @@ class RecentMemory;
 class SequentialReader;
 
 struct JournalOptions {
-  std::uint64_t segment_size_bytes =
-      0;  // 0: chosen from the log volume's size (about 1/64, 256 KiB to 64 MiB)
+  std::uint64_t segment_size_bytes = 0;  // 0: chosen from the log volume's size (about 1/64, 2 MiB to 64 MiB)
   std::uint64_t recent_bytes_max = 64 << 20;  // memory for batches written last, served without a disk read
   RecentMemory* recent_memory = nullptr;      // bounds that of all journals of a node; null: none does
   std::uint32_t batches_in_flight_max = 4;    // while what comes meanwhile has room in one batch
