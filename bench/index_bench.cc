@@ -150,11 +150,11 @@ void BM_Persist(benchmark::State& state) {
 }
 BENCHMARK(BM_Persist)->Arg(65'536)->Arg(1'000'000)->Unit(benchmark::kMillisecond)->Iterations(5);
 
-// One block of a point in the past, from the runs: no head map, a block cache that holds everything or
+// One block of a point in the past, from the runs: no map of its path, a block cache that holds everything or
 // little.
 void BM_LookupInRuns4K(benchmark::State& state) {
   RocksIndexOptions options;
-  options.head_map_bytes_max = 0;
+  options.path_map_bytes_max = 0;
   options.block_cache_bytes = static_cast<std::uint64_t>(state.range(1)) << 20;
   InRuns in_runs(static_cast<std::uint64_t>(state.range(0)), 6, options);
   const Path path{{{Epoch{1}, 1, static_cast<std::uint64_t>(state.range(0)) / 2}}};
@@ -173,8 +173,8 @@ BENCHMARK(BM_LookupInRuns4K)
     ->Unit(benchmark::kMicrosecond)
     ->MinTime(1.0);
 
-// The same for the live volume and a working set of 64 MiB, through the head map.
-void BM_LookupInHeadMap4K(benchmark::State& state) {
+// The same for the live volume and a working set of 64 MiB, through the map of its path.
+void BM_LookupInPathMap4K(benchmark::State& state) {
   InRuns in_runs(1'000'000, 4, {});
   const Path path = live_path();
   std::mt19937_64 random(2);
@@ -191,7 +191,7 @@ void BM_LookupInHeadMap4K(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations());
 }
-BENCHMARK(BM_LookupInHeadMap4K);
+BENCHMARK(BM_LookupInPathMap4K);
 
 void BM_LookupEmptyTebibyte(benchmark::State& state) {
   InRuns in_runs(100'000, 2, {});

@@ -192,7 +192,7 @@ io::Task<Result<void>> serve(Machine* machine) {
   const index::RocksIndexOptions index_options{
       .memory_bytes_max = std::clamp<std::uint64_t>(cache / 8, 2 << 20, 64 << 20),
       .block_cache_bytes = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20),
-      .head_map_bytes_max = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20)};
+      .path_map_bytes_max = std::clamp<std::uint64_t>(cache / 16, 1 << 20, 32 << 20)};
   const io::Environment environment = machine->environment;
   os::SpaceReserve reserve(folder.file("reserve"));
   (void)reserve.renew();

@@ -1,13 +1,15 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <iterator>
+#include <list>
 #include <optional>
 #include <utility>
 
 #include "base/assert.h"
 #include "index/answer.h"
-#include "index/head_map.h"
 #include "index/memory_table.h"
+#include "index/path_map.h"
 #include "index/runs.h"
 #include "index/version_index.h"
 #include "io/sync.h"
@@ -30,18 +32,18 @@ class RocksIndex final : public VersionIndex {
         options_(options),
         runs_(std::move(opened.runs)),
         meta_(std::move(opened.meta)),
-        head_map_(options.head_map_bytes_max),
+        head_map_(options.path_map_bytes_max),
         writing_(environment.scheduler) {}
 
   void insert_data(VolumeId volume, BlockRange blocks, LogId id, Place place,
                    const std::vector<std::uint32_t>& checksums) override {
     active_->insert_data(volume, blocks, id, place, checksums);
-    head_map_.insert(volume, blocks, id, place, EntryKind::kData, checksums);
+    for_each_map([&](PathMap& map) { map.insert(volume, blocks, id, place, EntryKind::kData, checksums); });
   }
 
   void insert_zero(VolumeId volume, BlockRange blocks, LogId id, Place place) override {
     active_->insert_zero(volume, blocks, id, place);
-    head_map_.insert(volume, blocks, id, place, EntryKind::kZero, {});
+    for_each_map([&](PathMap& map) { map.insert(volume, blocks, id, place, EntryKind::kZero, {}); });
   }
 
   io::Task<Result<void>> lookup(VolumeId volume, BlockRange blocks, const Path& path, std::vector<Piece>& out,
@@ -68,9 +70,19 @@ class RocksIndex final : public VersionIndex {
   struct FindJob;
   struct PersistJob;
 
+  // Views that are read at the same time, each with so large a part of what the live path has.
+  static constexpr std::size_t kViewMapsMax = 4;
+  static constexpr std::uint64_t kViewMapShare = 8;
+
   static Error closed() { return fail(ErrorCode::kClosed, "the version index is closed"); }
   std::uint64_t collect_from_memory(VolumeId volume, BlockRange blocks, const Path& path,
                                     std::size_t hits_max, HitSet& out) const;
+  template <typename Act>
+  void for_each_map(const Act& act) {
+    act(head_map_);
+    for (PathMap& map : view_maps_) act(map);
+  }
+  PathMap* map_of(BlockRange blocks, const Path& path);
   bool answer_now(VolumeId volume, BlockRange blocks, const Path& path, PieceBuilder& builder,
                   std::size_t pieces_max);
   std::uint8_t classes_in_runs(VolumeId volume) const;
@@ -89,7 +101,8 @@ class RocksIndex final : public VersionIndex {
   RunMeta meta_;
   std::shared_ptr<MemoryTable> active_ = std::make_shared<MemoryTable>();
   std::vector<std::shared_ptr<MemoryTable>> frozen_;  // on their way into a run, newest first
-  HeadMap head_map_;
+  PathMap head_map_;                                  // of the path that goes on
+  std::list<PathMap> view_maps_;                      // of others, the last used first
   HitSet scratch_;
   io::Mutex writing_;  // held while a run is written, and while the runs are replaced or closed
   Place bound_{};
@@ -116,10 +129,26 @@ std::uint8_t RocksIndex::classes_in_runs(VolumeId volume) const {
   return found == meta_.size_classes.end() ? std::uint8_t{0} : found->second;
 }
 
-// The head map, then the tables in memory as far as no run can have anything newer.
+// The map of the path, made when there is none; null where none is wanted: ranges are long, or it has no
+// memory. Valid until the next call.
+PathMap* RocksIndex::map_of(BlockRange blocks, const Path& path) {
+  if (blocks.count() > PathMap::kRangeBlocksMax || path.steps.empty()) return nullptr;
+  if (path.steps.front().last_sequence == kSequenceMax) return head_map_.adopt(path) ? &head_map_ : nullptr;
+  auto map = std::ranges::find_if(view_maps_, [&](const PathMap& one) { return one.knows(path); });
+  if (map == view_maps_.end() && view_maps_.size() < kViewMapsMax) {
+    map = view_maps_.emplace(map, options_.path_map_bytes_max / kViewMapShare);
+  }
+  if (map == view_maps_.end()) map = std::prev(map);
+  view_maps_.splice(view_maps_.begin(), view_maps_, map);
+  return view_maps_.front().adopt(path) ? &view_maps_.front() : nullptr;
+}
+
+// The map of the path, then the tables in memory as far as no run can have anything newer.
 bool RocksIndex::answer_now(VolumeId volume, BlockRange blocks, const Path& path, PieceBuilder& builder,
                             std::size_t pieces_max) {
-  if (head_map_.adopt(path) && head_map_.read(volume, blocks, builder)) return true;
+  PathMap* const map = map_of(blocks, path);
+  if (map != nullptr && map->read(volume, blocks, builder)) return true;
+  const BlockRange asked = blocks;
   const std::uint64_t in_runs = classes_in_runs(volume) == 0 ? 0 : newest_on_path_max(meta_.epochs, path);
   const std::array<const HitSet*, 1> sets{&scratch_};
   while (!blocks.empty()) {
@@ -132,6 +161,8 @@ bool RocksIndex::answer_now(VolumeId volume, BlockRange blocks, const Path& path
     blocks.begin = sweep(sets, round, builder);
     if (blocks.begin < end) break;  // as many pieces as were wanted
   }
+  // What is in memory of the live path is found quickly; an old point has the newer versions to pass over.
+  if (map != nullptr && map != &head_map_) PathMap::Pending(*map, volume, asked).fill(builder.pieces());
   return true;
 }
 
@@ -190,10 +221,8 @@ io::Task<Result<void>> RocksIndex::lookup(VolumeId volume, BlockRange blocks, co
   PieceBuilder builder(out, pieces_max);
   if (answer_now(volume, blocks, path, builder, pieces_max)) co_return Result<void>{};
   ++lookups_beyond_memory_;
-  std::optional<HeadMap::Pending> pending;
-  if (blocks.count() <= HeadMap::kRangeBlocksMax && head_map_.adopt(path)) {
-    pending.emplace(head_map_, volume, blocks);
-  }
+  std::optional<PathMap::Pending> pending;
+  if (PathMap* const map = map_of(blocks, path)) pending.emplace(*map, volume, blocks);
   BlockRange rest = blocks;
   while (!rest.empty()) {
     if (runs_ == nullptr) co_return closed();
@@ -300,7 +329,7 @@ io::Task<Result<void>> RocksIndex::clear() {
   runs_ = std::move(*job->fresh).value();
   meta_ = {};
   frozen_.clear();
-  head_map_.clear();
+  for_each_map([](PathMap& map) { map.clear(); });
   std::function<void()> release = [job] { job->old.reset(); };
   co_await environment_.offload.run(std::move(release));
   co_return Result<void>{};
@@ -331,6 +360,7 @@ IndexStatus RocksIndex::status() const {
   IndexStatus status;
   status.keys_in_memory = active_->keys();
   status.memory_bytes = active_->memory_bytes() + head_map_.memory_bytes();
+  for (const PathMap& map : view_maps_) status.memory_bytes += map.memory_bytes();
   for (const auto& table : frozen_) {
     status.keys_in_memory += table->keys();
     status.memory_bytes += table->memory_bytes();

@@ -115,7 +115,7 @@ std::unique_ptr<VersionIndex> make_memory_index();
 struct RocksIndexOptions {
   std::uint64_t memory_bytes_max = 64 << 20;    // the newest entries, before they become a run
   std::uint64_t block_cache_bytes = 32 << 20;   // blocks, filters and indexes of the runs
-  std::uint64_t head_map_bytes_max = 32 << 20;  // pages of the newest places of each volume
+  std::uint64_t path_map_bytes_max = 32 << 20;  // pages of the newest places of each volume
   std::uint64_t run_block_bytes = 8 << 10;      // of a run: read, checked and kept together
 };
 // Opens or makes the index in `folder`. A folder that does not open is emptied and made anew (`rebuilt` is

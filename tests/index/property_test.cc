@@ -173,7 +173,7 @@ TEST_P(PropertyTest, BothTwinsAnswerLikeReplayingTheEntries) {
   Trial run(GetParam());
   TemporaryFolder folder;
   RocksIndexOptions options;
-  options.head_map_bytes_max = run.below(2) == 0 ? 16 << 10 : 1 << 20;
+  options.path_map_bytes_max = run.below(2) == 0 ? 16 << 10 : 1 << 20;
   auto memory = make_memory_index();
   auto opened = run.machine.open(folder.path(), options);
   ASSERT_TRUE(opened.ok());

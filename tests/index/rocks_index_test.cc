@@ -138,11 +138,11 @@ TEST_F(RocksIndexTest, AWriteDuringAColdReadOfTheLiveVolumeIsSeenByTheNextRead) 
   machine.offload.release();
   machine.world.run_ready_only();
   ASSERT_TRUE(answer.result.has_value());
-  machine.persist(*index, Place(1, 2));  // so that only the head map or the runs can answer
+  machine.persist(*index, Place(1, 2));  // so that only the map of the path or the runs can answer
   EXPECT_EQ(newest(0), id(2));
 }
 
-TEST_F(RocksIndexTest, TheHeadMapSparesRunsAndFollowsWrites) {
+TEST_F(RocksIndexTest, ThePathMapSparesRunsAndFollowsWrites) {
   insert_data(*index, kVolume, {0, 64}, id(1), Place(1, 0));
   machine.persist(*index, Place(1, 64));
   std::vector<Piece> out;
@@ -170,6 +170,36 @@ TEST_F(RocksIndexTest, TheHeadMapSparesRunsAndFollowsWrites) {
   // A restore: another path, of which the map knows nothing.
   const Path restored{{{Epoch{3}, 1, kSequenceMax}, {Epoch{1}, 1, 1}}};
   EXPECT_EQ(newest(5, restored), id(1));
+}
+
+TEST_F(RocksIndexTest, AnOldPointHasAMapOfItsOwn) {
+  insert_data(*index, kVolume, {0, 64}, id(1), Place(1, 0));
+  insert_data(*index, kVolume, {4, 6}, id(2), Place(1, 64));
+  insert_data(*index, kVolume, {0, 64}, id(3), Place(1, 66));
+  machine.persist(*index, Place(1, 130));
+  const auto up_to = [](std::uint64_t last) { return Path{{{Epoch{1}, 1, last}}}; };
+  std::vector<Piece> out;
+  EXPECT_FALSE(index->lookup_now(kVolume, {3, 5}, up_to(2), out));
+  machine.lookup(*index, kVolume, {3, 5}, up_to(2));
+  machine.lookup(*index, kVolume, {3, 5}, up_to(1));
+  machine.lookup(*index, kVolume, {3, 5}, live_path());
+  const auto now = [&](const Path& path) {
+    out.clear();
+    return index->lookup_now(kVolume, {3, 5}, path, out) ? to_string(out) : "not in memory";
+  };
+  EXPECT_EQ(now(up_to(2)), "[3, 4) data 1.1 at 1:3; [4, 5) data 1.2 at 1:64; ");
+  EXPECT_EQ(now(up_to(1)), "[3, 5) data 1.1 at 1:3; ");
+  EXPECT_EQ(now(live_path()), "[3, 5) data 1.3 at 1:69; ");
+  insert_data(*index, kVolume, {4, 5}, id(4), Place(1, 130));
+  EXPECT_EQ(now(up_to(2)), "[3, 4) data 1.1 at 1:3; [4, 5) data 1.2 at 1:64; ");
+
+  // The floor rises over the first entry, of which this point then shows the base.
+  EXPECT_EQ(now(Path{{{Epoch{1}, 2, 2}}}), "[3, 4) base 0.0 at 0:0; [4, 5) data 1.2 at 1:64; ");
+
+  // Points that are read after it take its memory.
+  for (std::uint64_t last = 3; last < 9; ++last) machine.lookup(*index, kVolume, {3, 5}, up_to(last));
+  EXPECT_EQ(now(up_to(1)), "not in memory");
+  EXPECT_EQ(now(up_to(8)), "[3, 4) data 1.3 at 1:69; [4, 5) data 1.4 at 1:130; ");
 }
 
 TEST_F(RocksIndexTest, WhatIsNewerThanAllRunsIsAnsweredWithoutThem) {

@@ -63,7 +63,7 @@ class RealNode {
     const io::Environment environment{*reactor_, clock_, random_, *network_, *offload_};
     const index::RocksIndexOptions index_options{.memory_bytes_max = index_memory_bytes_,
                                                  .block_cache_bytes = 1 << 20,
-                                                 .head_map_bytes_max = 1 << 20,
+                                                 .path_map_bytes_max = 1 << 20,
                                                  .run_block_bytes = index_block_bytes_};
     group::IndexFactory make_index = [environment, index_folder, index_options](GroupIdentity group) {
       return index::open_rocks_index(environment, index_folder + "/" + group.to_string(), index_options);

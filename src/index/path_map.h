@@ -14,24 +14,27 @@
 
 namespace tidemark::index {
 
-// A bounded cache of what the live path's newest entries say, block by block, so that reads of live
-// volumes mostly need no run. Owned by an index; reactor thread only.
+// A bounded cache of what a path's newest entries say, block by block, so that reads of live volumes and of
+// views mostly need no look-up in the tables and no run. Owned by an index; reactor thread only.
 //
-// A path is *cacheable* when its newest step has no end (last_sequence == kSequenceMax), which is how the
-// owner's path for the live head looks. The map holds one such path at a time.
+// The map is about one path at a time. An *open* path, that of the live head, has a newest step without an
+// end (last_sequence == kSequenceMax): entries go on coming on it. On any other, that of a view, none come
+// any more.
 //
 // Invariant: a known block of a page says what a plain look-up on path() would say:
 //   - it becomes known by fill(), from a look-up, unless an insert on the path met its range meanwhile;
 //   - every insert on the path replaces it where it is newer;
 //   - another path empties the map, except when it is the same path with a later beginning (the
 //     floor has risen): then an entry below the beginning reads as base, and so does all that it had covered.
-class HeadMap {
+class PathMap {
  public:
-  explicit HeadMap(std::uint64_t bytes_max);
-  HeadMap(const HeadMap&) = delete;
-  HeadMap& operator=(const HeadMap&) = delete;
+  explicit PathMap(std::uint64_t bytes_max);
+  PathMap(const PathMap&) = delete;
+  PathMap& operator=(const PathMap&) = delete;
 
-  // True when `path` is cacheable; the map then is about it.
+  // Whether what is known would stay known if the map were about `path`.
+  bool knows(const Path& path) const;
+  // The map is about `path` from here on. False when it takes none: no memory, or the path has no steps.
   bool adopt(const Path& path);
   // Adds the answer when all of `blocks` is known; otherwise adds nothing. After adopt().
   bool read(VolumeId volume, BlockRange blocks, PieceBuilder& builder);
@@ -43,7 +46,7 @@ class HeadMap {
   // anything until fill(); the map outlives it.
   class Pending {
    public:
-    Pending(HeadMap& map, VolumeId volume, BlockRange blocks);
+    Pending(PathMap& map, VolumeId volume, BlockRange blocks);
     ~Pending();
     Pending(const Pending&) = delete;
     Pending& operator=(const Pending&) = delete;
@@ -51,8 +54,8 @@ class HeadMap {
     void fill(std::span<const Piece> pieces);
 
    private:
-    friend class HeadMap;
-    HeadMap& map_;
+    friend class PathMap;
+    PathMap& map_;
     VolumeId volume_;
     BlockRange blocks_;
     bool stale_ = false;

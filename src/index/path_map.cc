@@ -1,4 +1,4 @@
-#include "index/head_map.h"
+#include "index/path_map.h"
 
 #include <algorithm>
 
@@ -20,11 +20,14 @@ bool is_shortened(const Path& now, const Path& before) {
 
 }  // namespace
 
-HeadMap::HeadMap(std::uint64_t bytes_max) : pages_max_(bytes_max / kPageCostBytes) {}
+PathMap::PathMap(std::uint64_t bytes_max) : pages_max_(bytes_max / kPageCostBytes) {}
 
-bool HeadMap::adopt(const Path& path) {
+bool PathMap::knows(const Path& path) const {
+  return path == path_ || is_shortened(path, path_);
+}
+
+bool PathMap::adopt(const Path& path) {
   if (pages_max_ == 0 || path.steps.empty()) return false;
-  if (path.steps.front().last_sequence != kSequenceMax) return false;
   if (path == path_) return true;
   if (!is_shortened(path, path_)) clear();
   path_ = path;
@@ -32,7 +35,7 @@ bool HeadMap::adopt(const Path& path) {
   return true;
 }
 
-void HeadMap::clear() {
+void PathMap::clear() {
   path_ = {};
   by_key_.clear();
   pages_.clear();
@@ -40,12 +43,12 @@ void HeadMap::clear() {
   for (Pending* pending : pending_) pending->stale_ = true;
 }
 
-HeadMap::Page* HeadMap::find(PageKey key) {
+PathMap::Page* PathMap::find(PageKey key) {
   const auto found = by_key_.find(key);
   return found == by_key_.end() ? nullptr : pages_[found->second].get();
 }
 
-HeadMap::Page& HeadMap::make(PageKey key) {
+PathMap::Page& PathMap::make(PageKey key) {
   std::size_t slot = pages_.size();
   if (pages_.size() < pages_max_) {
     pages_.push_back(std::make_unique<Page>());
@@ -67,7 +70,7 @@ HeadMap::Page& HeadMap::make(PageKey key) {
   return page;
 }
 
-bool HeadMap::read(VolumeId volume, BlockRange blocks, PieceBuilder& builder) {
+bool PathMap::read(VolumeId volume, BlockRange blocks, PieceBuilder& builder) {
   if (blocks.count() > kRangeBlocksMax || by_key_.empty()) return false;
   for (std::uint64_t block = blocks.begin; block < blocks.end;) {
     const std::uint64_t number = block / kPageBlocks;
@@ -101,7 +104,7 @@ bool HeadMap::read(VolumeId volume, BlockRange blocks, PieceBuilder& builder) {
 }
 
 // Sets the known blocks of `page` in `blocks` that are older; those not known may have something newer.
-void HeadMap::write(Page& page, BlockRange blocks, std::uint64_t range_begin, LogId id, Place place,
+void PathMap::write(Page& page, BlockRange blocks, std::uint64_t range_begin, LogId id, Place place,
                     EntryKind kind, std::span<const std::uint32_t> checksums) {
   for (std::uint64_t block = blocks.begin; block < blocks.end; ++block) {
     const std::size_t at = block % kPageBlocks;
@@ -117,7 +120,7 @@ void HeadMap::write(Page& page, BlockRange blocks, std::uint64_t range_begin, Lo
   }
 }
 
-void HeadMap::insert(VolumeId volume, BlockRange blocks, LogId id, Place place, EntryKind kind,
+void PathMap::insert(VolumeId volume, BlockRange blocks, LogId id, Place place, EntryKind kind,
                      std::span<const std::uint32_t> checksums) {
   if (path_.steps.empty() || !path_.contains(id)) return;
   for (Pending* pending : pending_) {
@@ -141,7 +144,7 @@ void HeadMap::insert(VolumeId volume, BlockRange blocks, LogId id, Place place, 
   }
 }
 
-void HeadMap::fill(VolumeId volume, const Piece& piece) {
+void PathMap::fill(VolumeId volume, const Piece& piece) {
   for (std::uint64_t block = piece.blocks.begin; block < piece.blocks.end; ++block) {
     const PageKey key{volume.value, block / kPageBlocks};
     Page* page = find(key);
@@ -160,16 +163,16 @@ void HeadMap::fill(VolumeId volume, const Piece& piece) {
   }
 }
 
-HeadMap::Pending::Pending(HeadMap& map, VolumeId volume, BlockRange blocks)
+PathMap::Pending::Pending(PathMap& map, VolumeId volume, BlockRange blocks)
     : map_(map), volume_(volume), blocks_(blocks) {
   self_ = map_.pending_.insert(map_.pending_.end(), this);
 }
 
-HeadMap::Pending::~Pending() {
+PathMap::Pending::~Pending() {
   map_.pending_.erase(self_);
 }
 
-void HeadMap::Pending::fill(std::span<const Piece> pieces) {
+void PathMap::Pending::fill(std::span<const Piece> pieces) {
   if (stale_ || map_.path_.steps.empty()) return;
   for (const Piece& piece : pieces) map_.fill(volume_, piece);
 }
