@@ -167,6 +167,17 @@ Volume* Core::find_volume(VolumeId id) {
   return at == volumes.end() ? nullptr : at->second.get();
 }
 
+bool Core::is_still_there(const Volume& volume) {
+  if (find_volume(volume.id) != &volume) return false;
+  if (head_shape.epoch != live_epoch || head_shape.changes != state.shape_changes()) {
+    head_shape.epoch = live_epoch;
+    head_shape.changes = state.shape_changes();
+    head_shape.volumes.clear();
+    for (const VolumeShape& shape : state.shape_at(head())) head_shape.volumes.insert(shape.id);
+  }
+  return head_shape.volumes.contains(volume.id);
+}
+
 void Core::stop(const Error& error) {
   if (failure.has_value()) return;
   failure = error;
@@ -235,7 +246,7 @@ io::Task<Result<void>> Core::open_volumes() {
     pool::DataVolume* base = context.pools.data_volume(unit.number);
     Volume* other = find_volume(unit.volume);
     if (other == nullptr) {
-      volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number, base);
+      volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number, base);
       continue;
     }
     // Of a creation that was cut off nothing was ever written.
@@ -248,7 +259,7 @@ io::Task<Result<void>> Core::open_volumes() {
     }
     const LuNumber gone = is_empty ? unit.number : other->lu;
     if (!is_empty) {
-      volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number, base);
+      volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number, base);
     }
     TM_CO_TRY(co_await context.pools.remove(gone));
   }
@@ -276,7 +287,7 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
   for (const pool::LuRecord& unit : context.pools.units()) {
     if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;
     if (find_volume(unit.volume) != nullptr) continue;
-    volumes[unit.volume] = std::make_unique<Volume>(scheduler(), unit.volume, unit.number,
+    volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number,
                                                     context.pools.data_volume(unit.number));
   }
   for (const auto& [id, size_bytes] : state.sizes_max()) {
@@ -329,16 +340,20 @@ io::Task<Result<void>> Core::remove_unit(VolumeId id) {
 io::Task<Result<void>> Core::make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
   TM_CO_TRY_ASSIGN(const LuNumber number,
                    co_await context.pools.create_data_volume(pool, journal->group(), id, size_bytes));
-  volumes[id] = std::make_unique<Volume>(scheduler(), id, number, context.pools.data_volume(number));
+  volumes[id] = std::make_shared<Volume>(scheduler(), id, number, context.pools.data_volume(number));
   co_return Result<void>{};
 }
 
 io::Task<Result<void>> Core::remove_unit_locked(VolumeId id) {
-  const LuNumber number = volumes.at(id)->lu;
-  // Who writes to the bases, or makes them durable, has them at hand.
-  auto base_guard = co_await base_mutex.lock();
-  volumes.erase(id);
-  co_return co_await context.pools.remove(number);
+  const std::shared_ptr<Volume> volume = volumes.at(id);
+  {
+    // Who writes to the bases, or makes them durable, has them at hand.
+    const auto base_guard = co_await base_mutex.lock();
+    volumes.erase(id);
+  }
+  // From here on nobody finds it. Who reads it, or makes its base larger, has found it before.
+  co_await flip_phase();
+  co_return co_await context.pools.remove(volume->lu);
 }
 
 io::Task<Result<void>> Core::make_room(std::uint32_t payload_blocks, std::uint32_t body_bytes,

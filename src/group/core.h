@@ -53,7 +53,8 @@ struct AccessCounters {
   std::uint64_t write_misses = 0;
 };
 
-// A volume's place on this node: its base and what guards it. Lives as long as its logical unit.
+// A volume's place on this node: its base and what guards it. The base lives as long as its logical unit, the
+// rest as long as somebody waits for it.
 struct Volume {
   Volume(io::Scheduler& scheduler, VolumeId volume_id, LuNumber number, pool::DataVolume* data_volume)
       : id(volume_id), lu(number), base(data_volume), lock(scheduler), read_ahead(scheduler) {}
@@ -95,7 +96,7 @@ struct Core {
   LogId gap_ends_at{};
   ChangeMap changes;  // counts while local.changes_from says so
   std::shared_ptr<const index::Path> live_path;
-  std::map<VolumeId, std::unique_ptr<Volume>> volumes;
+  std::map<VolumeId, std::shared_ptr<Volume>> volumes;
   std::multiset<std::uint64_t> point_pins;     // raw log ids: of commands under way
   std::multiset<std::uint64_t> yielding_pins;  // raw log ids: of work that goes on at another point as well
   std::multiset<std::uint64_t> view_pins;  // raw log ids; the floor passes them when nothing else gives space
@@ -107,8 +108,9 @@ struct Core {
   io::WaitQueue changed;       // head, roles or marks moved: for those who follow
   PeerGate peer_gate;          // what a FLUSH waits for besides this disk
 
-  // Reads register in the current phase; flip_phase() waits until those of the phase before have ended, so
-  // that what they may still look at is not changed under them.
+  // Reads, and whoever else uses a base outside of base_mutex, register in the current phase; flip_phase()
+  // waits until those of the phase before have ended, so that what they may still look at is not changed
+  // under them.
   std::array<std::uint32_t, 2> reads_in_phase{};
   unsigned phase = 0;
   io::WaitQueue reads_ended;
@@ -155,6 +157,9 @@ struct Core {
   // A held mark on what is dead of a branch; null when there is none.
   const Mark* mark_held_on(Epoch epoch) const;
   Volume* find_volume(VolumeId id);
+  // The volume was found before something was awaited. False: its unit may be gone, or the head does not show
+  // it any more.
+  bool is_still_there(const Volume& volume);
   // The group stops accepting writes and says why; `failure` keeps the first reason.
   void stop(const Error& error);
   // kRefused, kShutdown or the failure when writes are not accepted now.
@@ -214,6 +219,12 @@ struct Core {
   io::Task<Result<void>> make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool);
   io::Task<Result<void>> remove_unit_locked(VolumeId id);
   io::Mutex settle_mutex;  // of the logical units: a command and the destager may want to change them at once
+  // The volumes that the head shows, as they were when it was in this epoch, after so many changes.
+  struct HeadShape {
+    Epoch epoch{};
+    std::size_t changes = 0;
+    std::set<VolumeId> volumes{};
+  } head_shape;
   // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
   // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires
   // nothing. Time while the node was off does not count.

@@ -28,7 +28,7 @@ bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& dat
   if (!is_block_aligned(offset, data.size())) return false;
   const BlockRange blocks = covering(offset, data.size());
   if (blocks.count() > core_.journal->entry_blocks_max() || core_.sequence_is_exhausted() ||
-      !volume.lock.is_free(blocks) || !volume.base->is_reserved(blocks) || !core_.check_accepting().ok() ||
+      !volume.lock.is_free(blocks) || !volume.base->is_reserved(blocks) || !check_writable(volume).ok() ||
       !core_.journal->has_room(static_cast<std::uint32_t>(blocks.count()), 0, journal::Purpose::kData)) {
     return false;
   }
@@ -37,24 +37,37 @@ bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& dat
   return true;
 }
 
-io::Task<Result<Volume*>> DataPath::writable(VolumeId id) {
+io::Task<Result<std::shared_ptr<Volume>>> DataPath::writable(VolumeId id) {
   TM_CO_TRY(core_.check_accepting());
   if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
-  Volume* volume = core_.find_volume(id);
-  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
-  co_return volume;
+  const auto at = core_.volumes.find(id);
+  if (at == core_.volumes.end()) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  TM_CO_TRY(check_writable(*at->second));
+  co_return at->second;
+}
+
+Result<void> DataPath::check_writable(const Volume& volume) const {
+  TM_TRY(core_.check_accepting());
+  if (!core_.is_still_there(volume)) return fail(ErrorCode::kNotFound, "the volume is gone");
+  return {};
+}
+
+io::Task<Result<void>> DataPath::reserve(Volume* volume, BlockRange blocks) {
+  // Its unit is not removed meanwhile.
+  const Core::ReadGuard guard(&core_);
+  co_return co_await volume->base->reserve(blocks);
 }
 
 io::Task<Result<void>> DataPath::write(VolumeId id, std::uint64_t offset, Buffer data, bool fua) {
-  TM_CO_TRY_ASSIGN(Volume* const volume, co_await writable(id));
+  TM_CO_TRY_ASSIGN(const std::shared_ptr<Volume> volume, co_await writable(id));
   if (!write_now(*volume, offset, data)) {
     const BlockRange blocks = covering(offset, data.size());
     const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
     ++volume->counters.write_misses;
     if (is_block_aligned(offset, data.size())) {
-      TM_CO_TRY(co_await write_whole(volume, blocks, data));
+      TM_CO_TRY(co_await write_whole(volume.get(), blocks, data));
     } else {
-      TM_CO_TRY(co_await write_partial(volume, offset, data));
+      TM_CO_TRY(co_await write_partial(volume.get(), offset, data));
     }
   }
   if (fua) co_return co_await flush();
@@ -67,11 +80,11 @@ io::Task<Result<void>> DataPath::write_whole(Volume* volume, BlockRange blocks, 
     const BlockRange part{begin, std::min(blocks.end, begin + step)};
     const auto count = static_cast<std::uint32_t>(part.count());
     while (true) {
-      TM_CO_TRY(core_.check_accepting());
-      if (!volume->base->is_reserved(part)) TM_CO_TRY(co_await volume->base->reserve(part));
+      TM_CO_TRY(check_writable(*volume));
+      if (!volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
       TM_CO_TRY(co_await core_.make_room(count, 0, journal::Purpose::kData));
       // Either wait may have let the other condition lapse; append only when both hold at once.
-      if (volume->base->is_reserved(part) && core_.check_accepting().ok() &&
+      if (check_writable(*volume).ok() && volume->base->is_reserved(part) &&
           core_.journal->has_room(count, 0, journal::Purpose::kData)) {
         break;
       }
@@ -92,6 +105,7 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
   {
     // Not held while room is waited for: who makes it waits for readers.
     const Core::ReadGuard reading(&core_);
+    TM_CO_TRY(check_writable(*volume));
     if (lead != 0 || data.size() < kBlockSizeBytes) {
       const BlockRange first{blocks.begin, blocks.begin + 1};
       Buffer block = whole.slice(0, kBlockSizeBytes);
@@ -122,7 +136,7 @@ io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, f
     const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryRangeBlocksMax)};
     do {
       TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
-      TM_CO_TRY(core_.check_accepting());
+      TM_CO_TRY(check_writable(*volume));
     } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
     append_zero(*volume, part, kind);
   }
@@ -132,7 +146,7 @@ io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, f
 
 io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::uint64_t length, bool discard,
                                       bool fua) {
-  TM_CO_TRY_ASSIGN(Volume* const volume, co_await writable(id));
+  TM_CO_TRY_ASSIGN(const std::shared_ptr<Volume> volume, co_await writable(id));
   const std::uint64_t end = offset + length;
   const BlockRange whole{(offset + kBlockSizeBytes - 1) / kBlockSizeBytes, end / kBlockSizeBytes};
   if (!discard) {
@@ -153,7 +167,7 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
   if (!whole.empty()) {
     const format::EntryKind kind = discard ? format::EntryKind::kDiscard : format::EntryKind::kZero;
     const RangeLock::Guard guard = co_await volume->lock.lock(whole);
-    TM_CO_TRY(co_await zero_whole(volume, whole, kind));
+    TM_CO_TRY(co_await zero_whole(volume.get(), whole, kind));
   }
   if (fua) co_return co_await flush();
   co_return Result<void>{};
@@ -167,8 +181,9 @@ io::Task<Result<void>> DataPath::discard_in_epoch(VolumeId id, BlockRange blocks
 }
 
 io::Task<Result<void>> DataPath::write_again(VolumeId id, BlockRange blocks, Buffer data, LogId since) {
-  Volume* const volume = core_.find_volume(id);
-  if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  const auto found_at = core_.volumes.find(id);
+  if (found_at == core_.volumes.end()) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  const std::shared_ptr<Volume> volume = found_at->second;
   // Whoever writes there meanwhile waits, and comes after it in the order.
   const RangeLock::Guard guard = co_await volume->lock.lock(blocks);
   for (std::uint64_t at = blocks.begin; at < blocks.end;) {
@@ -186,7 +201,7 @@ io::Task<Result<void>> DataPath::write_again(VolumeId id, BlockRange blocks, Buf
       Buffer part = data.empty() ? Buffer()
                                  : data.slice((piece.blocks.begin - blocks.begin) * kBlockSizeBytes,
                                               piece.blocks.count() * kBlockSizeBytes);
-      TM_CO_TRY(co_await write_again_whole(volume, piece.blocks, std::move(part), since));
+      TM_CO_TRY(co_await write_again_whole(volume.get(), piece.blocks, std::move(part), since));
     }
   }
   co_return Result<void>{};
@@ -203,10 +218,11 @@ io::Task<Result<void>> DataPath::write_again_whole(Volume* volume, BlockRange bl
   for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += step) {
     const BlockRange part{begin, std::min(blocks.end, begin + step)};
     const auto count = is_zero ? 0 : static_cast<std::uint32_t>(part.count());
-    if (!is_zero && !volume->base->is_reserved(part)) TM_CO_TRY(co_await volume->base->reserve(part));
+    TM_CO_TRY(check_writable(*volume));
+    if (!is_zero && !volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
     // From here to the append nothing is awaited. What the base has taken in since would no longer be told
     // from what was there at `since`; the floor has passed that by then.
-    TM_CO_TRY(core_.check_accepting());
+    TM_CO_TRY(check_writable(*volume));
     TM_CO_TRY(core_.check_readable(since));
     if (!core_.journal->has_room(count, 0, journal::Purpose::kData)) {
       co_return fail(ErrorCode::kBusy, "the journal has no room at once");
@@ -253,6 +269,7 @@ io::Task<Result<void>> DataPath::read(VolumeId id, std::shared_ptr<const index::
                                       std::uint64_t offset, Buffer out, bool count) {
   Volume* volume = core_.find_volume(id);
   if (volume == nullptr) co_return fail(ErrorCode::kNotFound, "the volume is gone");
+  // Its unit is not removed meanwhile.
   const Core::ReadGuard guard(&core_);
   const BlockRange blocks = covering(offset, out.size());
   if (volume->read_ahead.is_being_brought(blocks)) co_await volume->read_ahead.wait_for(blocks);

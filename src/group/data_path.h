@@ -77,7 +77,11 @@ class DataPath {
   // `guard` is of the phase of the read that asks for it, and was made before that one ended.
   io::Task<void> read_ahead(Core::ReadGuard guard, Volume* volume, std::shared_ptr<const index::Path> path,
                             BlockRange blocks);
-  io::Task<Result<Volume*>> writable(VolumeId volume);
+  io::Task<Result<std::shared_ptr<Volume>>> writable(VolumeId volume);
+  // Whether the volume, which was found before something was awaited, still takes writes.
+  Result<void> check_writable(const Volume& volume) const;
+  // The base's space for blocks of a volume that check_writable() has just passed.
+  io::Task<Result<void>> reserve(Volume* volume, BlockRange blocks);
 
   Core& core_;
   bool stopping_ = false;

@@ -75,6 +75,8 @@ class GroupState {
 
   // The volumes at a point, by id.
   std::vector<VolumeShape> shape_at(LogId point) const;
+  // It grows with each change of a volume.
+  std::size_t shape_changes() const { return shape_changes_.size(); }
   std::optional<VolumeShape> find_volume(const std::string& name, LogId point) const;
   // Never used before on any branch known here.
   VolumeId next_volume_id() const { return VolumeId{last_volume_.value + 1}; }

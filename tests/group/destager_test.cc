@@ -1,5 +1,7 @@
 // The floor rises: what the base takes in, and what must not stay behind or go with it.
 
+#include <optional>
+
 #include "group_bench.h"
 
 namespace tidemark::group {
@@ -40,6 +42,132 @@ TEST(Destager, GoesOnWhenWhoWaitedForSpaceHasIt) {
   bench.world.run_for(Duration::milliseconds(300));
   const journal::JournalStatus status = bench.group->journal().status();
   EXPECT_GE(status.segments_free * 2, status.segments_total) << status.segments_free;
+}
+
+io::Task<void> read_block(Group* group, VolumeId volume, Buffer out, std::optional<Result<void>>* done) {
+  done->emplace(co_await group->data().read(volume, group->live_path(), 0, out, true));
+}
+
+io::Task<void> write_to(Group* group, VolumeId volume, Buffer data, std::optional<Result<void>>* done) {
+  done->emplace(co_await group->data().write(volume, 0, data, false));
+}
+
+io::Task<void> step_once(Group* group, std::optional<Result<bool>>* done) {
+  done->emplace(co_await group->destage_now(true));
+}
+
+bool has_unit(GroupBench& bench, VolumeId volume) {
+  for (const pool::LuRecord& unit : bench.pools().units()) {
+    if (unit.kind == pool::LuKind::kData && unit.volume == volume) return true;
+  }
+  return false;
+}
+
+// A volume that was deleted and is still in the base; the next step passes the deletion and frees segments.
+VolumeId delete_a_volume(GroupBench& bench) {
+  const VolumeShape other = bench.make_volume("other", 256);
+  const VolumeShape volume = bench.make_volume("data", 256);
+  EXPECT_TRUE(bench.fill(volume.id, {0, 200}, 5).ok());
+  bench.destage_all();
+  EXPECT_TRUE(bench.run(bench.group->delete_volume("data")).ok());
+  EXPECT_TRUE(bench.fill(other.id, {0, 200}, 6).ok());
+  EXPECT_TRUE(bench.flush().ok());
+  return volume.id;
+}
+
+// Whenever the read begins, it has its bytes, or is told that the volume is gone.
+TEST(Destager, WhoReadsAVolumeThatWasDeletedIsWaitedFor) {
+  bool was_waited_for = false;
+  bool was_gone = false;
+  for (int i = 0; i < 400 && !was_gone && !HasFailure(); ++i) {
+    GroupBench bench(3, {.settings = {.retain = Duration{}}});
+    const VolumeId volume = delete_a_volume(bench);
+    std::optional<Result<bool>> step;
+    std::optional<Result<void>> read;
+    Buffer out = Buffer::allocate(kBlockSizeBytes);
+    io::TaskScope scope(bench.world);
+    bench.disk.slow_down(Duration::milliseconds(1));
+    scope.spawn(step_once(bench.group, &step));
+    bench.world.run_for(Duration::microseconds(250 * i));
+    const bool begins_in_the_step = !step.has_value();
+    const bool moved = bench.group->local().destaged == bench.group->local().floor;
+    bench.fate->look_slowly = true;
+    bench.fate->look_time = Duration::seconds(10);
+    scope.spawn(read_block(bench.group, volume, out, &read));
+    bench.world.run_for(Duration::seconds(1));
+    bench.fate->look_slowly = false;
+    if (!read.has_value()) {
+      EXPECT_TRUE(has_unit(bench, volume)) << "it was removed under a read";
+      was_waited_for = was_waited_for || (begins_in_the_step && moved && !step.has_value());
+    }
+    bench.run(scope.join());
+    ASSERT_TRUE(step.has_value() && step->ok());
+    EXPECT_FALSE(has_unit(bench, volume));
+    ASSERT_TRUE(read.has_value());
+    if (read->ok()) {
+      EXPECT_EQ(GroupBench::bytes_of_blocks(out), std::vector<int>{5});
+    } else {
+      EXPECT_EQ(read->error().code, ErrorCode::kNotFound) << read->error().message;
+      was_gone = true;
+    }
+  }
+  EXPECT_TRUE(was_waited_for);
+  EXPECT_TRUE(was_gone);
+}
+
+TEST(Destager, AVolumeThatWasDeletedTakesNoMoreWrites) {
+  GroupBench bench(4, {.settings = {.retain = Duration{}}});
+  const VolumeId volume = delete_a_volume(bench);
+  Volume* const found = bench.group->find_volume(volume);
+  ASSERT_NE(found, nullptr);
+  const auto written = bench.fill(volume, {0, 1}, 7);
+  ASSERT_FALSE(written.ok());
+  EXPECT_EQ(written.error().code, ErrorCode::kNotFound);
+  const auto zeroed = bench.run(bench.group->data().zero(volume, 0, kBlockSizeBytes, true, false));
+  ASSERT_FALSE(zeroed.ok());
+  EXPECT_EQ(zeroed.error().code, ErrorCode::kNotFound);
+  Buffer block = Buffer::allocate(kBlockSizeBytes);
+  std::memset(block.data(), 7, block.size());
+  EXPECT_FALSE(bench.group->data().write_now(*found, 0, block));
+}
+
+TEST(Destager, AWriteThatWaitsWhileItsVolumeIsDeletedAndRemovedIsRefused) {
+  for (const std::uint64_t length : {kBlockSizeBytes / 2, kBlockSizeBytes}) {
+    SCOPED_TRACE(length);
+    GroupBench bench(5, {.settings = {.retain = Duration{}}});
+    const VolumeShape other = bench.make_volume("other", 256);
+    const VolumeShape volume = bench.make_volume("data", 256);
+    ASSERT_TRUE(bench.fill(volume.id, {0, 200}, 5).ok());
+    ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+    std::optional<RangeLock::Guard> owner = bench.group->find_volume(volume.id)->lock.take(BlockRange{0, 1});
+    std::optional<Result<void>> written;
+    Buffer data = Buffer::allocate(length);
+    std::memset(data.data(), 7, data.size());
+    io::TaskScope scope(bench.world);
+    scope.spawn(write_to(bench.group, volume.id, data, &written));
+    ASSERT_TRUE(bench.run(bench.group->delete_volume("data")).ok());
+    ASSERT_TRUE(bench.fill(other.id, {0, 200}, 6).ok());
+    ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+    EXPECT_FALSE(has_unit(bench, volume.id));
+    ASSERT_FALSE(written.has_value());
+    owner.reset();
+    bench.run(scope.join());
+    ASSERT_TRUE(written.has_value());
+    ASSERT_FALSE(written->ok());
+    EXPECT_EQ(written->error().code, ErrorCode::kNotFound) << written->error().message;
+  }
+}
+
+TEST(Destager, AVolumeTakesWritesAgainAfterARestoreToBeforeItsDeletion) {
+  GroupBench bench(6);
+  const VolumeShape volume = bench.make_volume("data", 8);
+  ASSERT_TRUE(bench.mark("before").ok());
+  ASSERT_TRUE(bench.run(bench.group->delete_volume("data")).ok());
+  EXPECT_FALSE(bench.fill(volume.id, {0, 1}, 7).ok());
+  ASSERT_TRUE(bench.restore("before").ok());
+  EXPECT_TRUE(bench.fill(volume.id, {0, 1}, 7).ok());
+  ASSERT_TRUE(bench.restore("before").ok());
+  EXPECT_TRUE(bench.fill(volume.id, {0, 1}, 8).ok());
 }
 
 }  // namespace
