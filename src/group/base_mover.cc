@@ -23,6 +23,8 @@ constexpr Duration kBacklogPatience = Duration::milliseconds(50);
 constexpr double kBehindMax = 1.0 / 8;  // of the step: the disk is given all
 // Index pieces looked at together: bounds the memory of a look-up to a few megabytes.
 constexpr std::size_t kPiecesPerPageMax = 16'384;
+// Look-ups for what is given back; who writes there waits for them.
+constexpr std::size_t kLooksMax = 256;  // and one for each branch
 // What is known of before any of it is read; the more, the denser it lies in the journal. Some 10 MB.
 constexpr std::size_t kStepRunsMax = 128 << 10;
 constexpr std::size_t kStepBlocksMax = 1 << 20;
@@ -35,10 +37,21 @@ constexpr std::uint32_t kGapBlocksMax = 8;
 // Blocks written to the base at once: 1 MiB.
 constexpr std::uint64_t kWriteBlocksMax = 256;
 
+// The whole extents in which the blocks lie.
+BlockRange extents_of(BlockRange blocks) {
+  return {blocks.begin / kExtentBlocks * kExtentBlocks,
+          (blocks.end + kExtentBlocks - 1) / kExtentBlocks * kExtentBlocks};
+}
+
 }  // namespace
 
 io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes) {
   pace_.begin(core_.journal->status(), journal_bytes);
+  held_on_released_.clear();
+  for (const auto& [id, mark] : core_.state.marks()) {
+    const index::EpochInfo* info = mark.held ? core_.state.epochs().find(mark.at.epoch()) : nullptr;
+    if (info != nullptr && info->released) held_on_released_.push_back(mark.at);
+  }
   const std::map<VolumeId, std::uint64_t> failed_before = flushes_failed();
   Step step;
   for (const auto& [id, failures] : failed_before) {
@@ -260,38 +273,122 @@ io::Task<void> BaseMover::write_extent(const Step& step, Volume* volume, std::sp
   }
 }
 
-// Space goes back to the pool unless something written later is going to need it. The base gives back an
-// extent of which nothing is left, also when only a part of it is zeroed now; who wrote to the rest of it
-// since was promised the space.
+// Space goes back to the pool unless something written later is going to need it, on whatever branch. The
+// base gives back an extent of which nothing is left, also when only a part of it is zeroed now; who wrote to
+// the rest of it since was promised the space.
 io::Task<Result<void>> BaseMover::write_zeroes(Volume* volume, BlockRange blocks) {
   core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
-  const auto extents_of = [](BlockRange range) {
-    return BlockRange{range.begin / kExtentBlocks * kExtentBlocks,
-                      (range.end + kExtentBlocks - 1) / kExtentBlocks * kExtentBlocks};
-  };
-  const BlockRange whole = extents_of(blocks);
-  std::uint64_t looked = whole.begin;
-  std::uint64_t zeroed = blocks.begin;
-  while (looked < whole.end) {
-    std::vector<index::Piece> page;
-    // The live path may be another one before the answer is there.
-    const std::shared_ptr<const index::Path> live = core_.live_path;
-    const BlockRange rest{looked, whole.end};
-    TM_CO_TRY(co_await core_.index->lookup(volume->id, rest, *live, page, kPiecesPerPageMax));
-    looked = page.back().blocks.end;
-    for (const index::Piece& piece : page) {
-      if (piece.kind != index::Piece::Kind::kData) continue;
-      const BlockRange needed = extents_of(piece.blocks);
-      const BlockRange spare{zeroed, std::min(needed.begin, blocks.end)};
-      if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
-      const BlockRange kept{std::max(zeroed, needed.begin), std::min(needed.end, blocks.end)};
-      if (!kept.empty()) TM_CO_TRY(co_await volume->base->zero(kept));
-      zeroed = std::max(zeroed, kept.end);
+  std::uint64_t at = blocks.begin;
+  while (at < blocks.end) {
+    BlockRange part{at, blocks.end};
+    const BlockRange held = extents_of(volume->lock.first_held(extents_of(part)));
+    if (held.empty() || held.begin > at) {
+      if (!held.empty()) part.end = held.begin;
+      TM_CO_TRY_ASSIGN(at, co_await give_back(volume, part));
+      // Who waits to write there goes first.
+      if (at < blocks.end) co_await core_.scheduler().yield();
+    } else {
+      // Who holds it may append before all is looked at, and may be waiting for this step.
+      part.end = std::min(part.end, held.end);
+      TM_CO_TRY(co_await volume->base->zero(part));
+      at = part.end;
     }
   }
-  const BlockRange spare{zeroed, blocks.end};
-  if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
   co_return Result<void>{};
+}
+
+io::Task<Result<std::uint64_t>> BaseMover::give_back(Volume* volume, BlockRange blocks) {
+  BlockRange extents = extents_of(blocks);
+  // A write that comes meanwhile would find the space there, and ask for none.
+  const RangeLock::Guard guard = volume->lock.take(extents);
+  TM_CO_TRY_ASSIGN(const std::set<std::uint64_t> needed, co_await needed_extents(volume->id, &extents));
+  const std::uint64_t end = std::min(blocks.end, extents.end);
+  std::uint64_t at = blocks.begin;
+  for (const std::uint64_t extent : needed) {
+    const std::uint64_t begin = extent * kExtentBlocks;
+    if (begin >= end) break;
+    const BlockRange spare{at, begin};
+    if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
+    const BlockRange kept{std::max(at, begin), std::min(begin + kExtentBlocks, end)};
+    if (!kept.empty()) TM_CO_TRY(co_await volume->base->zero(kept));
+    at = std::max(at, kept.end);
+  }
+  const BlockRange spare{at, end};
+  if (!spare.empty()) TM_CO_TRY(co_await volume->base->discard(spare));
+  co_return end;
+}
+
+std::vector<LogId> BaseMover::branch_ends() const {
+  const index::EpochTree& epochs = core_.state.epochs();
+  std::vector<LogId> ends = held_on_released_;
+  for (const auto& [number, info] : epochs.all()) {
+    if (!info.released && !epochs.is_ancestor(info.last, core_.head())) ends.push_back(info.last);
+  }
+  return ends;
+}
+
+// Where a point shows zeroes, the readable points before it may show data, and a restore may go back to
+// those.
+io::Task<Result<std::set<std::uint64_t>>> BaseMover::needed_extents(VolumeId id, BlockRange* extents) {
+  const index::EpochTree& epochs = core_.state.epochs();
+  std::set<std::uint64_t> needed;
+  std::vector<Look> looks;
+  for (const LogId end : branch_ends()) looks.push_back({*extents, end});
+  looks.push_back({*extents, LogId()});
+  const std::size_t looks_max = kLooksMax + looks.size();
+  std::size_t looked_at = 0;
+  while (!looks.empty()) {
+    Look look = looks.back();
+    looks.pop_back();
+    look.blocks.end = std::min(look.blocks.end, extents->end);
+    if (look.blocks.empty()) continue;
+    std::shared_ptr<const index::Path> path = core_.live_path;
+    if (!look.at.is_none()) {
+      // It left the way of the floor before: no point of it can be read.
+      if (!epochs.is_ancestor(core_.local.floor, look.at)) continue;
+      path = core_.path_to(look.at);
+    }
+    if (++looked_at > looks_max) {
+      // Zeroed again and again: a part of it now, and of one extent all is kept.
+      looked_at = 0;
+      extents->end = extents->begin + extents->count() / kExtentBlocks / 2 * kExtentBlocks;
+      if (extents->empty()) {
+        extents->end = extents->begin + kExtentBlocks;
+        needed.insert(extents->begin / kExtentBlocks);
+        co_return needed;
+      }
+      looks.push_back(look);
+      continue;
+    }
+    std::vector<index::Piece> page;
+    TM_CO_TRY(co_await core_.index->lookup(id, look.blocks, *path, page, kPiecesPerPageMax));
+    TM_ASSERT(!page.empty());
+    if (const std::uint64_t looked = page.back().blocks.end; looked < look.blocks.end) {
+      const std::uint64_t whole = looked / kExtentBlocks * kExtentBlocks;
+      if (whole > extents->begin) extents->end = whole;
+      const BlockRange rest{looked, look.blocks.end};
+      looks.push_back({rest, look.at});
+    }
+    note_needed(page, &looks, &needed);
+  }
+  co_return needed;
+}
+
+void BaseMover::note_needed(const std::vector<index::Piece>& page, std::vector<Look>* looks,
+                            std::set<std::uint64_t>* needed) const {
+  for (const index::Piece& piece : page) {
+    if (piece.kind == index::Piece::Kind::kBase) continue;
+    const BlockRange extents = extents_of(piece.blocks);
+    if (piece.kind == index::Piece::Kind::kData) {
+      for (std::uint64_t at = extents.begin; at < extents.end; at += kExtentBlocks)
+        needed->insert(at / kExtentBlocks);
+      continue;
+    }
+    if (core_.state.epochs().is_ancestor(piece.id, core_.local.floor)) continue;
+    if (extents.count() == kExtentBlocks && needed->contains(extents.begin / kExtentBlocks)) continue;
+    // The first entry of an epoch opens it: there is one before this one.
+    looks->push_back({piece.blocks, piece.id.previous()});
+  }
 }
 
 io::Task<Result<void>> BaseMover::write_runs(const Step& step, Volume* volume, std::span<Run> runs) {

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -68,6 +69,20 @@ class BaseMover {
   io::Task<Result<void>> flush_volumes();
   io::Task<void> write_extent(const Step& step, Volume* volume, std::span<Run> runs, Result<void>* outcome);
   io::Task<Result<void>> write_zeroes(Volume* volume, BlockRange blocks);
+  // Of the first of these blocks; where the rest begins. Nobody holds them.
+  io::Task<Result<std::uint64_t>> give_back(Volume* volume, BlockRange blocks);
+  // Those of the extents whose space a readable point needs, by number. Makes the range shorter where there
+  // is too much to look at.
+  io::Task<Result<std::set<std::uint64_t>>> needed_extents(VolumeId id, BlockRange* extents);
+  // What is to be looked at of a volume: how it is at a point, or at the head.
+  struct Look {
+    BlockRange blocks{};
+    LogId at{};
+  };
+  // At these points every branch that can be read ends, but for the live one.
+  std::vector<LogId> branch_ends() const;
+  void note_needed(const std::vector<index::Piece>& page, std::vector<Look>* looks,
+                   std::set<std::uint64_t>* needed) const;
   // Runs that follow each other.
   io::Task<Result<void>> write_runs(const Step& step, Volume* volume, std::span<Run> runs);
   io::Task<Result<Buffer>> data_of(const Step& step, Run* run);
@@ -79,6 +94,7 @@ class BaseMover {
   Core& core_;
   DataPath& data_;
   DestagePace pace_;
+  std::vector<LogId> held_on_released_;  // marks, as they were when the move began
 };
 
 }  // namespace tidemark::group

@@ -9,8 +9,8 @@
 namespace tidemark::group {
 
 // Blocks of one volume that somebody owns between reading them and appending them (a write that covers a
-// block in part). Whoever writes waits for owners of blocks it touches. Held by a volume; reactor thread
-// only.
+// block in part), or while their space is given back. Whoever writes waits for owners of blocks it touches.
+// Held by a volume; reactor thread only.
 class RangeLock {
  public:
   explicit RangeLock(io::Scheduler& scheduler) : released_(scheduler) {}
@@ -46,6 +46,14 @@ class RangeLock {
       if (held.overlaps(blocks)) return false;
     }
     return true;
+  }
+  // The first of what is held of them, as its owner holds it; empty when they are free.
+  BlockRange first_held(BlockRange blocks) const {
+    BlockRange first{};
+    for (const BlockRange& held : held_) {
+      if (held.overlaps(blocks) && (first.empty() || held.begin < first.begin)) first = held;
+    }
+    return first;
   }
   // The caller saw is_free() with no await in between.
   Guard take(BlockRange blocks) { return Guard(this, held_.insert(held_.end(), blocks)); }

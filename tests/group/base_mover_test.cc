@@ -1,5 +1,8 @@
 // What a step of destaging reads of the journal and writes to the base.
 
+#include <functional>
+#include <optional>
+
 #include "group_bench.h"
 
 namespace tidemark::group {
@@ -94,6 +97,141 @@ TEST(BaseMover, AnExtentOfWhichAPartIsDiscardedKeepsItsSpaceForWhatWasWrittenToT
   std::vector<int> expected(1024);
   expected[500] = 9;
   EXPECT_EQ(bench.live(volume.id, 1024), expected);
+}
+
+Result<void> discard(GroupBench& bench, VolumeId volume, BlockRange blocks) {
+  return bench.run(bench.group->data().zero(volume, blocks.begin * kBlockSizeBytes,
+                                            blocks.count() * kBlockSizeBytes, true, false));
+}
+
+Result<Mark> change_mark(GroupBench& bench, const std::string& id, format::MarkAction action) {
+  return bench.run(bench.group->change_mark(id, action));
+}
+
+// As far as what is held allows.
+void destage_to(GroupBench& bench, LogId point) {
+  ASSERT_TRUE(bench.flush().ok());
+  for (int i = 0; i < 20 && bench.group->local().destaged != point; ++i) {
+    const auto step = bench.run(bench.group->destage_now(true));
+    ASSERT_TRUE(step.ok()) << step.error().message;
+  }
+  ASSERT_EQ(bench.group->local().destaged, point);
+}
+
+// One extent, which the base has and the pool has no other of. It is discarded, then block 500 of it written,
+// and of what follows the live state shows nothing of that.
+void keep_space_of_what_is_hidden(GroupBench& bench, const std::function<void(VolumeId)>& hide) {
+  const VolumeShape volume = bench.make_volume("data", 1024);
+  ASSERT_NO_FATAL_FAILURE(fill_pool(bench, 1));
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 7).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  ASSERT_TRUE(discard(bench, volume.id, {0, 1024}).ok());
+  const auto before = bench.mark("before");
+  ASSERT_TRUE(before.ok());
+  ASSERT_TRUE(change_mark(bench, "before", format::MarkAction::kHold).ok());
+  ASSERT_TRUE(bench.fill(volume.id, {500, 501}, 9).ok());
+  ASSERT_TRUE(bench.mark("written").ok());
+  ASSERT_TRUE(change_mark(bench, "written", format::MarkAction::kHold).ok());
+  ASSERT_NO_FATAL_FAILURE(hide(volume.id));
+  EXPECT_EQ(bench.live(volume.id, 1024), std::vector<int>(1024));
+  ASSERT_NO_FATAL_FAILURE(destage_to(bench, before->at));
+  EXPECT_EQ(bench.pool().status().free_bytes, 0u) << "what was acknowledged has lost its space";
+  ASSERT_NO_FATAL_FAILURE(fill_pool(bench, 0));
+  const auto restored = bench.restore("written");
+  ASSERT_TRUE(restored.ok()) << restored.error().message;
+  ASSERT_TRUE(change_mark(bench, "before", format::MarkAction::kRelease).ok());
+  ASSERT_TRUE(change_mark(bench, "written", format::MarkAction::kRelease).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  std::vector<int> expected(1024);
+  expected[500] = 9;
+  EXPECT_EQ(bench.live(volume.id, 1024), expected);
+}
+
+TEST(BaseMover, ADiscardedExtentKeepsItsSpaceForWhatABranchHasWrittenToIt) {
+  GroupBench bench(8, {.settings = {.retain = Duration{}}});
+  keep_space_of_what_is_hidden(bench, [&](VolumeId) {
+    const auto restored = bench.restore("before");
+    ASSERT_TRUE(restored.ok()) << restored.error().message;
+  });
+}
+
+TEST(BaseMover, ADiscardedExtentKeepsItsSpaceForWhatIsDiscardedOnceMoreLaterOn) {
+  GroupBench bench(9, {.settings = {.retain = Duration{}}});
+  keep_space_of_what_is_hidden(bench, [&](VolumeId volume) {
+    ASSERT_TRUE(discard(bench, volume, {0, 1024}).ok());
+  });
+}
+
+// As long as a point with data in it can be read, it is kept; so are those of which that is not known, since
+// they were discarded so often.
+TEST(BaseMover, ADiscardedExtentOfWhichNothingCanBeReadAnyMoreIsGivenBack) {
+  GroupBench bench(10, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 8192);
+  for (std::uint64_t block = 0; block < 8192; block += 1024)
+    ASSERT_TRUE(bench.fill(volume.id, {block, block + 4}, 7).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  const std::uint64_t free_bytes = bench.pool().status().free_bytes;
+  ASSERT_TRUE(discard(bench, volume.id, {0, 8192}).ok());
+  const auto before = bench.mark("before");
+  ASSERT_TRUE(before.ok());
+  ASSERT_TRUE(change_mark(bench, "before", format::MarkAction::kHold).ok());
+  ASSERT_TRUE(bench.fill(volume.id, {2000, 2001}, 9).ok());
+  for (int i = 0; i < 1000; ++i) {
+    const std::uint64_t begin = i < 10 ? 0 : 4096;
+    ASSERT_TRUE(discard(bench, volume.id, {begin, 8192}).ok());
+  }
+  ASSERT_NO_FATAL_FAILURE(destage_to(bench, before->at));
+  EXPECT_EQ(bench.pool().status().free_bytes, free_bytes + (3ull << 22));
+  ASSERT_TRUE(change_mark(bench, "before", format::MarkAction::kRelease).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  EXPECT_EQ(bench.pool().status().free_bytes, free_bytes + (8ull << 22));
+}
+
+// Whenever somebody writes to an extent whose space is being given back, what is acknowledged has its space:
+// nobody else gets it before it is in the base.
+void write_while_space_is_given_back(Duration after, std::uint64_t length) {
+  SCOPED_TRACE(std::to_string(after.ns) + " ns, " + std::to_string(length) + " bytes");
+  GroupBench bench(11, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 1024);
+  ASSERT_NO_FATAL_FAILURE(fill_pool(bench, 1));
+  ASSERT_TRUE(bench.fill(volume.id, {0, 4}, 7).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  ASSERT_TRUE(discard(bench, volume.id, {0, 4}).ok());
+  ASSERT_TRUE(bench.flush().ok());
+  bench.fate->answer_time = Duration::seconds(1);
+  io::TaskScope scope(bench.world);
+  std::optional<Result<bool>> step;
+  const auto destage = [](Group* group, std::optional<Result<bool>>* out) -> io::Task<void> {
+    out->emplace(co_await group->destage_now(true));
+  };
+  scope.spawn(destage(bench.group, &step));
+  bench.world.run_for(after);
+  Buffer data = Buffer::allocate(length);
+  std::memset(data.data(), 9, data.size());
+  const auto written = bench.write(volume.id, 500 * kBlockSizeBytes, data);
+  bench.fate->answer_time = Duration{};
+  bench.run(scope.join());
+  ASSERT_TRUE(step.has_value());
+  ASSERT_TRUE(step->ok()) << step->error().message;
+  if (!written.ok()) {
+    // What was given back can be used again when that is durable.
+    EXPECT_EQ(written.error().code, ErrorCode::kNoSpace) << written.error().message;
+    return;
+  }
+  ASSERT_NO_FATAL_FAILURE(fill_pool(bench, 0));
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  Buffer out = Buffer::allocate(length);
+  const auto read = bench.run(
+      bench.group->data().read(volume.id, bench.group->live_path(), 500 * kBlockSizeBytes, out, true));
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(std::memcmp(out.data(), data.data(), length), 0);
+}
+
+TEST(BaseMover, WhatIsWrittenWhileSpaceIsGivenBackHasItsOwn) {
+  for (const std::uint64_t length : {std::uint64_t{512}, kBlockSizeBytes}) {
+    for (int i = 0; i < 20 && !testing::Test::HasFailure(); ++i)
+      write_while_space_is_given_back(Duration::milliseconds(250 * i), length);
+  }
 }
 
 pool::DataVolume* base_of(GroupBench& bench, VolumeId volume) {

@@ -28,6 +28,7 @@ struct IndexFate {
   std::uint64_t calm_lookups = 50;
   bool look_slowly = false;  // no look-up is answered at once, and each takes a few passes
   Duration look_time{};      // and so long
+  Duration answer_time{};    // how old the answer is when it comes
   bool damage_every_successor = false;
   std::optional<Error> no_successor;       // that is what making one fails with
   std::optional<Error> no_persist;         // the same, of a run
@@ -82,7 +83,9 @@ class FragileIndex final : public index::VersionIndex {
       if (fate_->on_damage) fate_->on_damage();
       co_return fail(ErrorCode::kDamaged, "a block of a run does not match its checksum");
     }
-    co_return co_await inner_->lookup(volume, blocks, path, out, pieces_max);
+    auto looked = co_await inner_->lookup(volume, blocks, path, out, pieces_max);
+    if (fate_->answer_time > Duration{}) co_await scheduler_.sleep_for(fate_->answer_time);
+    co_return looked;
   }
   bool lookup_now(VolumeId volume, BlockRange blocks, const index::Path& path,
                   std::vector<index::Piece>& out) override {
