@@ -123,6 +123,35 @@ io::Task<Result<std::unique_ptr<JournalExport>>> Group::begin_export(std::string
   co_return std::make_unique<JournalExport>(core_, data_, begin, end, only, sides);
 }
 
+namespace {
+
+// What two points of a volume show differently as far as the index tells, of the first of some blocks.
+struct Differing {
+  std::vector<BlockRange> blocks;
+  std::uint64_t end = 0;  // where those begin that were not looked at
+};
+
+// Registers as a reader for a page alone: destaging waits for whoever reads. The caller pins the points.
+io::Task<Result<Differing>> look_for_differences(Core* core, VolumeId volume, LogId from, LogId to,
+                                                 BlockRange blocks) {
+  const Core::ReadGuard guard(core);
+  const std::shared_ptr<const index::Path> path_from = core->path_to(from);
+  const std::shared_ptr<const index::Path> path_to = core->path_to(to);
+  std::vector<index::Piece> a;
+  std::vector<index::Piece> b;
+  TM_CO_TRY(co_await core->index->lookup(volume, blocks, *path_from, a, 4096));
+  const BlockRange same_range{blocks.begin, a.back().blocks.end};
+  TM_CO_TRY(co_await core->index->lookup(volume, same_range, *path_to, b, 4096));
+  Differing found;
+  walk_together(a, b, [&](BlockRange range, std::size_t i, std::size_t j) {
+    if (!same_without_reading(part_of(a[i], range), part_of(b[j], range))) found.blocks.push_back(range);
+  });
+  found.end = std::min(a.back().blocks.end, b.back().blocks.end);
+  co_return found;
+}
+
+}  // namespace
+
 io::Task<Result<std::uint64_t>> Group::count_differing(VolumeId volume, LogId from, LogId to,
                                                        BlockRange blocks) {
   TM_CO_TRY(core_.check_readable(from));
@@ -133,19 +162,10 @@ io::Task<Result<std::uint64_t>> Group::count_differing(VolumeId volume, LogId fr
   std::uint64_t count = 0;
   std::uint64_t at = blocks.begin;
   while (at < blocks.end) {
-    // Anew for each page: destaging waits for whoever reads, and the pins keep the points.
-    const Core::ReadGuard guard(&core_);
-    const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
-    const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
-    std::vector<index::Piece> a;
-    std::vector<index::Piece> b;
-    TM_CO_TRY(co_await core_.index->lookup(volume, BlockRange{at, blocks.end}, *path_from, a, 4096));
-    const BlockRange same_range{at, a.back().blocks.end};
-    TM_CO_TRY(co_await core_.index->lookup(volume, same_range, *path_to, b, 4096));
-    walk_together(a, b, [&](BlockRange range, std::size_t i, std::size_t j) {
-      if (!same_without_reading(part_of(a[i], range), part_of(b[j], range))) count += range.count();
-    });
-    at = std::min(a.back().blocks.end, b.back().blocks.end);
+    const BlockRange rest{at, blocks.end};
+    TM_CO_TRY_ASSIGN(const Differing page, co_await look_for_differences(&core_, volume, from, to, rest));
+    for (const BlockRange& range : page.blocks) count += range.count();
+    at = page.end;
   }
   co_return count;
 }
@@ -160,29 +180,16 @@ io::Task<Result<std::vector<ChangedRun>>> Group::diff(VolumeId volume, LogId fro
   const PointPin pin_to(&core_, to);
   std::uint64_t at = blocks.begin;
   while (at < blocks.end) {
-    std::vector<BlockRange> candidates;
-    {
-      // Anew for each page, and for each part that is read: destaging waits for whoever reads, and the pins
-      // keep the points.
-      const Core::ReadGuard guard(&core_);
-      const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
-      const std::shared_ptr<const index::Path> path_to = core_.path_to(to);
-      std::vector<index::Piece> a;
-      std::vector<index::Piece> b;
-      TM_CO_TRY(co_await core_.index->lookup(volume, BlockRange{at, blocks.end}, *path_from, a, 4096));
-      const BlockRange same_range{at, a.back().blocks.end};
-      TM_CO_TRY(co_await core_.index->lookup(volume, same_range, *path_to, b, 4096));
-      walk_together(a, b, [&](BlockRange range, std::size_t i, std::size_t j) {
-        if (!same_without_reading(part_of(a[i], range), part_of(b[j], range))) candidates.push_back(range);
-      });
-      at = std::min(a.back().blocks.end, b.back().blocks.end);
-    }
-    for (const BlockRange& candidate : candidates) {
+    const BlockRange rest{at, blocks.end};
+    TM_CO_TRY_ASSIGN(const Differing page, co_await look_for_differences(&core_, volume, from, to, rest));
+    at = page.end;
+    for (const BlockRange& candidate : page.blocks) {
       for (std::uint64_t begin = candidate.begin; begin < candidate.end; begin += kCompareBlocksMax) {
         const BlockRange part{begin, std::min(candidate.end, begin + kCompareBlocksMax)};
         Buffer left = Buffer::allocate(part.count() * kBlockSizeBytes);
         Buffer right = Buffer::allocate(part.count() * kBlockSizeBytes);
         {
+          // Not for longer than this part, as above.
           const Core::ReadGuard guard(&core_);
           const std::shared_ptr<const index::Path> path_from = core_.path_to(from);
           const std::shared_ptr<const index::Path> path_to = core_.path_to(to);

@@ -131,9 +131,9 @@ class Group final : public RaidGroup {
   Operation write_partial_row(std::uint64_t offset, std::uint64_t length_bytes, const Gather* data,
                               std::uint64_t at, io::Durability durability);
   Operation write_segments(std::uint64_t row, std::vector<Segment> segments, const Gather* data,
-                           std::uint64_t group_begin, std::uint64_t at, io::Durability durability);
+                           std::uint64_t at, io::Durability durability);
   io::Task<Result<std::vector<Buffer>>> make_parity(std::uint64_t row, Segment segment, const Gather* data,
-                                                    std::uint64_t group_begin, std::uint64_t at);
+                                                    std::uint64_t at);
   Operation resync_row(std::uint64_t row);
 
   // ---- rebuild.cc ----

@@ -146,8 +146,7 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
     segments.push_back(segment);
   }
   if (payload <= format::kStripePayloadBytesMax) {
-    co_return co_await write_segments(row, std::move(segments), data, row * geometry_.row_bytes(), at - begin,
-                                      durability);
+    co_return co_await write_segments(row, std::move(segments), data, at - begin, durability);
   }
   // More than one entry of the journal holds: as many columns at a time as fit.
   for (const Segment& whole : segments) {
@@ -158,8 +157,7 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
       part.begin = column;
       part.end = std::min(whole.end, column + step);
       std::vector<Segment> one(1, part);
-      TM_CO_TRY(co_await write_segments(row, std::move(one), data, row * geometry_.row_bytes(), at - begin,
-                                        durability));
+      TM_CO_TRY(co_await write_segments(row, std::move(one), data, at - begin, durability));
     }
   }
   co_return Result<void>{};
@@ -167,7 +165,7 @@ io::Task<Result<void>> Group::write_partial_row(std::uint64_t offset, std::uint6
 
 // `at`, which may be "negative", is where the row's first byte would be in `data`.
 io::Task<Result<void>> Group::write_segments(std::uint64_t row, std::vector<Segment> segments,
-                                             const Gather* data, std::uint64_t group_begin, std::uint64_t at,
+                                             const Gather* data, std::uint64_t at,
                                              io::Durability durability) {
   const std::uint64_t unit = geometry_.unit();
   const std::uint64_t lock_begin = row * unit + segments.front().begin;
@@ -183,7 +181,7 @@ io::Task<Result<void>> Group::write_segments(std::uint64_t row, std::vector<Segm
   for (const Segment& segment : segments) {
     const std::uint64_t begin = row * unit + segment.begin;
     const std::uint64_t length = segment.end - segment.begin;
-    TM_CO_TRY_ASSIGN(std::vector<Buffer> parities, co_await make_parity(row, segment, data, group_begin, at));
+    TM_CO_TRY_ASSIGN(std::vector<Buffer> parities, co_await make_parity(row, segment, data, at));
     for (std::uint32_t cell = segment.first_cell; cell <= segment.last_cell; ++cell) {
       const std::uint32_t member = geometry_.member_of(row, cell);
       if (!members_.writable(member, begin, begin + length)) continue;
@@ -213,8 +211,7 @@ io::Task<Result<void>> Group::write_segments(std::uint64_t row, std::vector<Segm
 // overwritten and the old parity, or what is not overwritten, whichever is less; and all there is when
 // members are missing that either way would need.
 io::Task<Result<std::vector<Buffer>>> Group::make_parity(std::uint64_t row, Segment segment,
-                                                         const Gather* data, std::uint64_t group_begin,
-                                                         std::uint64_t at) {
+                                                         const Gather* data, std::uint64_t at) {
   const std::uint64_t unit = geometry_.unit();
   const std::uint64_t begin = row * unit + segment.begin;
   const std::uint64_t length = segment.end - segment.begin;
@@ -291,7 +288,6 @@ io::Task<Result<std::vector<Buffer>>> Group::make_parity(std::uint64_t row, Segm
     }
     parity::generate(pointers, geometry_.parities(), length);
   }
-  static_cast<void>(group_begin);
   for (const std::uint32_t role : parities) out[role - cells] = old[role];
   co_return std::move(out);
 }
