@@ -75,6 +75,35 @@ VolumeId delete_a_volume(GroupBench& bench) {
   return volume.id;
 }
 
+TEST(Destager, ADifferenceHoldsItUpForAPartAtATime) {
+  GroupBench bench(3, {.journal_bytes = 64 << 20, .settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 4096);
+  const auto fill_all = [&] {
+    for (std::uint64_t at = 0; at < 4096; at += 256)
+      ASSERT_TRUE(bench.fill(volume.id, {at, at + 256}, 5).ok());
+  };
+  ASSERT_NO_FATAL_FAILURE(fill_all());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  ASSERT_TRUE(bench.fill(volume.id, {0, 8}, 5).ok());
+  const auto from = bench.mark("from");
+  ASSERT_NO_FATAL_FAILURE(fill_all());  // the same bytes: all of them are compared
+  const auto to = bench.mark("to");
+  ASSERT_TRUE(from.ok() && to.ok());
+  const LogId before = bench.group->local().destaged;
+  std::optional<Result<std::vector<ChangedRun>>> found;
+  io::TaskScope scope(bench.world);
+  scope.spawn([](Group* group, VolumeId id, LogId a, LogId b, auto* out) -> io::Task<void> {
+    *out = co_await group->diff(id, a, b, {0, 4096}, 100);
+  }(bench.group, volume.id, from->at, to->at, &found));
+  const auto step = bench.run(bench.group->destage_now(true));
+  ASSERT_TRUE(step.ok()) << step.error().message;
+  EXPECT_NE(bench.group->local().destaged, before);
+  EXPECT_FALSE(found.has_value()) << "the step did not wait for its end";
+  bench.run(scope.join());
+  ASSERT_TRUE(found.has_value() && found->ok());
+  EXPECT_TRUE((*found)->empty());
+}
+
 // Whenever the read begins, it has its bytes, or is told that the volume is gone.
 TEST(Destager, WhoReadsAVolumeThatWasDeletedIsWaitedFor) {
   bool was_waited_for = false;
