@@ -239,7 +239,7 @@ io::Task<Result<void>> DataPath::write_again_whole(Volume* volume, BlockRange bl
 
 io::Task<Result<void>> DataPath::flush() {
   const LogId newest = core_.journal->last_appended();
-  auto durable = co_await core_.journal->wait_durable(core_.journal->last_ticket());
+  auto durable = co_await core_.journal->flush();
   if (!durable.ok()) {
     core_.stop(durable.error());
     co_return durable;

@@ -1,7 +1,8 @@
 // The order of a journal: the open batch, the frames in flight, and how far they are durable.
 //
-// A batch opens with its first entry, whose place is then known, and closes when it is full or when the
-// writer is free to take it. What is closed waits in `items`, is written by up to batches_in_flight_max
+// A batch opens with its first entry, whose place is then known, and closes when it is full, or when the
+// writer is free to take it and it is due: somebody waits for it or is expected to, or it has grown for long
+// enough. What is closed waits in `items`, is written by up to batches_in_flight_max
 // operations at once, and becomes durable in append order: an item counts only when all before it are on disk
 // too.
 
@@ -141,6 +142,12 @@ void State::open_batch(std::uint32_t blocks) {
   open.meta.parent_checksum = last_checksum;
   open.meta_bytes = format::encoded_batch_bytes_least();
   open.batch = &recent.add(tail, next_ticket++);
+  open.due = environment.scheduler.now();
+  if (eager_batches_left > 0) {
+    --eager_batches_left;
+  } else {
+    open.due = open.due + options.batch_age_max;
+  }
 }
 
 void State::add_payload(RecentBatch& batch, const Buffer& payload) {
@@ -177,7 +184,9 @@ Appended State::append(NewEntry entry) {
   TM_ASSERT(entry.payload.size() % kBlockSizeBytes == 0);
   TM_ASSERT(!next_id.is_none());
   if (open.batch != nullptr && !fits_open(payload_blocks, entry_bytes)) close_open();
-  if (open.batch == nullptr) open_batch(lone_frame_blocks(payload_blocks, entry_bytes));
+  const bool opens = open.batch == nullptr;
+  if (opens) open_batch(lone_frame_blocks(payload_blocks, entry_bytes));
+  const bool was_gathered = is_gathered();
   RecentBatch& batch = *open.batch;
   last_timer = std::max(last_timer, environment.clock.now());
   Appended appended{.id = next_id,
@@ -206,8 +215,9 @@ Appended State::append(NewEntry entry) {
   open.meta_bytes += entry_bytes;
   last_id = next_id;
   next_id = next_id.next();
+  // Whoever writes the batch is told of what changes when it is due, not of each entry in between.
+  if (opens || (is_gathered() && !was_gathered)) pump_wanted.wake_all();
   if (open.meta.payload_blocks * kBlockSizeBytes >= options.batch_bytes_usual_max) close_open();
-  pump_wanted.wake_all();
   return appended;
 }
 
@@ -243,6 +253,10 @@ io::Task<void> State::pump() {
       ++in_flight;
       tasks.spawn(write_item(item));
     }
+    if (open.batch != nullptr && !open_is_due()) {
+      (void)co_await pump_wanted.wait_until(open.due);
+      continue;
+    }
     if (!seal_is_due()) {
       co_await pump_wanted.wait();
       continue;
@@ -254,10 +268,20 @@ io::Task<void> State::pump() {
   }
 }
 
+// Many small batches cost the disk a write and a block for a header each. A host that does not flush has its
+// answer anyway, so what it writes is gathered; one that flushes finds its writes under way.
+bool State::open_is_due() const {
+  return awaited_ticket >= open.batch->ticket || is_gathered() || open.due <= environment.scheduler.now();
+}
+
+bool State::is_gathered() const {
+  return open.meta.payload_blocks * kBlockSizeBytes >= options.batch_bytes_gathered;
+}
+
 // An open batch waits for its turn, to grow meanwhile; one that is full gains nothing by waiting.
 bool State::may_write() const {
   const bool is_closed = started < items.size();
-  if (!is_closed && open.batch == nullptr) return false;
+  if (!is_closed && (open.batch == nullptr || !open_is_due())) return false;
   return in_flight < (is_closed ? options.full_batches_in_flight_max : options.batches_in_flight_max);
 }
 
@@ -314,6 +338,10 @@ void State::fail(const Error& error) {
 }
 
 io::Task<Result<void>> State::wait_durable(std::uint64_t ticket) {
+  if (ticket > awaited_ticket) {
+    awaited_ticket = ticket;
+    if (open.batch != nullptr && open.batch->ticket <= ticket) pump_wanted.wake_all();
+  }
   while (durable_ticket < ticket) {
     if (failed.has_value()) co_return *failed;
     co_await durable_moved.wait();

@@ -270,13 +270,15 @@ void Journal::close_batch() {
   state_->close_open();
 }
 
-void Journal::kick() {
-  state_->pump_wanted.wake_all();
-}
-
 io::Task<Result<void>> Journal::wait_durable(std::uint64_t ticket) {
   co_return co_await state_->wait_durable(ticket);
 }
+
+io::Task<Result<void>> Journal::flush() {
+  state_->eager_batches_left = kEagerBatches;
+  co_return co_await state_->wait_durable(last_ticket());
+}
+
 std::uint64_t Journal::last_ticket() const {
   if (state_->open.batch != nullptr) return state_->open.batch->ticket;
   return state_->items.empty() ? state_->durable_ticket : state_->items.back()->ticket;

@@ -31,6 +31,9 @@ struct JournalOptions {
   std::uint32_t batches_in_flight_max = 4;    // while what comes meanwhile has room in one batch
   std::uint32_t full_batches_in_flight_max = 16;    // while batches fill faster than they are written
   std::uint32_t batch_bytes_usual_max = 512 << 10;  // a batch is closed when it has this much payload
+  // Until when a batch grows that nobody waits for, while hosts do not flush what they write.
+  std::uint32_t batch_bytes_gathered = 128 << 10;
+  Duration batch_age_max = Duration::milliseconds(1);
 };
 
 // One update to append. `payload` is a multiple of 4096 bytes, one block per block of `blocks`
@@ -219,11 +222,13 @@ class Journal {
                         std::vector<Buffer> payload);
   // What is appended next begins a batch of its own. has_room() answers accordingly from here on.
   void close_batch();
-  // Starts writing what is in the open batch even when it is small. Called at the end of a pass by the
-  // journal itself; a caller need not.
-  void kick();
-  // Completes when everything appended up to `ticket` is durable here.
+  // Completes when everything appended up to `ticket` is durable here. A batch that nobody waits for is
+  // written when it has batch_bytes_gathered or is batch_age_max old.
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+  // The same for all that was appended before the call, when a host asks. Where one flushes, it will again:
+  // the next kEagerBatches are written with their first entry.
+  static constexpr std::uint32_t kEagerBatches = 64;
+  io::Task<Result<void>> flush();
   std::uint64_t last_ticket() const;
   bool is_durable(std::uint64_t ticket) const;
   LogId last_appended() const;

@@ -171,6 +171,7 @@ struct State {
     format::BatchMeta meta{};
     std::size_t meta_bytes = 0;
     RecentBatch* batch = nullptr;  // null: no batch is open
+    MonotonicTime due{};           // when it is written whether or not somebody waits for it
   };
   OpenBatch open;
   Place tail{};                 // where the next frame goes; its segment is the last used one
@@ -192,6 +193,8 @@ struct State {
   std::deque<std::unique_ptr<WriteItem>> items;  // not durable yet; the first `started` are in flight or done
   std::size_t started = 0;
   std::uint32_t in_flight = 0;
+  std::uint64_t awaited_ticket = 0;      // the highest that somebody waits, or waited, for
+  std::uint32_t eager_batches_left = 0;  // written with their first entry: a flush is expected
   std::uint64_t pending_bytes = 0;
   RecentBatches recent;
   std::vector<DirectoryPoint> directory;
@@ -227,6 +230,8 @@ struct State {
   void advance_durable();
   void fail(const Error& error);
   io::Task<Result<void>> wait_durable(std::uint64_t ticket);
+  bool open_is_due() const;
+  bool is_gathered() const;
   bool may_write() const;
   bool seal_is_due() const;
 
