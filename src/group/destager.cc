@@ -301,6 +301,9 @@ io::Task<void> Destager::run() {
     const bool short_of_space =
         core_.waiting_for_space > 0 || status.segments_free * 4 < status.segments_total;
     bool freed = false;
+    // The floor follows what is durable.
+    const std::uint64_t appended = core_.journal->last_ticket();
+    const bool is_early = !core_.journal->is_durable(appended);
     const bool expired = history_has_expired();
     if (expired) expiry_looked_at_ = core_.scheduler().now();
     if (half_full || short_of_space || expired) {
@@ -326,9 +329,8 @@ io::Task<void> Destager::run() {
       const auto given_back = co_await core_.give_back_log_volumes();
       if (!given_back.ok()) core_.stop(given_back.error());
     }
-    // The floor follows what is durable. A pass that only came too early for that says nothing to who waits.
-    const std::uint64_t appended = core_.journal->last_ticket();
-    if (!freed && core_.waiting_for_space > 0 && !core_.journal->is_durable(appended)) {
+    // A pass that only came too early says nothing to who waits, also if it is durable by now.
+    if (!freed && core_.waiting_for_space > 0 && is_early) {
       auto durable = co_await core_.journal->wait_durable(appended);
       if (!durable.ok()) core_.stop(durable.error());
       continue;

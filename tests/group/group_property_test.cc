@@ -159,10 +159,10 @@ class Story {
   }
 
   // Of a request that failed: only want of space may have stopped it, and something must have kept that
-  // space.
-  void refused(const Error& error, LogId head_before) {
+  // space; the request itself, where it works on a past point.
+  void refused(const Error& error, LogId head_before, LogId works_on = LogId()) {
     EXPECT_EQ(error.code, ErrorCode::kNoSpace) << error.message;
-    bool held = group().local().settings.on_full == OnFull::kStopWrites;
+    bool held = group().local().settings.on_full == OnFull::kStopWrites || !works_on.is_none();
     for (const auto& [id, mark] : model_.marks()) held = held || mark.held;
     EXPECT_TRUE(held) << "nothing kept the space: " << error.message << describe();
     const auto before = model_.position(head_before);
@@ -401,12 +401,12 @@ class Story {
 
   // A control entry was asked for and the answer is `done`: durable when it is good.
   template <typename T>
-  void settle_control(const Result<T>& done, LogId before) {
+  void settle_control(const Result<T>& done, LogId before, LogId works_on = LogId()) {
     if (done.ok()) {
       accepted();
       model_.durable = model_.order().size();
     } else {
-      refused(done.error(), before);
+      refused(done.error(), before, works_on);
     }
   }
 
@@ -490,7 +490,7 @@ class Story {
       co_return;
     }
     if (done.ok() || !was_held) {
-      settle_control(done, before);
+      settle_control(done, before, what == 0 ? target : LogId());
     } else {
       // The mark still keeps the space; a model that has let go of it cannot know.
       EXPECT_LE(group().journal().status().segments_free, 1u) << done.error().message << describe();
@@ -537,7 +537,7 @@ class Story {
       EXPECT_EQ(expected_error(target), ErrorCode::kExpired);
       co_return;
     }
-    settle_control(done, before);
+    settle_control(done, before, target);
   }
 
   io::Task<void> release_branch() {
