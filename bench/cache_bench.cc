@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/place.h"
 #include "group/block_cache.h"
 
-// What the block cache costs per block: a hit (look-up and copy), a miss, an insert that evicts, and the
-// erasing that destage does before it writes a range.
+// What the block cache costs per block: a hit (look-up and copy), a miss, an insert that evicts, what it is
+// told of a write, with the block in the cache and without, and the erasing that destage does before it
+// writes a range.
 
 namespace tidemark::group {
 namespace {
@@ -18,7 +20,7 @@ constexpr std::uint64_t kBlocks = kCacheBytes / 4500;
 
 void fill(BlockCache& cache) {
   const std::vector<std::byte> block(kBlockSizeBytes, std::byte{1});
-  for (std::uint64_t i = 0; i < kBlocks; ++i) cache.insert({1, i}, block);
+  for (std::uint64_t i = 0; i < kBlocks; ++i) cache.insert({1, i}, Place(), block);
 }
 
 void BM_CacheHit(benchmark::State& state) {
@@ -26,7 +28,7 @@ void BM_CacheHit(benchmark::State& state) {
   fill(cache);
   std::vector<std::byte> out(kBlockSizeBytes);
   std::mt19937_64 random(1);
-  for (auto _ : state) benchmark::DoNotOptimize(cache.read({1, random() % kBlocks}, out));
+  for (auto _ : state) benchmark::DoNotOptimize(cache.read({1, random() % kBlocks}, Place(), out));
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kBlockSizeBytes));
 }
 BENCHMARK(BM_CacheHit);
@@ -36,7 +38,7 @@ void BM_CacheMiss(benchmark::State& state) {
   fill(cache);
   std::vector<std::byte> out(kBlockSizeBytes);
   std::mt19937_64 random(1);
-  for (auto _ : state) benchmark::DoNotOptimize(cache.read({2, random()}, out));
+  for (auto _ : state) benchmark::DoNotOptimize(cache.read({2, random()}, Place(), out));
 }
 BENCHMARK(BM_CacheMiss);
 
@@ -45,23 +47,34 @@ void BM_CacheInsertAndEvict(benchmark::State& state) {
   fill(cache);
   const std::vector<std::byte> block(kBlockSizeBytes, std::byte{2});
   std::uint64_t next = 0;
-  for (auto _ : state) cache.insert({3, next++}, block);
+  for (auto _ : state) cache.insert({3, next++}, Place(), block);
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kBlockSizeBytes));
 }
 BENCHMARK(BM_CacheInsertAndEvict);
 
-void BM_CacheEraseRange(benchmark::State& state) {
+void BM_CacheNoteWrite(benchmark::State& state) {
+  BlockCache cache(kCacheBytes);
+  fill(cache);
+  const auto volume = static_cast<std::uint64_t>(state.range(0));
+  const std::vector<std::byte> block(kBlockSizeBytes, std::byte{2});
+  std::mt19937_64 random(1);
+  std::uint64_t generation = 0;
+  for (auto _ : state) cache.note_write({volume, random() % kBlocks}, Place(++generation, 0), block);
+}
+BENCHMARK(BM_CacheNoteWrite)->ArgName("volume")->Arg(1)->Arg(2);
+
+void BM_CacheEraseBase(benchmark::State& state) {
   BlockCache cache(kCacheBytes);
   fill(cache);
   const auto length = static_cast<std::uint64_t>(state.range(0));
   std::uint64_t at = 0;
   for (auto _ : state) {
-    cache.erase_range(4, at, at + length);
+    cache.erase_base(4, at, at + length);
     at += length;
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(BM_CacheEraseRange)->Arg(1)->Arg(64)->Arg(1024);
+BENCHMARK(BM_CacheEraseBase)->Arg(1)->Arg(64)->Arg(1024);
 
 }  // namespace
 }  // namespace tidemark::group

@@ -277,7 +277,7 @@ io::Task<void> BaseMover::write_extent(const Step& step, Volume* volume, std::sp
 // base gives back an extent of which nothing is left, also when only a part of it is zeroed now; who wrote to
 // the rest of it since was promised the space.
 io::Task<Result<void>> BaseMover::write_zeroes(Volume* volume, BlockRange blocks) {
-  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  core_.context.cache.erase_base(volume->number_in_cache, blocks.begin, blocks.end);
   std::uint64_t at = blocks.begin;
   while (at < blocks.end) {
     BlockRange part{at, blocks.end};
@@ -409,9 +409,16 @@ io::Task<Result<void>> BaseMover::write_runs(const Step& step, Volume* volume, s
     std::memcpy(data.data() + skip * kBlockSizeBytes, part.data(), part.size());
   }
   TM_CO_TRY(co_await volume->base->reserve(blocks));
-  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  core_.context.cache.erase_base(volume->number_in_cache, blocks.begin, blocks.end);
   pace_.moved(blocks.count() * kBlockSizeBytes);
-  co_return co_await volume->base->write(blocks, std::move(data), std::move(checksums));
+  TM_CO_TRY(co_await volume->base->write(blocks, std::move(data), std::move(checksums)));
+  for (const Run& run : runs) {
+    for (std::uint64_t i = 0; i < run.blocks.count(); ++i) {
+      core_.context.cache.note_destaged(volume->cache_key(run.blocks.begin + i),
+                                        run.place.plus(static_cast<std::uint32_t>(i)));
+    }
+  }
+  co_return Result<void>{};
 }
 
 io::Task<Result<Buffer>> BaseMover::data_of(const Step& step, Run* run) {

@@ -16,11 +16,15 @@
 // read since goes round once more for each of its last three reads. So a scan passes through small and pushes
 // nothing out of main.
 //
+// The versions of a block have one hash, so that a look-up meets all of them.
+//
 // Invariants
 //   1. Each entry is in exactly one queue, or on the free list. Those in small and main own a block of
 //   memory.
 //   2. An entry that is not free is in the table exactly once; the table is at most half full.
 //   3. Entries, table, and slabs together never exceed the size.
+//   4. Of a block there are at most kVersionsMax entries, each with another place, and at most one of them is
+//   the base's. One without a place is.
 
 namespace tidemark::group {
 
@@ -30,9 +34,14 @@ constexpr std::uint32_t kNone = UINT32_MAX;
 constexpr std::uint64_t kSlabBlocks = 256;  // 1 MiB at a time
 constexpr std::uint8_t kFrequencyMax = 3;
 constexpr std::uint64_t kSmallShare = 10;  // small holds one block in so many
+// Beyond, a client that reads one block at each of its points would make every look-up near it long.
+constexpr std::uint32_t kVersionsMax = 8;
+// What a larger write replaces is more likely to be read in order, with read-ahead, than to be worth the
+// copy.
+constexpr std::uint64_t kCopiedBlocksMax = 16;
 
 std::uint64_t hash_of(const CacheKey& key) {
-  std::uint64_t h = key.block + 0x9e3779b97f4a7c15ull * (key.space + 1);
+  std::uint64_t h = key.block + 0x9e3779b97f4a7c15ull * (key.volume + 1);
   h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ull;
   h = (h ^ (h >> 27)) * 0x94d049bb133111ebull;
   return h ^ (h >> 31);
@@ -42,13 +51,18 @@ enum class Queue : std::uint8_t { kFree, kSmall, kMain, kGhost };
 
 struct Entry {
   CacheKey key{};
+  Place place{};                   // of this version; none for what came from the base
   std::uint32_t previous = kNone;  // towards the oldest
   std::uint32_t next = kNone;      // towards the newest
   std::uint32_t memory = kNone;    // index of its block in the slabs
   Queue queue = Queue::kFree;
   std::uint8_t frequency = 0;
+  bool is_in_base = false;
+  bool is_read = false;  // since it was written last
+
+  bool is(Place version) const { return version.is_none() ? is_in_base : place == version; }
 };
-static_assert(sizeof(Entry) == 32);
+static_assert(sizeof(Entry) == 40);
 
 struct List {
   std::uint32_t oldest = kNone;
@@ -68,7 +82,14 @@ constexpr std::uint64_t kCostFixed = sizeof(std::uint64_t);
 struct BlockCache::State {
   explicit State(std::uint64_t bytes);
 
-  std::uint32_t find(const CacheKey& key) const;
+  // The first for which `match` says so, among the entries of all versions of this block.
+  template <typename Match>
+  std::uint32_t find_if(const CacheKey& key, Match match) const;
+  std::uint32_t find(const CacheKey& key, Place version) const;
+  std::uint32_t find_newest(const CacheKey& key) const;
+  void limit_versions(const CacheKey& key);
+  void forget_base(const CacheKey& key);
+  void forget_base(std::uint32_t entry);
   void link(std::uint32_t entry);
   void unlink(std::uint32_t entry);
   void push(Queue queue, std::uint32_t entry);
@@ -78,6 +99,8 @@ struct BlockCache::State {
 
   std::uint64_t resident() const { return list(Queue::kSmall).count + list(Queue::kMain).count; }
   void forget(std::uint32_t entry);
+  // Keeps its key alone.
+  void make_ghost(std::uint32_t entry);
   void evict();
   bool evict_from_small();
   void evict_from_main();
@@ -86,8 +109,6 @@ struct BlockCache::State {
   std::byte* memory_of(std::uint32_t index) {
     return slabs[index / kSlabBlocks].get() + index % kSlabBlocks * kBlockSizeBytes;
   }
-  void erase_small_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end);
-  void erase_large_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end);
 
   const std::uint64_t size_bytes;
   std::uint64_t blocks_max = 0;
@@ -97,7 +118,8 @@ struct BlockCache::State {
   std::vector<std::unique_ptr<std::byte[]>> slabs;
   std::uint64_t memory_used = 0;  // blocks handed out of the slabs so far
   std::vector<std::uint32_t> memory_free;
-  List lists[4];  // by Queue
+  List lists[4];              // by Queue
+  std::uint64_t volumes = 0;  // numbers given so far
   BlockCacheStatus status;
 };
 
@@ -111,13 +133,30 @@ BlockCache::State::State(std::uint64_t bytes) : size_bytes(bytes) {
 
 // ---- The table ----
 
-std::uint32_t BlockCache::State::find(const CacheKey& key) const {
+template <typename Match>
+std::uint32_t BlockCache::State::find_if(const CacheKey& key, Match match) const {
   if (table.empty()) return kNone;
   const std::uint64_t mask = table.size() - 1;
   for (std::uint64_t i = hash_of(key) & mask;; i = (i + 1) & mask) {
-    const std::uint32_t entry = table[i];
-    if (entry == kNone || entries[entry].key == key) return entry;
+    const std::uint32_t index = table[i];
+    if (index == kNone) return kNone;
+    if (entries[index].key == key && match(entries[index])) return index;
   }
+}
+
+std::uint32_t BlockCache::State::find(const CacheKey& key, Place version) const {
+  return find_if(key, [version](const Entry& entry) { return entry.is(version); });
+}
+
+std::uint32_t BlockCache::State::find_newest(const CacheKey& key) const {
+  std::uint32_t newest = kNone;
+  find_if(key, [&](const Entry& entry) {
+    if (newest == kNone || entry.place > entries[newest].place) {
+      newest = static_cast<std::uint32_t>(&entry - entries.data());
+    }
+    return false;
+  });
+  return newest;
 }
 
 void BlockCache::State::link(std::uint32_t entry) {
@@ -172,6 +211,16 @@ void BlockCache::State::forget(std::uint32_t index) {
   push(Queue::kFree, index);
 }
 
+void BlockCache::State::make_ghost(std::uint32_t index) {
+  Entry& entry = entries[index];
+  memory_free.push_back(entry.memory);
+  entry.memory = kNone;
+  entry.frequency = 0;
+  remove_from_queue(index);
+  push(Queue::kGhost, index);
+  if (list(Queue::kGhost).count > blocks_max) forget(list(Queue::kGhost).oldest);
+}
+
 void BlockCache::State::evict() {
   if (list(Queue::kSmall).count >= small_max || list(Queue::kMain).count == 0) {
     if (evict_from_small()) return;
@@ -184,16 +233,13 @@ bool BlockCache::State::evict_from_small() {
   while (list(Queue::kSmall).count > 0) {
     const std::uint32_t index = list(Queue::kSmall).oldest;
     Entry& entry = entries[index];
-    remove_from_queue(index);
     if (entry.frequency > 0) {
       entry.frequency = 0;
+      remove_from_queue(index);
       push(Queue::kMain, index);
       continue;
     }
-    memory_free.push_back(entry.memory);
-    entry.memory = kNone;
-    push(Queue::kGhost, index);
-    if (list(Queue::kGhost).count > blocks_max) forget(list(Queue::kGhost).oldest);
+    make_ghost(index);
     ++status.evictions;
     return true;
   }
@@ -243,20 +289,32 @@ std::uint32_t BlockCache::State::take_memory() {
   return static_cast<std::uint32_t>(memory_used++);
 }
 
-// ---- Ranges ----
+// ---- Versions ----
 
-void BlockCache::State::erase_small_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end) {
-  for (std::uint64_t block = begin; block < end; ++block) {
-    const std::uint32_t index = find(CacheKey{space, block});
-    if (index != kNone) forget(index);
-  }
+// Makes room for one more.
+void BlockCache::State::limit_versions(const CacheKey& key) {
+  std::uint32_t count = 0;
+  std::uint32_t oldest = kNone;
+  find_if(key, [&](const Entry& entry) {
+    ++count;
+    if (oldest == kNone || entry.place < entries[oldest].place) {
+      oldest = static_cast<std::uint32_t>(&entry - entries.data());
+    }
+    return false;
+  });
+  if (count >= kVersionsMax) forget(oldest);
 }
 
-void BlockCache::State::erase_large_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end) {
-  for (std::uint32_t index = 0; index < entries.size(); ++index) {
-    const Entry& entry = entries[index];
-    if (entry.queue == Queue::kFree || entry.key.space != space) continue;
-    if (entry.key.block >= begin && entry.key.block < end) forget(index);
+void BlockCache::State::forget_base(const CacheKey& key) {
+  const std::uint32_t index = find(key, Place());
+  if (index != kNone) forget_base(index);
+}
+
+void BlockCache::State::forget_base(std::uint32_t index) {
+  if (entries[index].place.is_none()) {
+    forget(index);
+  } else {
+    entries[index].is_in_base = false;
   }
 }
 
@@ -265,27 +323,32 @@ void BlockCache::State::erase_large_range(std::uint64_t space, std::uint64_t beg
 BlockCache::BlockCache(std::uint64_t size_bytes) : state_(std::make_unique<State>(size_bytes)) {}
 BlockCache::~BlockCache() = default;
 
-bool BlockCache::read(CacheKey key, MutableBytes out) {
+std::uint64_t BlockCache::new_volume() {
+  return ++state_->volumes;
+}
+
+bool BlockCache::read(CacheKey key, Place version, MutableBytes out) {
   TM_ASSERT(out.size() == kBlockSizeBytes);
   State& state = *state_;
-  const std::uint32_t index = state.find(key);
+  const std::uint32_t index = state.find(key, version);
   if (index == kNone || state.entries[index].memory == kNone) {
     ++state.status.misses;
     return false;
   }
   Entry& entry = state.entries[index];
   entry.frequency = std::min<std::uint8_t>(kFrequencyMax, static_cast<std::uint8_t>(entry.frequency + 1));
+  entry.is_read = true;
   std::memcpy(out.data(), state.memory_of(entry.memory), kBlockSizeBytes);
   ++state.status.hits;
   return true;
 }
 
-bool BlockCache::contains(CacheKey key) const {
-  const std::uint32_t index = state_->find(key);
+bool BlockCache::contains(CacheKey key, Place version) const {
+  const std::uint32_t index = state_->find(key, version);
   return index != kNone && state_->entries[index].memory != kNone;
 }
 
-void BlockCache::insert(CacheKey key, Bytes block) {
+void BlockCache::insert(CacheKey key, Place version, Bytes block) {
   TM_ASSERT(block.size() == kBlockSizeBytes);
   State& state = *state_;
   if (state.blocks_max == 0) return;
@@ -297,17 +360,24 @@ void BlockCache::insert(CacheKey key, Bytes block) {
     state.slabs.reserve((state.blocks_max + kSlabBlocks - 1) / kSlabBlocks);
     state.table.assign(std::bit_floor(state.blocks_max * kTableShare), kNone);
   }
-  std::uint32_t index = state.find(key);
-  if (index != kNone && state.entries[index].memory != kNone) {
-    std::memcpy(state.memory_of(state.entries[index].memory), block.data(), kBlockSizeBytes);
-    return;
-  }
+  std::uint32_t index = state.find(key, version);
+  if (index != kNone && state.entries[index].memory != kNone) return;
   const bool was_ghost = index != kNone;
-  if (was_ghost) state.forget(index);
+  bool is_in_base = version.is_none();
+  if (was_ghost) {
+    // By either of its names.
+    version = state.entries[index].place;
+    is_in_base = state.entries[index].is_in_base;
+    state.forget(index);
+  }
+  state.limit_versions(key);
   if (state.resident() >= state.blocks_max) state.evict();
   index = state.take_entry();
   Entry& entry = state.entries[index];
   entry.key = key;
+  entry.place = version;
+  entry.is_in_base = is_in_base;
+  entry.is_read = true;
   entry.frequency = 0;
   entry.memory = state.take_memory();
   std::memcpy(state.memory_of(entry.memory), block.data(), kBlockSizeBytes);
@@ -315,18 +385,49 @@ void BlockCache::insert(CacheKey key, Bytes block) {
   state.push(was_ghost ? Queue::kMain : Queue::kSmall, index);
 }
 
-void BlockCache::erase(CacheKey key) {
-  const std::uint32_t index = state_->find(key);
-  if (index != kNone) state_->forget(index);
+void BlockCache::note_write(CacheKey first, Place version, Bytes data) {
+  State& state = *state_;
+  if (state.table.empty()) return;
+  const std::uint64_t blocks = data.size() / kBlockSizeBytes;
+  const std::uint64_t mask = state.table.size() - 1;
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    __builtin_prefetch(&state.table[hash_of({first.volume, first.block + i}) & mask]);
+  }
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const std::uint32_t index = state.find_newest({first.volume, first.block + i});
+    if (index == kNone) continue;
+    Entry& entry = state.entries[index];
+    entry.place = version.plus(static_cast<std::uint32_t>(i));
+    entry.is_in_base = false;
+    if (entry.memory == kNone) continue;
+    if (entry.is_read && blocks <= kCopiedBlocksMax) {
+      std::memcpy(state.memory_of(entry.memory), data.data() + i * kBlockSizeBytes, kBlockSizeBytes);
+      entry.is_read = false;
+    } else {
+      state.make_ghost(index);
+    }
+  }
 }
 
-void BlockCache::erase_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end) {
-  if (begin >= end || state_->table.empty()) return;
+void BlockCache::note_destaged(CacheKey key, Place version) {
+  State& state = *state_;
+  const std::uint32_t index = state.find(key, version);
+  if (index == kNone || state.find(key, Place()) != kNone) return;
+  state.entries[index].is_in_base = true;
+}
+
+void BlockCache::erase_base(std::uint64_t volume, std::uint64_t begin, std::uint64_t end) {
+  State& state = *state_;
+  if (begin >= end || state.table.empty()) return;
   // One look-up per block, or one look at every entry, whichever is less.
-  if (end - begin <= state_->entries.size()) {
-    state_->erase_small_range(space, begin, end);
-  } else {
-    state_->erase_large_range(space, begin, end);
+  if (end - begin <= state.entries.size()) {
+    for (std::uint64_t block = begin; block < end; ++block) state.forget_base(CacheKey{volume, block});
+    return;
+  }
+  for (std::uint32_t index = 0; index < state.entries.size(); ++index) {
+    const Entry& entry = state.entries[index];
+    if (entry.queue == Queue::kFree || !entry.is_in_base || entry.key.volume != volume) continue;
+    if (entry.key.block >= begin && entry.key.block < end) state.forget_base(index);
   }
 }
 

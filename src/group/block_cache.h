@@ -4,14 +4,13 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "base/place.h"
 
 namespace tidemark::group {
 
-// Names a cached block by where it lies: `space` is the number of the logical unit, which is never used
-// twice; `block` is a Place or a block index in it. What a key names never changes while it is cached, except
-// for a base block, which destaging erases before it writes it.
+// Names a block of a volume: `volume` is a number that BlockCache::new_volume() gave, `block` its index.
 struct CacheKey {
-  std::uint64_t space = 0;
+  std::uint64_t volume = 0;
   std::uint64_t block = 0;
   bool operator==(const CacheKey&) const = default;
 };
@@ -27,17 +26,33 @@ struct BlockCacheStatus {
 // Blocks of 4 KiB read from disk, shared by live volumes and views of all groups of a node. Memory is taken
 // at first use in slabs and never exceeds the size. Scan-resistant (S3-FIFO: a block read once leaves through
 // a small queue without pushing out what is read again). Reactor thread only.
+//
+// A block is kept in some of the versions that it has had, each named by its place in the journal, or by
+// Place() as the one in the base. What is cached of the newest follows the volume: a write replaces it, and
+// once destaged it is the base's as well. So a block that is read stays in memory however often it is
+// written, and no memory is spent on what it was before.
 class BlockCache {
  public:
   explicit BlockCache(std::uint64_t size_bytes);
   ~BlockCache();
+  // For the keys of a volume that is opened; never given twice.
+  std::uint64_t new_volume();
+
   // Copies the block to `out` (4096 bytes) on a hit.
-  bool read(CacheKey key, MutableBytes out);
-  bool contains(CacheKey key) const;
-  void insert(CacheKey key, Bytes block);
-  void erase(CacheKey key);
-  // Forgets every block of `space` in [begin, end).
-  void erase_range(std::uint64_t space, std::uint64_t begin, std::uint64_t end);
+  bool read(CacheKey key, Place version, MutableBytes out);
+  bool contains(CacheKey key, Place version) const;
+  // `block` is what was read of this version; nothing happens when it is there.
+  void insert(CacheKey key, Place version, Bytes block);
+
+  // Whole blocks from `first` on were written, at `version` and the places after it. The newest version of
+  // each that is cached gives way to `data`. Where it was not read since the write before, and where the
+  // write is a large one, it just goes: who writes only would pay for copies.
+  void note_write(CacheKey first, Place version, Bytes data);
+  // The base holds this version now; erase_base() was called before it was written.
+  void note_destaged(CacheKey key, Place version);
+  // Forgets what the base holds in [begin, end): it is about to change.
+  void erase_base(std::uint64_t volume, std::uint64_t begin, std::uint64_t end);
+
   BlockCacheStatus status() const;
   std::uint64_t size_bytes() const;
 

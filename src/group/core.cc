@@ -246,7 +246,7 @@ io::Task<Result<void>> Core::open_volumes() {
     pool::DataVolume* base = context.pools.data_volume(unit.number);
     Volume* other = find_volume(unit.volume);
     if (other == nullptr) {
-      volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number, base);
+      volumes[unit.volume] = std::make_shared<Volume>(context, unit.volume, unit.number, base);
       continue;
     }
     // Of a creation that was cut off nothing was ever written.
@@ -259,7 +259,7 @@ io::Task<Result<void>> Core::open_volumes() {
     }
     const LuNumber gone = is_empty ? unit.number : other->lu;
     if (!is_empty) {
-      volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number, base);
+      volumes[unit.volume] = std::make_shared<Volume>(context, unit.volume, unit.number, base);
     }
     TM_CO_TRY(co_await context.pools.remove(gone));
   }
@@ -287,8 +287,8 @@ io::Task<Result<void>> Core::settle_volumes(bool remove_unreadable) {
   for (const pool::LuRecord& unit : context.pools.units()) {
     if (unit.group != group || unit.kind != pool::LuKind::kData || unit.volume.value == 0) continue;
     if (find_volume(unit.volume) != nullptr) continue;
-    volumes[unit.volume] = std::make_shared<Volume>(scheduler(), unit.volume, unit.number,
-                                                    context.pools.data_volume(unit.number));
+    volumes[unit.volume] =
+        std::make_shared<Volume>(context, unit.volume, unit.number, context.pools.data_volume(unit.number));
   }
   for (const auto& [id, size_bytes] : state.sizes_max()) {
     Volume* volume = find_volume(id);
@@ -340,7 +340,7 @@ io::Task<Result<void>> Core::remove_unit(VolumeId id) {
 io::Task<Result<void>> Core::make_unit_locked(VolumeId id, std::uint64_t size_bytes, PoolNumber pool) {
   TM_CO_TRY_ASSIGN(const LuNumber number,
                    co_await context.pools.create_data_volume(pool, journal->group(), id, size_bytes));
-  volumes[id] = std::make_shared<Volume>(scheduler(), id, number, context.pools.data_volume(number));
+  volumes[id] = std::make_shared<Volume>(context, id, number, context.pools.data_volume(number));
   co_return Result<void>{};
 }
 

@@ -56,11 +56,19 @@ struct AccessCounters {
 // A volume's place on this node: its base and what guards it. The base lives as long as its logical unit, the
 // rest as long as somebody waits for it.
 struct Volume {
-  Volume(io::Scheduler& scheduler, VolumeId volume_id, LuNumber number, pool::DataVolume* data_volume)
-      : id(volume_id), lu(number), base(data_volume), lock(scheduler), read_ahead(scheduler) {}
+  Volume(const GroupContext& context, VolumeId volume_id, LuNumber number, pool::DataVolume* data_volume)
+      : id(volume_id),
+        lu(number),
+        base(data_volume),
+        number_in_cache(context.cache.new_volume()),
+        lock(context.environment.scheduler),
+        read_ahead(context.environment.scheduler) {}
+  CacheKey cache_key(std::uint64_t block) const { return {number_in_cache, block}; }
+
   VolumeId id;
   LuNumber lu;
   pool::DataVolume* base;
+  std::uint64_t number_in_cache;
   RangeLock lock;
   AccessCounters counters;
   ReadAhead read_ahead;

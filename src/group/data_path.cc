@@ -17,8 +17,10 @@ bool is_block_aligned(std::uint64_t offset, std::uint64_t length) {
 }  // namespace
 
 void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
+  const Bytes bytes = data;
   const journal::Appended appended = core_.journal->append(
-      {.kind = format::EntryKind::kWrite, .volume = volume.id, .blocks = blocks, .payload = std::move(data)});
+      {.kind = format::EntryKind::kWrite, .volume = volume.id, .blocks = blocks, .payload = data});
+  core_.context.cache.note_write(volume.cache_key(blocks.begin), appended.place, bytes);
   core_.index->insert_data(volume.id, blocks, appended.id, appended.place, appended.checksums);
   core_.state.epochs().extend(appended.id, appended.timer);
   volume.appended_bytes[appended.place.generation()] += blocks.count() * kBlockSizeBytes;
@@ -326,7 +328,7 @@ io::Task<Result<void>> DataPath::read_blocks(Volume* volume, std::shared_ptr<con
       } else if (piece.kind == index::Piece::Kind::kBase) {
         TM_CO_TRY(co_await read_base(volume, piece.blocks, part, hit));
       } else {
-        TM_CO_TRY(co_await read_piece(piece, part, hit));
+        TM_CO_TRY(co_await read_piece(volume, piece, part, hit));
       }
       at = piece.blocks.end;
     }
@@ -335,34 +337,33 @@ io::Task<Result<void>> DataPath::read_blocks(Volume* volume, std::shared_ptr<con
   co_return Result<void>{};
 }
 
-io::Task<Result<void>> DataPath::read_piece(index::Piece piece, Buffer out, bool* hit) {
+io::Task<Result<void>> DataPath::read_piece(Volume* volume, index::Piece piece, Buffer out, bool* hit) {
   const std::uint64_t count = piece.blocks.count();
   const Buffer recent = core_.journal->recent(piece.place, static_cast<std::uint32_t>(count));
   if (!recent.empty()) {
     std::memcpy(out.data(), recent.data(), out.size());
     co_return Result<void>{};
   }
-  // A place names other bytes when the group is made anew, under the same identity, on another log volume.
-  const std::uint64_t space = core_.log_volume.value;
   bool cached = true;
   for (std::uint64_t i = 0; i < count && cached; ++i) {
-    cached = core_.context.cache.read({space, piece.place.raw() + i},
+    cached = core_.context.cache.read(volume->cache_key(piece.blocks.begin + i),
+                                      piece.place.plus(static_cast<std::uint32_t>(i)),
                                       out.writable().subspan(i * kBlockSizeBytes, kBlockSizeBytes));
   }
   if (cached) co_return Result<void>{};
   *hit = false;
-  const std::uint64_t first = piece.place.raw();
   std::vector<std::uint32_t> checksums = std::move(piece.checksums);
   TM_CO_TRY_ASSIGN(const Buffer data, co_await core_.journal->read(piece.place, std::move(checksums)));
   std::memcpy(out.data(), data.data(), out.size());
   for (std::uint64_t i = 0; i < count; ++i) {
-    core_.context.cache.insert({space, first + i}, Bytes(data).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
+    core_.context.cache.insert(volume->cache_key(piece.blocks.begin + i),
+                               piece.place.plus(static_cast<std::uint32_t>(i)),
+                               Bytes(data).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
   }
   co_return Result<void>{};
 }
 
 io::Task<Result<void>> DataPath::read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit) {
-  const std::uint64_t space = volume->lu.value;
   // The base may be smaller than the volume just after a resize elsewhere; beyond it there are zeroes.
   const std::uint64_t base_end = volume->base->record().size_bytes / kBlockSizeBytes;
   std::uint64_t at = blocks.begin;
@@ -377,20 +378,21 @@ io::Task<Result<void>> DataPath::read_base(Volume* volume, BlockRange blocks, Bu
       continue;
     }
     const MutableBytes block = out.writable().subspan((at - blocks.begin) * kBlockSizeBytes, kBlockSizeBytes);
-    if (core_.context.cache.read({space, at}, block)) {
+    if (core_.context.cache.read(volume->cache_key(at), Place(), block)) {
       ++at;
       continue;
     }
     // One disk read for the run of blocks that the cache does not have.
     std::uint64_t run_end = at + 1;
     const std::uint64_t limit = std::min({blocks.end, allocated->end, base_end});
-    while (run_end < limit && !core_.context.cache.contains({space, run_end})) ++run_end;
+    while (run_end < limit && !core_.context.cache.contains(volume->cache_key(run_end), Place())) ++run_end;
     *hit = false;
     const BlockRange run{at, run_end};
     Buffer part = out.slice((at - blocks.begin) * kBlockSizeBytes, run.count() * kBlockSizeBytes);
     TM_CO_TRY(co_await volume->base->read(run, part));
     for (std::uint64_t i = 0; i < run.count(); ++i) {
-      core_.context.cache.insert({space, at + i}, Bytes(part).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
+      core_.context.cache.insert(volume->cache_key(at + i), Place(),
+                                 Bytes(part).subspan(i * kBlockSizeBytes, kBlockSizeBytes));
     }
     at = run_end;
   }

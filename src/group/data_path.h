@@ -73,7 +73,7 @@ class DataPath {
   io::Task<Result<void>> read_blocks(Volume* volume, std::shared_ptr<const index::Path> path,
                                      BlockRange blocks, Buffer out, bool* hit);
   io::Task<Result<void>> read_base(Volume* volume, BlockRange blocks, Buffer out, bool* hit);
-  io::Task<Result<void>> read_piece(index::Piece piece, Buffer out, bool* hit);
+  io::Task<Result<void>> read_piece(Volume* volume, index::Piece piece, Buffer out, bool* hit);
   // `guard` is of the phase of the read that asks for it, and was made before that one ended.
   io::Task<void> read_ahead(Core::ReadGuard guard, Volume* volume, std::shared_ptr<const index::Path> path,
                             BlockRange blocks);

@@ -156,7 +156,7 @@ io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer 
     co_return fail(ErrorCode::kInvalid,
                    "a copied range lies outside the volumes of group '" + core_.name() + "'");
   }
-  core_.context.cache.erase_range(volume->lu.value, blocks.begin, blocks.end);
+  core_.context.cache.erase_base(volume->number_in_cache, blocks.begin, blocks.end);
   if (data.empty()) co_return co_await volume->base->discard(blocks);
   TM_CO_TRY(co_await volume->base->reserve(blocks));
   std::vector<std::uint32_t> checksums;

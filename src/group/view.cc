@@ -19,8 +19,8 @@ io::Task<Result<void>> View::make_writable() {
   TM_CO_TRY_ASSIGN(const LuNumber number,
                    co_await core_.context.pools.create_data_volume(core_.local.data_pool, GroupIdentity{},
                                                                    VolumeId{}, shape_.size_bytes));
-  scratch_ = std::make_unique<Volume>(core_.scheduler(), VolumeId{}, number,
-                                      core_.context.pools.data_volume(number));
+  scratch_ =
+      std::make_unique<Volume>(core_.context, VolumeId{}, number, core_.context.pools.data_volume(number));
   co_return Result<void>{};
 }
 
