@@ -8,9 +8,9 @@
 #include "base/place.h"
 #include "group/block_cache.h"
 
-// What the block cache costs per block: a hit (look-up and copy), a miss, an insert that evicts, what it is
-// told of a write, with the block in the cache and without, and the erasing that destage does before it
-// writes a range.
+// What the block cache costs per block: a hit (look-up and copy), a miss, an insert that evicts, a
+// hit and then a write that replaces the block, a write of a block that is not there, and the erasing that
+// destage does before it writes a range.
 
 namespace tidemark::group {
 namespace {
@@ -52,16 +52,31 @@ void BM_CacheInsertAndEvict(benchmark::State& state) {
 }
 BENCHMARK(BM_CacheInsertAndEvict);
 
-void BM_CacheNoteWrite(benchmark::State& state) {
+void BM_CacheHitAndWrite(benchmark::State& state) {
   BlockCache cache(kCacheBytes);
   fill(cache);
-  const auto volume = static_cast<std::uint64_t>(state.range(0));
+  std::vector<Place> versions(kBlocks);
   const std::vector<std::byte> block(kBlockSizeBytes, std::byte{2});
+  std::vector<std::byte> out(kBlockSizeBytes);
   std::mt19937_64 random(1);
   std::uint64_t generation = 0;
-  for (auto _ : state) cache.note_write({volume, random() % kBlocks}, Place(++generation, 0), block);
+  for (auto _ : state) {
+    const std::uint64_t at = random() % kBlocks;
+    benchmark::DoNotOptimize(cache.read({1, at}, versions[at], out));
+    versions[at] = Place(++generation, 0);
+    cache.note_write({1, at}, versions[at], block);
+  }
 }
-BENCHMARK(BM_CacheNoteWrite)->ArgName("volume")->Arg(1)->Arg(2);
+BENCHMARK(BM_CacheHitAndWrite);
+
+void BM_CacheWriteElsewhere(benchmark::State& state) {
+  BlockCache cache(kCacheBytes);
+  fill(cache);
+  const std::vector<std::byte> block(kBlockSizeBytes, std::byte{2});
+  std::mt19937_64 random(1);
+  for (auto _ : state) cache.note_write({2, random() % kBlocks}, Place(1, 0), block);
+}
+BENCHMARK(BM_CacheWriteElsewhere);
 
 void BM_CacheEraseBase(benchmark::State& state) {
   BlockCache cache(kCacheBytes);

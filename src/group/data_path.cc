@@ -17,10 +17,9 @@ bool is_block_aligned(std::uint64_t offset, std::uint64_t length) {
 }  // namespace
 
 void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
-  const Bytes bytes = data;
   const journal::Appended appended = core_.journal->append(
       {.kind = format::EntryKind::kWrite, .volume = volume.id, .blocks = blocks, .payload = data});
-  core_.context.cache.note_write(volume.cache_key(blocks.begin), appended.place, bytes);
+  core_.context.cache.note_write(volume.cache_key(blocks.begin), appended.place, data);
   core_.index->insert_data(volume.id, blocks, appended.id, appended.place, appended.checksums);
   core_.state.epochs().extend(appended.id, appended.timer);
   volume.appended_bytes[appended.place.generation()] += blocks.count() * kBlockSizeBytes;
