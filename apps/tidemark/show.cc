@@ -136,6 +136,8 @@ void show_volume(const control::VolumeInfo& volume) {
   facts.add("read hits", hit_rate(volume.cache.read_hits, volume.cache.read_misses));
   facts.add("write hits", hit_rate(volume.cache.write_hits, volume.cache.write_misses));
   facts.add("dirty", format_size(volume.cache.dirty_bytes));
+  facts.add("written", format_size(volume.cache.written_bytes) + " since the start, of which " +
+                           format_size(volume.cache.destaged_bytes) + " moved to the base");
   facts.print();
 }
 

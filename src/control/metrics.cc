@@ -77,6 +77,10 @@ void add_volume(Exposition& out, const VolumeInfo& volume) {
             static_cast<double>(volume.allocated_bytes));
   out.gauge("tidemark_volume_dirty_bytes", "Acknowledged, not yet in the base.", labels,
             static_cast<double>(volume.cache.dirty_bytes));
+  out.counter("tidemark_volume_written_bytes_total", "Written to the journal.", labels,
+              volume.cache.written_bytes);
+  out.counter("tidemark_volume_destaged_bytes_total", "Moved from the journal to the base.", labels,
+              volume.cache.destaged_bytes);
   out.gauge("tidemark_volume_writers", "Connected clients that can write.", labels, volume.writers_connected);
   const auto accesses = [&](const char* operation, const char* result, std::uint64_t value) {
     Labels all = labels;

@@ -88,13 +88,15 @@ struct PointInfo {
   WallTime timer;
 };
 
-// Counted in block accesses since the node started.
+// Accesses and bytes are counted since the node started.
 struct CacheCounters {
   std::uint64_t read_hits = 0;
   std::uint64_t read_misses = 0;
   std::uint64_t write_hits = 0;
   std::uint64_t write_misses = 0;
-  std::uint64_t dirty_bytes = 0;  // acknowledged, not yet in the base
+  std::uint64_t dirty_bytes = 0;     // acknowledged, not yet in the base
+  std::uint64_t written_bytes = 0;   // to the journal
+  std::uint64_t destaged_bytes = 0;  // moved from there to the base
 };
 
 // Something a person should know of. `action` is what to type, empty when there is nothing to do.

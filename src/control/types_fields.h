@@ -196,6 +196,8 @@ TM_FIELDS(CacheCounters) {
   v.field("write_hits", r.write_hits);
   v.field("write_misses", r.write_misses);
   v.field("dirty_bytes", r.dirty_bytes);
+  v.field("written_bytes", r.written_bytes);
+  v.field("destaged_bytes", r.destaged_bytes);
 }
 TM_FIELDS(Problem) {
   v.field("group", r.group);

@@ -45,7 +45,8 @@ BlockRange extents_of(BlockRange blocks) {
 
 }  // namespace
 
-io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes) {
+io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, LogId newest,
+                                       std::uint64_t journal_bytes) {
   pace_.begin(core_.journal->status(), journal_bytes);
   held_on_released_.clear();
   for (const auto& [id, mark] : core_.state.marks()) {
@@ -65,7 +66,7 @@ io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, 
       TM_CO_TRY(co_await core_.index->lookup(id, rest, *path, page, kPiecesPerPageMax));
       TM_ASSERT(!page.empty());
       at = page.back().blocks.end;
-      add(page, id, &step);
+      add(page, newest, id, &step);
       if (step.runs.size() < kStepRunsMax && step.checksums.size() < kStepBlocksMax) continue;
       Step full = std::move(step);
       step = Step();
@@ -108,9 +109,11 @@ io::Task<Result<void>> BaseMover::flush_volumes() {
 }
 
 // Cuts pieces at extent boundaries, so that each run belongs to one extent.
-void BaseMover::add(const std::vector<index::Piece>& pieces, VolumeId volume, Step* step) const {
+void BaseMover::add(const std::vector<index::Piece>& pieces, LogId newest, VolumeId volume,
+                    Step* step) const {
   for (const index::Piece& piece : pieces) {
     if (piece.kind == index::Piece::Kind::kBase) continue;
+    if (!core_.state.epochs().is_ancestor(piece.id, newest)) continue;
     core_.changes.add(volume, piece.blocks);
     const bool zero = piece.kind == index::Piece::Kind::kZero;
     std::uint64_t begin = piece.blocks.begin;
@@ -411,6 +414,7 @@ io::Task<Result<void>> BaseMover::write_runs(const Step& step, Volume* volume, s
   TM_CO_TRY(co_await volume->base->reserve(blocks));
   core_.context.cache.erase_base(volume->number_in_cache, blocks.begin, blocks.end);
   pace_.moved(blocks.count() * kBlockSizeBytes);
+  volume->counters.destaged_bytes += blocks.count() * kBlockSizeBytes;
   TM_CO_TRY(co_await volume->base->write(blocks, std::move(data), std::move(checksums)));
   for (const Run& run : runs) {
     for (std::uint64_t i = 0; i < run.blocks.count(); ++i) {

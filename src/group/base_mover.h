@@ -24,10 +24,11 @@ class BaseMover {
  public:
   BaseMover(Core& core, DataPath& data) : core_(core), data_(data) {}
 
-  // Durable on return. `journal_bytes`: what lies in the part of the journal that this empties. The path
-  // ends at the floor; after an error all of it is to be moved again. kNoSpace: the pool is full, although
-  // what this step discards has been given back.
-  io::Task<Result<void>> move(std::shared_ptr<const index::Path> path, std::uint64_t journal_bytes);
+  // What entries up to `newest` wrote and the path still shows, which ends at the floor. Durable on return.
+  // `journal_bytes`: what lies in the part of the journal that this empties. After an error all of it is to
+  // be moved again. kNoSpace: the pool is full, although what this step discards has been given back.
+  io::Task<Result<void>> move(std::shared_ptr<const index::Path> path, LogId newest,
+                              std::uint64_t journal_bytes);
 
  private:
   // A run of blocks of one extent, or zeroes over any number of whole ones.
@@ -56,7 +57,7 @@ class BaseMover {
     std::vector<Span> spans;
   };
 
-  void add(const std::vector<index::Piece>& pieces, VolumeId volume, Step* step) const;
+  void add(const std::vector<index::Piece>& pieces, LogId newest, VolumeId volume, Step* step) const;
   std::map<VolumeId, std::uint64_t> flushes_failed() const;
   io::Task<Result<void>> move_step(Step step);
   // The next runs in the order of the journal, from `at` on.

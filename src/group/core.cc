@@ -155,6 +155,10 @@ bool Core::is_released(LogId point) const {
   });
 }
 
+bool Core::waits_to_be_destaged(LogId id) const {
+  return state.epochs().is_ancestor(id, local.floor) && !state.epochs().is_ancestor(id, local.destaged);
+}
+
 const Mark* Core::mark_held_on(Epoch epoch) const {
   for (const auto& [id, mark] : state.marks()) {
     if (mark.held && mark.at.epoch() == epoch && !state.epochs().is_ancestor(mark.at, head())) return &mark;
@@ -426,7 +430,7 @@ io::Task<Result<journal::StoredBatch>> Core::find_batch(LogId id) {
   }
   batch = co_await journal->find(id);
   const bool is_missing = !batch.ok() && batch.error().code == ErrorCode::kNotFound;
-  if (is_missing) TM_CO_TRY(check_readable(id));
+  if (is_missing && !waits_to_be_destaged(id)) TM_CO_TRY(check_readable(id));
   if (is_missing && is_skipped(id)) {
     co_return fail(ErrorCode::kInGap, "log entry " + id.to_string() +
                                           " never came: this node went on behind a gap after it; the other "

@@ -51,6 +51,8 @@ struct AccessCounters {
   std::uint64_t read_misses = 0;
   std::uint64_t write_hits = 0;
   std::uint64_t write_misses = 0;
+  std::uint64_t written_bytes = 0;   // to the journal
+  std::uint64_t destaged_bytes = 0;  // of those, moved to the base
 };
 
 // A volume's place on this node: its base and what guards it. The base lives as long as its logical unit, the
@@ -85,7 +87,8 @@ class PointPin;
 // What the parts of a group share. Owned by Group; reactor thread only.
 //
 // Invariants
-//   1. freed <= destaged <= floor on the live path; every readable point has floor as its ancestor.
+//   1. freed <= destaged <= floor on the live path; every readable point has floor as its ancestor. The base
+//   holds what was written up to destaged and shows at the floor; what came in between hides the rest.
 //   2. live_path is the path (destaged, head], open-ended; it changes only where the live epoch or destaged
 //   do.
 //   3. Once `failure` is set nothing is appended any more.
@@ -159,6 +162,8 @@ struct Core {
   // Where the live path is whole again behind the gap in which `point` lies; none where it is not.
   LogId whole_after(LogId point) const;
   std::shared_ptr<const index::Path> path_to(LogId point) const;
+  // Nobody can read this point any more, but what its entry wrote may still show, and is only in the journal.
+  bool waits_to_be_destaged(LogId id) const;
   // True when `point` lies on a branch that was released, and neither the live path nor a branch that was not
   // released nor a held mark has it behind it. Its epoch is known.
   bool is_released(LogId point) const;

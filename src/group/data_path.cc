@@ -22,7 +22,9 @@ void DataPath::append_write(Volume& volume, BlockRange blocks, Buffer data) {
   core_.context.cache.note_write(volume.cache_key(blocks.begin), appended.place, data);
   core_.index->insert_data(volume.id, blocks, appended.id, appended.place, appended.checksums);
   core_.state.epochs().extend(appended.id, appended.timer);
-  volume.appended_bytes[appended.place.generation()] += blocks.count() * kBlockSizeBytes;
+  const std::uint64_t bytes = blocks.count() * kBlockSizeBytes;
+  volume.appended_bytes[appended.place.generation()] += bytes;
+  volume.counters.written_bytes += bytes;
 }
 
 bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& data) {

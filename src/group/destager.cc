@@ -11,6 +11,9 @@ namespace {
 // What a step empties: a quarter of the journal, less when less is free.
 constexpr std::size_t kStepsPerJournal = 4;
 constexpr std::size_t kStepsPerFullJournal = 16;
+// Where history is given up for space, the floor goes as far as ever and the step half as far: what is
+// overwritten in the other half need not be moved.
+constexpr std::size_t kStepsPerGivenUp = 2;
 // How often the state of the journal is looked at when nobody asks for space.
 constexpr Duration kPassInterval = Duration::seconds(1);
 // The same while writes wait for space that the peer's progress will free.
@@ -24,6 +27,14 @@ constexpr Duration kLeavingInterval = Duration::seconds(5);
 
 LogId Destager::older(LogId a, LogId b) const {
   return core_.state.epochs().is_ancestor(a, b) ? a : b;
+}
+
+LogId Destager::newer(LogId a, LogId b) const {
+  return core_.state.epochs().is_ancestor(a, b) ? b : a;
+}
+
+bool Destager::promises_history() const {
+  return core_.local.settings.retain > Duration{};
 }
 
 bool Destager::gives_up_history(Need need) const {
@@ -114,23 +125,32 @@ LogId Destager::limit_by_pins(Need need) const {
   return limit;
 }
 
-LogId Destager::limit_by_space() const {
+std::size_t Destager::segments_given_up() const {
+  const std::size_t segments = core_.journal->status().segments_total;
+  return std::max<std::size_t>(1, segments / kStepsPerJournal);
+}
+
+LogId Destager::limit_by_space(Need need) const {
+  // As large as the time until the journal is full allows: the next space comes with the end of a step.
+  const journal::JournalStatus status = core_.journal->status();
+  // A step begins and ends inside of a segment, and takes up to two snapshots.
+  const std::size_t overhead = 2 + 2 * (core_.journal->snapshot_size_bytes() / status.segment_size_bytes + 1);
+  std::size_t largest = segments_given_up();
+  if (promises_history() && gives_up_history(need))
+    largest = std::min(largest, std::max(largest / kStepsPerGivenUp, 2 * overhead));
+  const std::size_t smallest = std::max(overhead, status.segments_total / kStepsPerFullJournal);
+  return behind(std::clamp<std::size_t>(status.segments_free, std::min(smallest, largest), largest));
+}
+
+LogId Destager::behind(std::size_t count) const {
   const std::vector<journal::SegmentInfo> segments = core_.journal->segments();
   const index::EpochTree& epochs = core_.state.epochs();
   if (segments.empty()) return core_.head();
-  // As large as the time until the journal is full allows: the next space comes with the end of a step.
-  const journal::JournalStatus status = core_.journal->status();
-  const std::size_t largest = std::max<std::size_t>(1, status.segments_total / kStepsPerJournal);
-  // A step begins and ends inside of a segment, and takes up to two snapshots.
-  const std::size_t overhead = 2 + 2 * (core_.journal->snapshot_size_bytes() / status.segment_size_bytes + 1);
-  const std::size_t smallest = std::max(overhead, status.segments_total / kStepsPerFullJournal);
-  const std::size_t step =
-      std::clamp<std::size_t>(status.segments_free, std::min(smallest, largest), largest);
   // Behind segments of a branch that the live epoch has left: what came since need not go with them.
   const LogId opened(core_.live_epoch, 1);
-  const bool may_stop_there = !epochs.is_ancestor(opened, core_.local.floor);
+  const bool may_stop_there = !epochs.is_ancestor(opened, core_.local.destaged);
   bool dead = false;
-  for (std::size_t i = std::min(step, segments.size() - 1); i < segments.size(); ++i) {
+  for (std::size_t i = std::min(count, segments.size() - 1); i < segments.size(); ++i) {
     const LogId first = segments[i].first;
     // What begins on a dead branch gives no point to stop at; the next segment may.
     const index::EpochInfo* info = epochs.find(first.epoch());
@@ -140,17 +160,18 @@ LogId Destager::limit_by_space() const {
       continue;
     }
     const LogId before = first.sequence() > 1 ? first.previous() : info->parent;
-    if (epochs.is_ancestor(before, core_.local.floor)) continue;
+    if (epochs.is_ancestor(before, core_.local.destaged)) continue;
     return dead && may_stop_there ? older(opened, before) : before;
   }
   return dead && may_stop_there ? opened : core_.head();
 }
 
-// The floor is a point that can be read: before a gap, or, when nothing else gives space, behind it.
+// The floor is a point that can be read, and the base ends at one: before a gap, or, when nothing else gives
+// space, behind it.
 LogId Destager::outside_gaps(LogId target, Need need) const {
-  const LogId whole = core_.newest_whole(target);
   const index::EpochTree& epochs = core_.state.epochs();
-  if (whole == target || !epochs.is_ancestor(whole, core_.local.floor)) return whole;
+  const LogId whole = epochs.newest_whole(target, core_.local.destaged);
+  if (whole == target || !epochs.is_ancestor(whole, core_.local.destaged)) return whole;
   const LogId after = core_.whole_after(target);
   return !after.is_none() && epochs.is_ancestor(after, limit_by_pins(need)) ? after : whole;
 }
@@ -175,49 +196,70 @@ io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
     }
     co_return older(at, limit);
   }
-  co_return core_.local.floor;
+  co_return core_.local.destaged;
+}
+
+LogId Destager::floor_beyond(LogId target, Need need) const {
+  LogId ahead = target;
+  if (!core_.local.base_settled) {
+    ahead = core_.local.floor;
+  } else if (!promises_history()) {
+    ahead = limit_by_pins(need);
+  } else if (gives_up_history(need)) {
+    ahead = older(behind(segments_given_up()), limit_by_pins(need));
+  }
+  ahead = outside_gaps(ahead, need);
+  return newer(newer(target, ahead), core_.local.floor);
 }
 
 io::Task<Result<bool>> Destager::step(Need need) {
   auto guard = co_await mutex_.lock();
-  LogId target = outside_gaps(older(limit_by_space(), limit_by_pins(need)), need);
-  if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) co_return false;
-  if (!gives_up_history(need)) {
-    TM_CO_TRY_ASSIGN(target, co_await limit_by_retention(target));
-    target = core_.newest_whole(target);
+  const index::EpochTree& epochs = core_.state.epochs();
+  LogId target = outside_gaps(older(limit_by_space(need), limit_by_pins(need)), need);
+  if (!epochs.is_ancestor(core_.local.destaged, target)) co_return false;
+  // What lies below the floor is nobody's history any more.
+  if (!gives_up_history(need) && !epochs.is_ancestor(target, core_.local.floor)) {
+    TM_CO_TRY_ASSIGN(LogId expired, co_await limit_by_retention(target));
+    expired = epochs.newest_whole(expired, core_.local.destaged);
+    target = newer(expired, core_.local.floor);
   }
-  if (!core_.state.epochs().is_ancestor(core_.local.floor, target)) target = core_.local.floor;
+  // What a step that was cut short may have left half written is written again, all of it.
+  if (!core_.local.base_settled) target = newer(target, core_.local.floor);
   // Nothing to move? Segments may still be left over from a step that a crash cut short.
   if (target == core_.local.destaged) co_return co_await free_segments();
-  TM_CO_TRY_ASSIGN(const bool raised, co_await raise_floor(target, need));
-  if (!raised) co_return false;
+  TM_CO_TRY_ASSIGN(const bool moved, co_await destage(target, floor_beyond(target, need), need));
+  if (!moved) co_return false;
   TM_CO_TRY(co_await free_segments());
   co_return true;
 }
 
-io::Task<Result<bool>> Destager::raise_floor(LogId floor, Need need) {
+io::Task<Result<bool>> Destager::destage(LogId target, LogId floor, Need need) {
   // Nothing may count as destaged of a volume that has no base to be destaged to.
   TM_CO_TRY(co_await core_.settle_volumes(false));
-  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(floor));
-  auto timer = co_await Points(core_).timer_at(floor);
-  if (!timer.ok()) co_return std::move(timer).error();
+  TM_CO_TRY_ASSIGN(const std::uint32_t checksum, co_await core_.checksum_at(target));
+  TM_CO_TRY_ASSIGN(const WallTime timer, co_await Points(core_).timer_at(target));
+  TM_CO_TRY_ASSIGN(const WallTime floor_timer, co_await Points(core_).timer_at(floor));
   // A view may have been opened, or the head moved to another branch, while the above was awaited; or the
   // window of a first copy opened beyond it.
-  if (!core_.state.epochs().is_ancestor(floor, limit_by_pins(need))) co_return false;
-  if (!core_.state.epochs().is_ancestor(core_.local.floor, floor)) co_return false;
+  const index::EpochTree& epochs = core_.state.epochs();
+  const LogId limit = limit_by_pins(need);
+  if (!epochs.is_ancestor(target, limit) || !epochs.is_ancestor(core_.local.floor, floor)) co_return false;
+  if (floor != core_.local.floor && !epochs.is_ancestor(floor, limit)) co_return false;
   // 1. The promise first: from here on nobody may ask for an older point.
   core_.local.floor = floor;
-  core_.local.floor_timer = timer.value();
-  core_.local.window_shortened = timer.value() > core_.age_now() - core_.local.settings.retain;
+  core_.local.floor_timer = floor_timer;
+  core_.local.window_shortened = floor_timer > core_.age_now() - core_.local.settings.retain;
+  core_.local.base_settled = false;
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
   // 2. The base; only the newest version of each block.
-  TM_CO_TRY(co_await mover_.move(core_.path_to(floor), journal_bytes_to_move()));
+  TM_CO_TRY(co_await mover_.move(core_.path_to(floor), target, journal_bytes_up_to(target)));
   TM_CO_TRY(co_await keep_map());
   // 3. What the base now holds, durably, and the state without which the freed entries could not be missed.
-  core_.local.destaged = floor;
+  core_.local.destaged = target;
   core_.local.destaged_checksum = checksum;
-  core_.local.destaged_timer = timer.value();
+  core_.local.destaged_timer = timer;
+  core_.local.base_settled = true;
   core_.update_live_path();
   TM_CO_TRY(co_await core_.save_local());
   co_return true;
@@ -270,13 +312,13 @@ io::Task<Result<bool>> Destager::free_segments() {
   co_return core_.journal->oldest().generation() > oldest;
 }
 
-// What the segments hold that the step empties, or nearly.
-std::uint64_t Destager::journal_bytes_to_move() const {
+// What the segments hold that a step empties, or nearly.
+std::uint64_t Destager::journal_bytes_up_to(LogId target) const {
   const index::EpochTree& epochs = core_.state.epochs();
   std::uint64_t bytes = 0;
   for (const journal::SegmentInfo& segment : core_.journal->segments()) {
     const bool holds_any = !segment.first.is_none() && epochs.find(segment.first.epoch()) != nullptr;
-    if (holds_any && epochs.is_ancestor(segment.first, core_.local.floor))
+    if (holds_any && epochs.is_ancestor(segment.first, target))
       bytes += core_.journal->status().segment_size_bytes;
   }
   return bytes;
@@ -290,8 +332,8 @@ bool Destager::history_has_expired() const {
   // After a crash, what is to be freed may be all that is left to be done.
   if (core_.journal->has_leaving() && since_last >= kLeavingInterval) return core_.local.window_open;
   const Duration slack = std::max(kExpirySlackMin, Duration{retain.ns / 4});
-  return core_.local.window_open && core_.local.floor != core_.head() && since_last >= slack &&
-         core_.age_now() - core_.local.floor_timer - slack > retain;
+  return core_.local.window_open && core_.local.destaged != core_.head() && since_last >= slack &&
+         core_.age_now() - core_.local.destaged_timer - slack > retain;
 }
 
 io::Task<void> Destager::run() {

@@ -18,6 +18,10 @@ namespace tidemark::group {
 // before allows goes first, for a full journal may have no room for a new one until then, and the rest when
 // a new snapshot is written. A crash anywhere repeats the rest, which changes nothing twice.
 //
+// Where nothing is promised of it, the floor goes ahead of what is emptied: as far as pins allow in a group
+// without retention, by up to a quarter of the journal where history is given up for space. What lies in
+// between stays in the journal, and what it has overwritten is never written to the base.
+//
 // The floor never passes a pinned point: a held mark, what the peer does not have yet, a branching point
 // while its dead branch is within retention or an unreplicated tail. When space runs short, and the group's
 // policy lets it, the unpinned window goes first, then dead branches, and then what open views pin (`Need`
@@ -47,19 +51,28 @@ class Destager {
   std::vector<Pin> pins() const;
 
  private:
+  // Of two points of the live path.
   LogId older(LogId a, LogId b) const;
+  LogId newer(LogId a, LogId b) const;
   LogId limit_by_pins(Need need) const;
-  LogId limit_by_space() const;
+  LogId limit_by_space(Need need) const;
+  std::size_t segments_given_up() const;  // at once, for space
+  // The newest point of the live path before which the journal holds so many segments, or a little more.
+  LogId behind(std::size_t segments) const;
+  // The floor of a step that empties the journal up to `target`.
+  LogId floor_beyond(LogId target, Need need) const;
   LogId outside_gaps(LogId target, Need need) const;
   io::Task<Result<LogId>> limit_by_retention(LogId limit);
   bool branch_may_go(const index::EpochInfo& info, Need need) const;
+  bool promises_history() const;
   bool gives_up_history(Need need) const;
   bool history_has_expired() const;
-  io::Task<Result<bool>> raise_floor(LogId floor, Need need);
+  // Moves what was written up to `target` and still shows at the floor. False when that may not be by now.
+  io::Task<Result<bool>> destage(LogId target, LogId floor, Need need);
   io::Task<Result<void>> keep_map();
   // True when it freed any.
   io::Task<Result<bool>> free_segments();
-  std::uint64_t journal_bytes_to_move() const;
+  std::uint64_t journal_bytes_up_to(LogId target) const;
 
   Core& core_;
   BaseMover mover_;

@@ -427,7 +427,7 @@ bool Group::refill_is_unfinished() const {
 }
 
 bool Group::base_is_settled() const {
-  return !core_.failure.has_value() && core_.local.window_open && core_.local.floor == core_.local.destaged;
+  return !core_.failure.has_value() && core_.local.window_open && core_.local.base_settled;
 }
 
 bool Group::is_behind_gap() const {

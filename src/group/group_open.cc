@@ -58,7 +58,7 @@ io::Task<Result<std::unique_ptr<Group>>> Group::form(GroupContext context, NewGr
   const journal::Appended appended = core.journal->append(std::move(entry));
   TM_CO_TRY(core.state.apply(appended.id, appended.timer, record));
   core.live_epoch = first;
-  core.local.floor_timer = appended.timer;
+  core.local.floor_timer = core.local.destaged_timer = appended.timer;
   core.update_live_path();
   TM_CO_TRY(co_await core.save_snapshot());
   TM_CO_TRY(co_await context.pools.finish_log_volume((*made)->log_volume()));

@@ -200,6 +200,7 @@ io::Task<Result<void>> Group::open_window(LogId point) {
     core_.local.floor = point;
     core_.local.floor_timer = timer;
   }
+  if (core_.local.floor != core_.local.destaged) core_.local.base_settled = false;
   core_.local.window_start = point;
   core_.local.window_start_timer = timer;
   core_.local.window_open = true;

@@ -32,7 +32,7 @@ std::vector<std::byte> LocalRecord::encode() const {
   out.u32(destaged_checksum);
   out.i64(destaged_timer.ns);
   out.u8(static_cast<std::uint8_t>((window_open ? 1 : 0) | (exports_closed ? 2 : 0) | (dropped ? 4 : 0) |
-                                   (window_shortened ? 8 : 0)));
+                                   (window_shortened ? 8 : 0) | (base_settled ? 16 : 0)));
   out.u64(peer_has.raw());
   out.u32(static_cast<std::uint32_t>(pair.size()));
   out.raw(Bytes(pair));
@@ -83,6 +83,8 @@ Result<LocalRecord> LocalRecord::decode(Bytes bytes) {
   record.exports_closed = (flags & 2) != 0;
   record.dropped = (flags & 4) != 0;
   record.window_shortened = (flags & 8) != 0;
+  // Earlier versions had no flag for it: between steps the base then went as far as the floor.
+  record.base_settled = (flags & 16) != 0 || record.floor == record.destaged;
   record.peer_has = LogId::from_raw(in.u64());
   const std::uint32_t pair_size = in.u32();
   if (pair_size > kPairRecordBytesMax) {

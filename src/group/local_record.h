@@ -31,12 +31,13 @@ struct LocalRecord {
   std::uint32_t parity = 1;             // of the epoch numbers that this node draws
   LogId floor{};                        // the oldest readable point
   WallTime floor_timer{};               // of that entry
-  LogId destaged{};                     // the base holds everything up to here
+  LogId destaged{};                     // the base holds everything up to here that the floor still shows
   std::uint32_t destaged_checksum = 0;  // of the batch that held that entry, which may be freed
   WallTime destaged_timer{};            // of that entry
-  bool window_open = true;              // false on a secondary while the first copy runs: nothing is readable
-  LogId window_start{};           // where the window of a secondary opened: nothing before it was ever held
-                                  // here; none where the group began
+  bool base_settled = true;  // no step of destaging is under way or was cut short, nor a copy of the peer's
+  bool window_open = true;   // false on a secondary while the first copy runs: nothing is readable
+  LogId window_start{};      // where the window of a secondary opened: nothing before it was ever held
+                             // here; none where the group began
   WallTime window_start_timer{};  // of that entry
   bool window_shortened = false;  // the floor last rose over history within the retention, for want of space
   bool exports_closed = false;    // after a forced restore, until `group open`

@@ -92,6 +92,7 @@ io::Task<Result<WallTime>> Points::timer_at(LogId point) {
     co_return fail(ErrorCode::kNotFound, "no epoch " + std::to_string(point.epoch().value));
   if (point == info->last) co_return info->last_timer;
   if (point == core_.local.destaged && point.sequence() > 0) co_return core_.local.destaged_timer;
+  if (point == core_.local.floor && point.sequence() > 0) co_return core_.local.floor_timer;
   if (point.sequence() <= 1) co_return info->opened;
   auto batch = co_await core_.find_batch(point);
   if (!batch.ok()) co_return std::move(batch).error();

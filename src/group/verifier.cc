@@ -182,7 +182,7 @@ io::Task<Result<void>> Verifier::walk_journal() {
     // Of an epoch of which nothing was met, what can be read must lie in the journal, but for what the base
     // has.
     const bool is_needed =
-        chain != chains_.end() ||
+        chain != chains_.end() || core_.waits_to_be_destaged(last) ||
         (core_.check_readable(last).ok() && !core_.state.epochs().is_ancestor(last, core_.local.destaged));
     const LogId after = chain == chains_.end() ? LogId(epoch, 0) : chain->second.last;
     if (!is_needed || after >= last || core_.is_skipped(last)) continue;
@@ -205,7 +205,7 @@ void Verifier::report_gap(LogId first, LogId last, const std::string& why) {
   damage.last = last;
   // What they changed is not known, so every point that has them behind it may be concerned.
   const index::EpochTree& epochs = core_.state.epochs();
-  if (core_.check_readable(last).ok()) {
+  if (core_.check_readable(last).ok() || core_.waits_to_be_destaged(last)) {
     damage.affected_from = core_.check_readable(first).ok() ? first : core_.local.floor;
     damage.live = epochs.is_ancestor(first, core_.head());
     damage.affected_to = damage.live ? core_.head() : epochs.find(last.epoch())->last;

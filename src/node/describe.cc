@@ -105,6 +105,8 @@ void add(control::CacheCounters& sum, const control::CacheCounters& part) {
   sum.write_hits += part.write_hits;
   sum.write_misses += part.write_misses;
   sum.dirty_bytes += part.dirty_bytes;
+  sum.written_bytes += part.written_bytes;
+  sum.destaged_bytes += part.destaged_bytes;
 }
 
 control::EntryKind control_entry_kind(const format::ControlRecord& record) {
@@ -208,7 +210,9 @@ control::VolumeInfo Node::volume_info(const group::Group& group, const group::Vo
                                      .read_misses = status.counters.read_misses,
                                      .write_hits = status.counters.write_hits,
                                      .write_misses = status.counters.write_misses,
-                                     .dirty_bytes = status.dirty_bytes}};
+                                     .dirty_bytes = status.dirty_bytes,
+                                     .written_bytes = status.counters.written_bytes,
+                                     .destaged_bytes = status.counters.destaged_bytes}};
   for (const OpenExport& open : open_exports_) {
     if (open.group != group.name() || open.volume != shape.name) continue;
     ++(open.writable && !open.view ? info.writers_connected : info.readers_connected);

@@ -51,6 +51,15 @@ TEST(LocalRecord, KeepsWhereTheWindowOpened) {
   EXPECT_EQ(decoded->encode(), sample().encode());
 }
 
+TEST(LocalRecord, WhereTheBaseEndsBelowTheFloorAnEarlierVersionsStepWasCutShort) {
+  LocalRecord record = sample();
+  EXPECT_TRUE(LocalRecord::decode(record.encode())->base_settled);
+  record.base_settled = false;
+  EXPECT_FALSE(LocalRecord::decode(record.encode())->base_settled);
+  record.destaged = record.floor;
+  EXPECT_TRUE(LocalRecord::decode(record.encode())->base_settled);
+}
+
 TEST(LocalRecord, KeepsTheLastVerification) {
   const auto decoded = LocalRecord::decode(sample().encode());
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;

@@ -217,6 +217,25 @@ TEST(Verify, ADamagedFrameIsToldWithItsEntriesAndWhatLiesBehindItIsStillProved) 
   EXPECT_EQ(progress.entries, 10u);
 }
 
+// What nobody can read any more may still hide what lies in the base.
+TEST(Verify, ADamagedFrameBelowTheFloorIsToldAsLongAsItIsNotInTheBase) {
+  GroupBench bench(9, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 64);
+  for (int i = 0; i < 14; ++i) ASSERT_NO_FATAL_FAILURE(flush_fill(bench, volume.id, {0, 28}, 1));
+  ASSERT_TRUE(*bench.run(bench.group->destage_now(true)));
+  const LocalRecord& local = bench.group->local();
+  ASSERT_EQ(local.floor, bench.group->head());
+  ASSERT_GE(local.floor.sequence(), local.destaged.sequence() + 3);
+  const std::vector<std::uint64_t> batches = find_batches(bench);
+  bench.disk.flip_bit(batches.at(local.destaged.sequence() + 1) + 70, 2);
+  const VerifyProgress progress = verify(bench);
+  ASSERT_EQ(progress.damage.size(), 1u) << texts(progress);
+  EXPECT_EQ(progress.damage[0].first, LogId(Epoch{1}, local.destaged.sequence() + 2));
+  EXPECT_EQ(progress.damage[0].affected_from, local.floor);
+  EXPECT_EQ(progress.damage[0].affected_to, bench.group->head());
+  EXPECT_TRUE(progress.damage[0].live);
+}
+
 TEST(Verify, TheSuperblockInForceIsProvedToo) {
   GroupBench bench(7);
   const std::string magic = "TMJ1";
