@@ -43,6 +43,16 @@ BlockRange extents_of(BlockRange blocks) {
           (blocks.end + kExtentBlocks - 1) / kExtentBlocks * kExtentBlocks};
 }
 
+BlockRange whole_extent(const Volume& volume, std::uint64_t extent) {
+  const std::uint64_t volume_end = volume.base->record().size_bytes / kBlockSizeBytes;
+  return {extent * kExtentBlocks, std::min((extent + 1) * kExtentBlocks, volume_end)};
+}
+
+bool is_allocated(const Volume& volume, BlockRange blocks) {
+  const std::optional<BlockRange> allocated = volume.base->next_allocated(blocks.begin);
+  return allocated.has_value() && allocated->begin < blocks.end;
+}
+
 }  // namespace
 
 io::Task<Result<void>> BaseMover::move(std::shared_ptr<const index::Path> path, LogId newest,
@@ -306,6 +316,12 @@ io::Task<Result<std::uint64_t>> BaseMover::give_back(Volume* volume, BlockRange 
   const RangeLock::Guard guard = volume->lock.take(extents);
   TM_CO_TRY_ASSIGN(const std::set<std::uint64_t> needed, co_await needed_extents(volume->id, &extents));
   const std::uint64_t end = std::min(blocks.end, extents.end);
+  // To discard a part of an extent that is only promised, where nothing was ever written, leaves the promise.
+  for (const std::uint64_t extent : std::set{blocks.begin / kExtentBlocks, (end - 1) / kExtentBlocks}) {
+    const BlockRange whole = whole_extent(*volume, extent);
+    const bool is_promised = volume->base->is_reserved(whole) && !is_allocated(*volume, whole);
+    if (is_promised && !needed.contains(extent)) TM_CO_TRY(co_await volume->base->discard(whole));
+  }
   std::uint64_t at = blocks.begin;
   for (const std::uint64_t extent : needed) {
     const std::uint64_t begin = extent * kExtentBlocks;

@@ -156,7 +156,9 @@ bool Core::is_released(LogId point) const {
 }
 
 bool Core::waits_to_be_destaged(LogId id) const {
-  return state.epochs().is_ancestor(id, local.floor) && !state.epochs().is_ancestor(id, local.destaged);
+  const index::EpochTree& epochs = state.epochs();
+  return epochs.is_ancestor(id, local.floor) && !epochs.is_ancestor(id, local.destaged) &&
+         epochs.newest_whole(id, local.destaged) == id;
 }
 
 const Mark* Core::mark_held_on(Epoch epoch) const {

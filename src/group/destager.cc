@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "group/points.h"
 
@@ -200,16 +201,15 @@ io::Task<Result<LogId>> Destager::limit_by_retention(LogId limit) {
 }
 
 LogId Destager::floor_beyond(LogId target, Need need) const {
-  LogId ahead = target;
-  if (!core_.local.base_settled) {
-    ahead = core_.local.floor;
-  } else if (!promises_history()) {
-    ahead = limit_by_pins(need);
-  } else if (gives_up_history(need)) {
-    ahead = older(behind(segments_given_up()), limit_by_pins(need));
-  }
-  ahead = outside_gaps(ahead, need);
-  return newer(newer(target, ahead), core_.local.floor);
+  const LogId floor = newer(target, core_.local.floor);
+  // What a step that was cut short may have left half written shows where the floor is now.
+  const bool may_go = core_.local.base_settled && (!promises_history() || gives_up_history(need));
+  if (!may_go) return floor;
+  // What gives way for space does so for the target, and for nothing beyond it.
+  LogId ahead = older(limit_by_pins(need), limit_by_pins(Need::kNone));
+  // The peer may be told to go back to what it can show, or to hold a mark there.
+  if (promises_history() || !core_.local.pair.empty()) ahead = older(behind(segments_given_up()), ahead);
+  return newer(outside_gaps(ahead, need), floor);
 }
 
 io::Task<Result<bool>> Destager::step(Need need) {
@@ -223,8 +223,6 @@ io::Task<Result<bool>> Destager::step(Need need) {
     expired = epochs.newest_whole(expired, core_.local.destaged);
     target = newer(expired, core_.local.floor);
   }
-  // What a step that was cut short may have left half written is written again, all of it.
-  if (!core_.local.base_settled) target = newer(target, core_.local.floor);
   // Nothing to move? Segments may still be left over from a step that a crash cut short.
   if (target == core_.local.destaged) co_return co_await free_segments();
   TM_CO_TRY_ASSIGN(const bool moved, co_await destage(target, floor_beyond(target, need), need));
@@ -248,8 +246,10 @@ io::Task<Result<bool>> Destager::destage(LogId target, LogId floor, Need need) {
   // 1. The promise first: from here on nobody may ask for an older point.
   core_.local.floor = floor;
   core_.local.floor_timer = floor_timer;
-  core_.local.window_shortened = floor_timer > core_.age_now() - core_.local.settings.retain;
-  core_.local.base_settled = false;
+  core_.local.window_shortened =
+      promises_history() && floor_timer > core_.age_now() - core_.local.settings.retain;
+  const bool was_settled = std::exchange(core_.local.base_settled, false);
+  const bool window_was_open = core_.local.window_open;
   TM_CO_TRY(co_await core_.save_local());
   co_await core_.flip_phase();
   // 2. The base; only the newest version of each block.
@@ -259,7 +259,8 @@ io::Task<Result<bool>> Destager::destage(LogId target, LogId floor, Need need) {
   core_.local.destaged = target;
   core_.local.destaged_checksum = checksum;
   core_.local.destaged_timer = timer;
-  core_.local.base_settled = true;
+  // What a step before was cut short in is written again once this one, or the next, has come to the floor.
+  core_.local.base_settled = (was_settled || target == floor) && core_.local.window_open == window_was_open;
   core_.update_live_path();
   TM_CO_TRY(co_await core_.save_local());
   co_return true;

@@ -327,8 +327,10 @@ io::Task<Result<LogId>> Group::switch_log(bool started) {
   if (started != core_.state.log_started().is_none()) co_return core_.state.log_started();
   format::ControlRecord record = format::LogSwitched{started};
   TM_CO_TRY_ASSIGN(const journal::Appended appended, co_await core_.append_control(std::move(record)));
+  // The floor would pass a beginning that is not kept; an end counts when it is durable.
+  const bool begins = started && core_.follow_log_switch();
   TM_CO_TRY(co_await wait_durable(appended.ticket));
-  if (core_.follow_log_switch()) TM_CO_TRY(co_await core_.save_local());
+  if (core_.follow_log_switch() || begins) TM_CO_TRY(co_await core_.save_local());
   core_.floor_wanted.wake_all();
   co_return appended.id;
 }
@@ -534,7 +536,8 @@ std::optional<std::string> Group::alarm() const {
 
 std::optional<Duration> Group::shortened_window() const {
   const WallTime now = core_.age_now();
-  if (!core_.local.window_shortened || core_.local.floor_timer <= now - core_.local.settings.retain)
+  const Duration retain = core_.local.settings.retain;
+  if (!core_.local.window_shortened || retain == Duration{} || core_.local.floor_timer <= now - retain)
     return std::nullopt;
   return now - core_.local.floor_timer;
 }

@@ -126,6 +126,8 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
     core_.live_epoch = meta.first.epoch();
     core_.update_live_path();
   }
+  // A start learns it from the entry or from the snapshot; until then every record that is saved says it.
+  if (core_.follow_log_switch()) core_.floor_wanted.wake_all();
   const bool shape_may_have_changed =
       std::any_of(meta.entries.begin(), meta.entries.end(),
                   [](const format::Entry& e) { return e.kind == format::EntryKind::kControl; });
@@ -138,8 +140,6 @@ io::Task<Result<void>> Group::append_received(format::BatchMeta meta, std::vecto
       co_return settled;
     }
   }
-  // A start learns it from the entry or from the snapshot; until then every record that is saved says it.
-  if (core_.follow_log_switch()) core_.floor_wanted.wake_all();
   co_return Result<void>{};
 }
 
@@ -426,7 +426,7 @@ io::Task<Result<void>> Group::leave_tail(LogId point) {
                                             "; its floor is log:" + core_.local.floor.to_string());
   }
   std::vector<index::EpochInfo> before;
-  for (const index::PathStep& step : core_.live_path->steps) {
+  for (const index::PathStep& step : epochs.path(core_.head(), core_.local.floor, true).steps) {
     index::EpochInfo* left = core_.state.epochs().find(step.epoch);
     if (epochs.is_ancestor(left->last, point)) continue;
     before.push_back(*left);

@@ -421,9 +421,9 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
       continue;
     }
     // A peer that had more, and came back with less: its copy was begun anew by somebody else.
-    if (!group_.state().epochs().is_ancestor(group_.local().destaged, sent_)) {
+    if (!group_.state().epochs().is_ancestor(group_.local().floor, sent_)) {
       co_return fail(ErrorCode::kExpired, "the peer holds log:" + sent_.to_string() +
-                                              " of the copy, and the base here is beyond that by now");
+                                              " of the copy, and the floor here is beyond that by now");
     }
     // Read at the last entry sent: whatever the chunk holds, the peer has the entries that made it so.
     const std::shared_ptr<const index::Path> path = group_.path_to(sent_);

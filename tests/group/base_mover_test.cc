@@ -187,6 +187,24 @@ TEST(BaseMover, ADiscardedExtentOfWhichNothingCanBeReadAnyMoreIsGivenBack) {
   EXPECT_EQ(bench.pool().status().free_bytes, free_bytes + (8ull << 22));
 }
 
+// Discarded in parts before it was moved: all that the base has of it is the promise of its space.
+TEST(BaseMover, TheSpaceOfWhatNeverReachedTheBaseIsGivenBack) {
+  GroupBench bench(12, {.settings = {.retain = Duration{}}});
+  const VolumeShape volume = bench.make_volume("data", 2048);
+  const std::uint64_t free_bytes = bench.pool().status().free_bytes;
+  ASSERT_TRUE(bench.fill(volume.id, {100, 104}, 7).ok());
+  ASSERT_TRUE(bench.fill(volume.id, {1500, 1504}, 8).ok());
+  ASSERT_TRUE(bench.fill(volume.id, {1800, 1801}, 9).ok());
+  EXPECT_EQ(bench.pool().status().free_bytes, free_bytes - (2ull << 22));
+  for (const BlockRange part : {BlockRange{100, 102}, BlockRange{102, 104}, BlockRange{1500, 1504}})
+    ASSERT_TRUE(discard(bench, volume.id, part).ok());
+  ASSERT_NO_FATAL_FAILURE(bench.destage_all());
+  EXPECT_EQ(bench.pool().status().free_bytes, free_bytes - (1ull << 22)) << "the second is needed";
+  std::vector<int> expected(2048);
+  expected[1800] = 9;
+  EXPECT_EQ(bench.live(volume.id, 2048), expected);
+}
+
 // Whenever somebody writes to an extent whose space is being given back, what is acknowledged has its space:
 // nobody else gets it before it is in the base.
 void write_while_space_is_given_back(Duration after, std::uint64_t length) {
