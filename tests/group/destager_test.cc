@@ -56,6 +56,39 @@ io::Task<void> step_once(Group* group, std::optional<Result<bool>>* done) {
   done->emplace(co_await group->destage_now(true));
 }
 
+// At whatever moment it is opened.
+TEST(Destager, AViewThatIsOpenedWhileAStepBeginsHoldsTheFloorOrIsRefused) {
+  bool held = false;
+  bool refused = false;
+  for (std::uint64_t steps = 0; !refused && !HasFailure(); ++steps) {
+    SCOPED_TRACE("steps " + std::to_string(steps));
+    GroupBench bench(5, {.settings = {.retain = Duration{}}});
+    const VolumeShape volume = bench.make_volume("data", 64);
+    for (std::uint8_t lap = 1; lap < 7; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
+    ASSERT_TRUE(bench.mark("m").ok());
+    const std::vector<int> seen = bench.live(volume.id, 64);
+    for (std::uint8_t lap = 7; lap < 14; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
+    ASSERT_TRUE(bench.flush().ok());
+    std::optional<Result<bool>> step;
+    io::TaskScope scope(bench.world);
+    bench.disk.slow_down(Duration::milliseconds(1));
+    scope.spawn(step_once(bench.group, &step));
+    (void)bench.world.run_steps(steps);
+    auto view = bench.run(bench.group->open_view("data", "m"));
+    bench.run(scope.join());
+    ASSERT_TRUE(step.has_value() && step->ok());
+    if (view.ok()) {
+      EXPECT_EQ(bench.read_view(**view), seen);
+      bench.run((*view)->close());
+      held = true;
+    } else {
+      EXPECT_EQ(view.error().code, ErrorCode::kExpired) << view.error().message;
+      refused = true;
+    }
+  }
+  EXPECT_TRUE(held);
+}
+
 bool has_unit(GroupBench& bench, VolumeId volume) {
   for (const pool::LuRecord& unit : bench.pools().units()) {
     if (unit.kind == pool::LuKind::kData && unit.volume == volume) return true;
