@@ -34,6 +34,11 @@ if(TIDEMARK_SANITIZE)
   # -O1: the tests run several times faster than at -O0, and reports keep their lines.
   add_compile_options(-fsanitize=${TIDEMARK_SANITIZE} -fno-omit-frame-pointer -O1 -g1)
   add_link_options(-fsanitize=${TIDEMARK_SANITIZE})
+  if(NOT TIDEMARK_FUZZ)
+    # Each test is a process. A program that lies where it was linked has no million relocations to begin with.
+    add_compile_options(-fno-pie)
+    add_link_options(-no-pie)
+  endif()
   if(TIDEMARK_SANITIZE MATCHES "undefined")
     add_compile_options(-fno-sanitize-recover=undefined)
     # GCC takes half as long again for these four. AddressSanitizer stops at a null pointer too; the fuzz preset

@@ -59,6 +59,15 @@ bool Buffer::unique() const {
   return control_ != nullptr && control_->references.load(std::memory_order_acquire) == 1;
 }
 
+Buffer zeroes(std::size_t size_bytes) {
+  static const Buffer shared = [] {
+    Buffer block = Buffer::allocate(kZeroesBytesMax);
+    std::memset(block.data(), 0, block.size());
+    return block;
+  }();
+  return shared.slice(0, size_bytes);
+}
+
 bool all_zero(Bytes bytes) {
   // ISA-L's signature is not const-correct; it only reads.
   return bytes.empty() || isal_zero_detect(const_cast<std::byte*>(bytes.data()), bytes.size()) == 0;

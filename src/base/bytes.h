@@ -63,4 +63,9 @@ class Buffer {
 
 bool all_zero(Bytes bytes);
 
+inline constexpr std::size_t kZeroesBytesMax = 1 << 20;
+// `size_bytes` of zeroes to write from, at most kZeroesBytesMax. All that are asked for are slices of the
+// same memory, which nobody may write to.
+Buffer zeroes(std::size_t size_bytes);
+
 }  // namespace tidemark

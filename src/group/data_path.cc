@@ -156,15 +156,13 @@ io::Task<Result<void>> DataPath::zero(VolumeId id, std::uint64_t offset, std::ui
     // Bytes outside whole blocks are zeroed by writing them.
     const std::uint64_t lead_end = std::min(end, whole.begin * kBlockSizeBytes);
     if (offset < lead_end) {
-      Buffer zeroes = Buffer::allocate(lead_end - offset);
-      std::memset(zeroes.data(), 0, zeroes.size());
-      TM_CO_TRY(co_await write(id, offset, zeroes, false));
+      Buffer lead = zeroes(lead_end - offset);
+      TM_CO_TRY(co_await write(id, offset, lead, false));
     }
     const std::uint64_t tail_begin = std::max(lead_end, whole.end * kBlockSizeBytes);
     if (tail_begin < end) {
-      Buffer zeroes = Buffer::allocate(end - tail_begin);
-      std::memset(zeroes.data(), 0, zeroes.size());
-      TM_CO_TRY(co_await write(id, tail_begin, zeroes, false));
+      Buffer tail = zeroes(end - tail_begin);
+      TM_CO_TRY(co_await write(id, tail_begin, tail, false));
     }
   }
   if (!whole.empty()) {

@@ -119,12 +119,9 @@ io::Task<Result<void>> View::write(std::uint64_t offset, Buffer data) {
 }
 
 io::Task<Result<void>> View::zero(std::uint64_t offset, std::uint64_t length) {
-  constexpr std::uint64_t kStepBytesMax = 1 << 20;
-  Buffer zeroes = Buffer::allocate(std::min(length, kStepBytesMax));
-  std::memset(zeroes.data(), 0, zeroes.size());
   for (std::uint64_t done = 0; done < length;) {
-    const std::uint64_t step = std::min(length - done, kStepBytesMax);
-    Buffer part = zeroes.slice(0, step);
+    const std::uint64_t step = std::min<std::uint64_t>(length - done, kZeroesBytesMax);
+    Buffer part = zeroes(step);
     TM_CO_TRY(co_await write(offset + done, part));
     done += step;
   }

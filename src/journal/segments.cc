@@ -169,13 +169,10 @@ io::Task<void> State::prepare_segments() {
 io::Task<Result<void>> State::prepare_one(std::uint32_t index) {
   const std::uint64_t begin = segment_offset(index).value;
   TM_CO_TRY(co_await disk.allocate(DiskOffset{begin}, superblock.segment_size_bytes));
-  constexpr std::uint64_t kStepBytes = 1 << 20;
-  Buffer zeroes = Buffer::allocate(std::min(kStepBytes, superblock.segment_size_bytes));
-  std::memset(zeroes.data(), 0, zeroes.size());
-  for (std::uint64_t done = 0; done < superblock.segment_size_bytes; done += zeroes.size()) {
-    const std::uint64_t step = std::min<std::uint64_t>(zeroes.size(), superblock.segment_size_bytes - done);
+  for (std::uint64_t done = 0; done < superblock.segment_size_bytes; done += kZeroesBytesMax) {
+    const std::uint64_t step = std::min<std::uint64_t>(kZeroesBytesMax, superblock.segment_size_bytes - done);
     std::vector<Buffer> pieces;
-    pieces.push_back(zeroes.slice(0, step));
+    pieces.push_back(zeroes(step));
     TM_CO_TRY(co_await disk.write(DiskOffset{begin + done}, std::move(pieces), io::Durability::kVolatile));
   }
   co_return co_await disk.flush();

@@ -20,7 +20,6 @@ namespace tidemark::os {
 namespace {
 
 constexpr std::uint64_t kAlignmentBytes = 4096;
-constexpr std::size_t kZeroesBytes = std::size_t{1} << 20;
 constexpr std::uint64_t kFileSizeBytesMax = std::numeric_limits<std::int64_t>::max() - kAlignmentBytes;
 
 bool is_aligned(std::uint64_t value) {
@@ -301,12 +300,10 @@ io::Task<Result<void>> FileDisk::discard(DiskOffset offset, std::uint64_t length
 }
 
 io::Task<Result<void>> FileDisk::write_zeroes(DiskOffset offset, std::uint64_t length_bytes) {
-  const Buffer zeroes = Buffer::allocate(std::min<std::uint64_t>(length_bytes, kZeroesBytes));
-  std::fill_n(zeroes.data(), zeroes.size(), std::byte{0});
   std::uint64_t done = 0;
   while (done < length_bytes) {
-    const std::uint64_t step = std::min<std::uint64_t>(length_bytes - done, zeroes.size());
-    std::vector<Buffer> pieces(1, zeroes.slice(0, step));
+    const std::uint64_t step = std::min<std::uint64_t>(length_bytes - done, kZeroesBytesMax);
+    std::vector<Buffer> pieces(1, zeroes(step));
     const DiskOffset at{offset.value + done};
     TM_CO_TRY(co_await write(at, std::move(pieces), io::Durability::kVolatile));
     done += step;

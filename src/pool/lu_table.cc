@@ -13,6 +13,9 @@ using format::kSectorSizeBytes;
 using format::LuState;
 using format::LuTableRecord;
 
+// What is read of a copy of the table at a time.
+constexpr std::uint32_t kLoadBlocks = 16;
+
 Result<std::optional<LuTableRecord>> merge(Bytes first, Bytes second, const DiskIdentity& disk,
                                            std::uint32_t index, std::uint32_t* damaged) {
   const std::array<Result<LuTableRecord>, 2> copies = {format::decode_lu_record(first, disk, index),
@@ -51,15 +54,20 @@ LuTable::LuTable(io::Disk& disk, const format::DiskLayout& layout, const DiskIde
       number_max_(std::uint64_t{pool.value} * format::kLuNumbersPerPool) {}
 
 io::Task<Result<void>> LuTable::load() {
-  std::array<Buffer, 2> copies;
-  for (std::uint32_t copy = 0; copy < 2; ++copy) {
-    copies[copy] = Buffer::allocate(records_.size() * kSectorSizeBytes);
-    const DiskOffset offset = block_offset(copy, 0);
-    TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
-  }
-  for (std::uint32_t block = 0; block < records_.size() / kBlockRecords; ++block) {
-    const Buffer first = copies[0].slice(block * kBlockSizeBytes, kBlockSizeBytes);
-    const Buffer second = copies[1].slice(block * kBlockSizeBytes, kBlockSizeBytes);
+  const std::array<Buffer, 2> copies = {Buffer::allocate(kLoadBlocks * kBlockSizeBytes),
+                                        Buffer::allocate(kLoadBlocks * kBlockSizeBytes)};
+  const auto blocks = static_cast<std::uint32_t>(records_.size() / kBlockRecords);
+  for (std::uint32_t block = 0; block < blocks; ++block) {
+    const std::uint32_t in_piece = block % kLoadBlocks;
+    if (in_piece == 0) {
+      const std::size_t bytes = std::min(kLoadBlocks, blocks - block) * kBlockSizeBytes;
+      for (std::uint32_t copy = 0; copy < 2; ++copy) {
+        const DiskOffset offset = block_offset(copy, block);
+        TM_CO_TRY(co_await disk_.read(offset, copies[copy].slice(0, bytes)));
+      }
+    }
+    const Buffer first = copies[0].slice(in_piece * kBlockSizeBytes, kBlockSizeBytes);
+    const Buffer second = copies[1].slice(in_piece * kBlockSizeBytes, kBlockSizeBytes);
     if (all_zero(first) && all_zero(second)) continue;
     for (std::uint32_t copy = 0; copy < 2; ++copy) {
       const Buffer read = copy == 0 ? first : second;

@@ -10,7 +10,6 @@ namespace {
 constexpr std::size_t kOperationsMax = 256;
 // Of a group's address space, discarded in one step: what is marked in the intent map for it stays small.
 constexpr std::uint64_t kDiscardMemberBytes = 256 << 20;
-constexpr std::uint64_t kZeroesBytes = 64 << 10;
 
 struct Ended {
   explicit Ended(io::Scheduler& scheduler) : queue(scheduler) {}
@@ -108,11 +107,9 @@ io::Task<Result<void>> Group::write_any(std::uint64_t offset, Gather data, io::D
 }
 
 io::Task<Result<void>> Group::write_zeroes(std::uint64_t offset, std::uint64_t length_bytes) {
-  Buffer zeroes = Buffer::allocate(std::min(length_bytes, kZeroesBytes));
-  std::ranges::fill(zeroes.writable(), std::byte{0});
   std::vector<Buffer> pieces;
-  for (std::uint64_t at = 0; at < length_bytes; at += zeroes.size()) {
-    pieces.push_back(zeroes.slice(0, std::min<std::uint64_t>(zeroes.size(), length_bytes - at)));
+  for (std::uint64_t at = 0; at < length_bytes; at += kZeroesBytesMax) {
+    pieces.push_back(zeroes(std::min<std::uint64_t>(kZeroesBytesMax, length_bytes - at)));
   }
   Gather data(std::move(pieces));
   co_return co_await write_any(offset, std::move(data), io::Durability::kVolatile);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "sim/page_ranges.h"
 #include "sim/random.h"
 
@@ -629,6 +630,17 @@ std::vector<std::uint64_t> Disk::stored_pages() const {
   }
   std::sort(offsets.begin(), offsets.end());
   return offsets;
+}
+
+std::map<std::uint64_t, std::uint32_t> Disk::page_checksums() const {
+  std::map<std::uint64_t, std::uint32_t> checksums;
+  const auto add = [&](std::uint64_t page) {
+    const PagePointer bytes = state_->seen_page(page);
+    if (bytes != nullptr) checksums[page * kPageBytes] = crc32c(*bytes);
+  };
+  for (const auto& [page, bytes] : state_->media) add(page);
+  for (const auto& [page, versions] : state_->unflushed) add(page);
+  return checksums;
 }
 
 void Disk::hang_until(MonotonicTime due) {

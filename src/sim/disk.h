@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -83,6 +84,9 @@ class Disk : public io::Disk {
   void forget_planned_faults();
   // Where its pages are that hold anything but zeroes, in bytes, ascending.
   std::vector<std::uint64_t> stored_pages() const;
+  // All that a reader would see, to be compared: by offset, the CRC32C of each page that holds anything but
+  // zeroes.
+  std::map<std::uint64_t, std::uint32_t> page_checksums() const;
   // No operation completes before then.
   void hang_until(MonotonicTime due);
   // What an operation takes more, from now on.

@@ -193,9 +193,9 @@ TEST_F(PoolOnRaid, AScrubThatIsToRepairNothingWritesNothing) {
       const RaidAddress::Place place = group->translate(offset).data[0];
       disks[place.member]->flip_bit(place.offset.value + 77, 2);
     }
-    const auto before = bytes_of_members();
+    const auto before = checksums_of_members();
     const ScrubReport told = scrub(false);
-    EXPECT_EQ(bytes_of_members(), before);
+    EXPECT_EQ(checksums_of_members(), before);
     EXPECT_EQ(told.mismatches, 2u);
     EXPECT_EQ(told.repairable, 2u);
     EXPECT_EQ(told.repaired, 0u);

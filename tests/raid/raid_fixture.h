@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -247,12 +248,9 @@ class RaidFixture : public testing::Test {
     return out;
   }
   // What a member holds, byte by byte, labels and all.
-  std::vector<std::vector<std::byte>> bytes_of_members() const {
-    std::vector<std::vector<std::byte>> out;
-    for (const auto& disk : disks) {
-      out.emplace_back(disk->size_bytes());
-      disk->peek(0, out.back());
-    }
+  std::vector<std::map<std::uint64_t, std::uint32_t>> checksums_of_members() const {
+    std::vector<std::map<std::uint64_t, std::uint32_t>> out;
+    for (const auto& disk : disks) out.push_back(disk->page_checksums());
     return out;
   }
   void put_back(const std::vector<sim::Disk::StoredPointer>& contents) {

@@ -234,13 +234,13 @@ TEST_F(RaidScrub, WithoutRepairItTellsWhatOneThatRepairsMakesGoodAndLeavesEachMe
       ASSERT_NO_FATAL_FAILURE(fill());
       damage(3);
       damage(model->size() - 2, geometry->copies() - 1);
-      const auto before = bytes_of_members();
+      const auto before = checksums_of_members();
       ScrubRequest request;
       request.repair = false;
       if (with_judge) request.judge = judge();
       const auto told = world->run(group->scrub(request));
       ASSERT_TRUE(told.ok()) << told.error().message;
-      EXPECT_EQ(bytes_of_members(), before) << level_name(shape.level);
+      EXPECT_EQ(checksums_of_members(), before) << level_name(shape.level);
       EXPECT_EQ(told->mismatches, 2u);
       EXPECT_EQ(told->repaired, 0u);
       for (const ScrubFinding& finding : told->findings) EXPECT_FALSE(finding.repaired);
@@ -292,13 +292,13 @@ TEST_F(RaidScrub, APeekGivesWhatIsRightAndWritesNothing) {
     ASSERT_NO_FATAL_FAILURE(start(1, shape));
     ASSERT_NO_FATAL_FAILURE(fill());
     damage(5, 0);
-    const auto before = bytes_of_members();
+    const auto before = checksums_of_members();
     Buffer out = Buffer::allocate(kBlockSizeBytes);
     const auto found =
         world->run(group->peek_other_copies(DiskOffset{5 * kBlockSizeBytes}, out, is_block(5)));
     ASSERT_TRUE(found.ok()) << level_name(shape.level) << ": " << found.error().message;
     EXPECT_TRUE(is_block(5)(out));
-    EXPECT_EQ(bytes_of_members(), before);
+    EXPECT_EQ(checksums_of_members(), before);
     // A block that cannot be read is made from the others.
     const RaidAddress::Place place = group->translate(DiskOffset{9 * kBlockSizeBytes}).data[0];
     disks[place.member]->inject(sim::DiskFault::kBadSector, 1);
