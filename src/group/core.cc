@@ -173,15 +173,17 @@ Volume* Core::find_volume(VolumeId id) {
   return at == volumes.end() ? nullptr : at->second.get();
 }
 
-bool Core::is_still_there(const Volume& volume) {
-  if (find_volume(volume.id) != &volume) return false;
+std::uint64_t Core::blocks_at_head(const Volume& volume) {
+  if (find_volume(volume.id) != &volume) return 0;
   if (head_shape.epoch != live_epoch || head_shape.changes != state.shape_changes()) {
     head_shape.epoch = live_epoch;
     head_shape.changes = state.shape_changes();
-    head_shape.volumes.clear();
-    for (const VolumeShape& shape : state.shape_at(head())) head_shape.volumes.insert(shape.id);
+    head_shape.blocks.clear();
+    for (const VolumeShape& shape : state.shape_at(head()))
+      head_shape.blocks[shape.id] = shape.size_bytes / kBlockSizeBytes;
   }
-  return head_shape.volumes.contains(volume.id);
+  const auto at = head_shape.blocks.find(volume.id);
+  return at == head_shape.blocks.end() ? 0 : at->second;
 }
 
 void Core::stop(const Error& error) {

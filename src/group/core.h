@@ -172,7 +172,8 @@ struct Core {
   Volume* find_volume(VolumeId id);
   // The volume was found before something was awaited. False: its unit may be gone, or the head does not show
   // it any more.
-  bool is_still_there(const Volume& volume);
+  // How many blocks the head shows of it; 0 of one that is gone.
+  std::uint64_t blocks_at_head(const Volume& volume);
   // The group stops accepting writes and says why; `failure` keeps the first reason.
   void stop(const Error& error);
   // kRefused, kShutdown or the failure when writes are not accepted now.
@@ -236,7 +237,7 @@ struct Core {
   struct HeadShape {
     Epoch epoch{};
     std::size_t changes = 0;
-    std::set<VolumeId> volumes{};
+    std::map<VolumeId, std::uint64_t> blocks{};
   } head_shape;
   // The destager's passes so far, and whether the last one freed anything: who waits for space compares.
   // The age of an entry is measured from here on monotonic time, so that a wall clock that jumps expires

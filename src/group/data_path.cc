@@ -31,7 +31,8 @@ bool DataPath::write_now(Volume& volume, std::uint64_t offset, const Buffer& dat
   if (!is_block_aligned(offset, data.size())) return false;
   const BlockRange blocks = covering(offset, data.size());
   if (blocks.count() > core_.journal->entry_blocks_max() || core_.sequence_is_exhausted() ||
-      !volume.lock.is_free(blocks) || !volume.base->is_reserved(blocks) || !check_writable(volume).ok() ||
+      !volume.lock.is_free(blocks) || !volume.base->is_reserved(blocks) ||
+      !check_writable(volume, blocks).ok() ||
       !core_.journal->has_room(static_cast<std::uint32_t>(blocks.count()), 0, journal::Purpose::kData)) {
     return false;
   }
@@ -45,13 +46,18 @@ io::Task<Result<std::shared_ptr<Volume>>> DataPath::writable(VolumeId id) {
   if (core_.sequence_is_exhausted()) TM_CO_TRY(co_await core_.renew_epoch());
   const auto at = core_.volumes.find(id);
   if (at == core_.volumes.end()) co_return fail(ErrorCode::kNotFound, "the volume is gone");
-  TM_CO_TRY(check_writable(*at->second));
+  TM_CO_TRY(check_writable(*at->second, BlockRange{}));
   co_return at->second;
 }
 
-Result<void> DataPath::check_writable(const Volume& volume) const {
+Result<void> DataPath::check_writable(const Volume& volume, BlockRange blocks) const {
   TM_TRY(core_.check_accepting());
-  if (!core_.is_still_there(volume)) return fail(ErrorCode::kNotFound, "the volume is gone");
+  const std::uint64_t blocks_now = core_.blocks_at_head(volume);
+  if (blocks_now == 0) return fail(ErrorCode::kNotFound, "the volume is gone");
+  if (blocks.end > blocks_now) {
+    return fail(ErrorCode::kInvalid,
+                "the volume ends at byte " + std::to_string(blocks_now * kBlockSizeBytes) + " by now");
+  }
   return {};
 }
 
@@ -83,11 +89,13 @@ io::Task<Result<void>> DataPath::write_whole(Volume* volume, BlockRange blocks, 
     const BlockRange part{begin, std::min(blocks.end, begin + step)};
     const auto count = static_cast<std::uint32_t>(part.count());
     while (true) {
-      TM_CO_TRY(check_writable(*volume));
-      if (!volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
+      TM_CO_TRY(check_writable(*volume, part));
+      // Room first: what the base promises to a write that is refused nobody gives back.
       TM_CO_TRY(co_await core_.make_room(count, 0, journal::Purpose::kData));
+      TM_CO_TRY(check_writable(*volume, part));
+      if (!volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
       // Either wait may have let the other condition lapse; append only when both hold at once.
-      if (check_writable(*volume).ok() && volume->base->is_reserved(part) &&
+      if (check_writable(*volume, part).ok() && volume->base->is_reserved(part) &&
           core_.journal->has_room(count, 0, journal::Purpose::kData)) {
         break;
       }
@@ -108,7 +116,7 @@ io::Task<Result<void>> DataPath::write_partial(Volume* volume, std::uint64_t off
   {
     // Not held while room is waited for: who makes it waits for readers.
     const Core::ReadGuard reading(&core_);
-    TM_CO_TRY(check_writable(*volume));
+    TM_CO_TRY(check_writable(*volume, blocks));
     if (lead != 0 || data.size() < kBlockSizeBytes) {
       const BlockRange first{blocks.begin, blocks.begin + 1};
       Buffer block = whole.slice(0, kBlockSizeBytes);
@@ -139,7 +147,7 @@ io::Task<Result<void>> DataPath::zero_whole(Volume* volume, BlockRange blocks, f
     const BlockRange part{begin, std::min(blocks.end, begin + format::kEntryRangeBlocksMax)};
     do {
       TM_CO_TRY(co_await core_.make_room(0, 0, journal::Purpose::kData));
-      TM_CO_TRY(check_writable(*volume));
+      TM_CO_TRY(check_writable(*volume, part));
     } while (!core_.journal->has_room(0, 0, journal::Purpose::kData));
     append_zero(*volume, part, kind);
   }
@@ -219,11 +227,12 @@ io::Task<Result<void>> DataPath::write_again_whole(Volume* volume, BlockRange bl
   for (std::uint64_t begin = blocks.begin; begin < blocks.end; begin += step) {
     const BlockRange part{begin, std::min(blocks.end, begin + step)};
     const auto count = is_zero ? 0 : static_cast<std::uint32_t>(part.count());
-    TM_CO_TRY(check_writable(*volume));
-    if (!is_zero && !volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
+    TM_CO_TRY(check_writable(*volume, part));
+    const bool has_room = core_.journal->has_room(count, 0, journal::Purpose::kData);
+    if (has_room && !is_zero && !volume->base->is_reserved(part)) TM_CO_TRY(co_await reserve(volume, part));
     // From here to the append nothing is awaited. What the base has taken in since would no longer be told
     // from what was there at `since`; the floor has passed that by then.
-    TM_CO_TRY(check_writable(*volume));
+    TM_CO_TRY(check_writable(*volume, part));
     TM_CO_TRY(core_.check_readable(since));
     if (!core_.journal->has_room(count, 0, journal::Purpose::kData)) {
       co_return fail(ErrorCode::kBusy, "the journal has no room at once");

@@ -78,8 +78,8 @@ class DataPath {
   io::Task<void> read_ahead(Core::ReadGuard guard, Volume* volume, std::shared_ptr<const index::Path> path,
                             BlockRange blocks);
   io::Task<Result<std::shared_ptr<Volume>>> writable(VolumeId volume);
-  // Whether the volume, which was found before something was awaited, still takes writes.
-  Result<void> check_writable(const Volume& volume) const;
+  // Whether the volume, which was found before something was awaited, still takes writes, and has the blocks.
+  Result<void> check_writable(const Volume& volume, BlockRange blocks) const;
   // The base's space for blocks of a volume that check_writable() has just passed.
   io::Task<Result<void>> reserve(Volume* volume, BlockRange blocks);
 

@@ -151,10 +151,12 @@ io::Task<void> Group::persist_index() {
     // A snapshot shortens the next start; the last segments are for those that free something.
     const journal::JournalStatus status = core_.journal->status();
     const bool has_space = status.segments_free * 4 >= status.segments_total;
-    if (has_space && status.written_bytes - snapshot_at_bytes > status.size_bytes / 16 &&
-        core_.local.window_open) {
-      snapshot_at_bytes = status.written_bytes;
+    // A large one less often: it must not be what fills the journal.
+    const std::uint64_t due_bytes =
+        std::max(status.size_bytes / 16, 4 * std::uint64_t{core_.journal->snapshot_size_bytes()});
+    if (has_space && status.written_bytes - snapshot_at_bytes > due_bytes && core_.local.window_open) {
       const auto saved = co_await core_.save_snapshot();
+      snapshot_at_bytes = core_.journal->status().written_bytes;
       tell_operator(saved, "", &snapshot_trouble);
     }
     co_await core_.floor_wanted.wait_until(core_.scheduler().now() + kPersistInterval);
@@ -189,6 +191,11 @@ io::Task<Result<VolumeShape>> Group::create_volume(std::string name, std::uint64
   TM_CO_TRY(core_.check_accepting());
   if (core_.state.find_volume(name, core_.head()).has_value()) {
     co_return fail(ErrorCode::kExists, "group '" + core_.name() + "' has a volume '" + name + "' already");
+  }
+  if (core_.state.shape_changes() >= kShapeChangesMax) {
+    co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has had " +
+                                            std::to_string(kShapeChangesMax) +
+                                            " changes of its volumes, which is the most; make another group");
   }
   if (volumes().size() >= kVolumesMax) {
     co_return fail(ErrorCode::kRefused, "group '" + core_.name() + "' has " + std::to_string(kVolumesMax) +

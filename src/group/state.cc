@@ -105,9 +105,6 @@ Result<void> GroupState::apply(LogId id, WallTime timer, const format::ControlRe
     return {};
   }
   if (const auto* created = std::get_if<format::VolumeCreated>(&record)) {
-    if (shape_changes_.size() >= 64 * kVolumesMax) {
-      return fail(ErrorCode::kInvalid, "the group has had more volume changes than this version keeps");
-    }
     shape_changes_.push_back({id, {created->volume, created->name, created->size_bytes}, false});
     last_volume_ = std::max(last_volume_, created->volume);
     return {};

@@ -43,6 +43,8 @@ Result<void> validate_mark(const format::MarkRecord& mark);
 
 inline constexpr std::size_t kMarksMax = 2'000'000;  // in memory, about 250 bytes each
 inline constexpr std::size_t kVolumesMax = 1024;
+// After so many changes of its volumes a group takes no new one; the state keeps them all.
+inline constexpr std::size_t kShapeChangesMax = 64 * kVolumesMax;
 
 // What replaying a group's entries amounts to, blocks aside: its epochs, its volumes at every point, its
 // marks.

@@ -29,18 +29,7 @@ io::Task<Result<Buffer>> State::check_read(Place place, std::uint32_t blocks, st
   if (!inside()) {
     const std::uint32_t count = std::min(std::max(blocks, kCheckBlocks), end - place.block());
     if (count < blocks) co_return tidemark::fail(ErrorCode::kInvalid, "a frame is longer than its segment");
-    // While it is read, the segment is not given to somebody else.
     const DiskOffset offset = disk_offset(place);
-    // Also a reader that is given up half way lets go of it.
-    struct Pinned {
-      State& state;
-      std::multiset<std::uint64_t>::iterator pin;
-      ~Pinned() {
-        state.pins.erase(pin);
-        state.pin_dropped.wake_all();
-      }
-    };
-    const Pinned pinned{*this, pins.insert(place.generation())};
     Buffer bytes = Buffer::allocate(count * kBlockSizeBytes);
     auto read = co_await disk.read(offset, bytes);
     if (!read.ok() && count > blocks) {
@@ -59,6 +48,17 @@ io::Task<Result<Buffer>> State::check_read(Place place, std::uint32_t blocks, st
 // The frame at `place`, whole; `frame` has what it is.
 io::Task<Result<void>> State::check_frame(Place place, std::uint32_t end, CheckWindow* held,
                                           CheckedFrame* frame) {
+  // While it is read and mended, the segment is not given to somebody else. Also a reader that is given up
+  // half way lets go of it.
+  struct Pinned {
+    State& state;
+    std::multiset<std::uint64_t>::iterator pin;
+    ~Pinned() {
+      state.pins.erase(pin);
+      state.pin_dropped.wake_all();
+    }
+  };
+  const Pinned pinned{*this, pins.insert(place.generation())};
   TM_CO_TRY_ASSIGN(const Buffer first, co_await check_read(place, 1, end, held));
   if (!format::decode_frame_header(first, superblock.group, place).ok()) {
     (void)co_await read_other_frame_block(place, first);

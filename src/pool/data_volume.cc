@@ -121,7 +121,7 @@ io::Task<Result<void>> DataVolumeImpl::reserve(BlockRange blocks) {
 
 io::Task<Result<void>> DataVolumeImpl::take_slots(std::size_t count, SlotGrant* grant) {
   while (grant->taken().size() < count) {
-    const auto slot = core_.slots.first_free();
+    auto slot = core_.slots.first_free();
     if (!slot.has_value()) {
       co_return fail(ErrorCode::kNoSpace,
                      "the pool is full: all of its " +
@@ -136,8 +136,13 @@ io::Task<Result<void>> DataVolumeImpl::take_slots(std::size_t count, SlotGrant* 
         run = 1;
         promised = co_await core_.disk.allocate(offset, kSlotSizeBytes);
       }
-      if (!promised.ok()) co_return promised;
-      for (std::uint64_t i = 0; i < run; ++i) core_.slots.set_backed(*slot + i, true);
+      if (promised.ok()) {
+        for (std::uint64_t i = 0; i < run; ++i) core_.slots.set_backed(*slot + i, true);
+      } else {
+        // What was promised once and is free again needs nothing of whoever holds the disk.
+        slot = promised.error().code == ErrorCode::kNoSpace ? core_.slots.first_free_backed() : std::nullopt;
+        if (!slot.has_value()) co_return promised;
+      }
     }
     grant->take(*slot);
   }

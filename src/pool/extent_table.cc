@@ -5,6 +5,8 @@
 #include <bit>
 #include <string>
 
+#include "pool/read_copy.h"
+
 namespace tidemark::pool {
 
 namespace {
@@ -104,7 +106,7 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
   std::array<Buffer, 2> copies = {Buffer::allocate(bytes), Buffer::allocate(bytes)};
   for (std::size_t copy = 0; copy < 2; ++copy) {
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
-    TM_CO_TRY(co_await disk_.read(offset, copies[copy]));
+    TM_CO_TRY(co_await read_copy(disk_, offset, copies[copy]));
     co_await mend_from_other_copies(offset, first_slot, copies[copy]);
   }
   if (first_slot == 0) TM_CO_TRY(check_first_page(copies, identity_));
@@ -179,7 +181,12 @@ io::Task<Result<void>> ExtentTable::update_chunk(std::uint32_t copy, const std::
   const std::uint64_t last_block = changes[end - 1].slot / kBlockSlots;
   const DiskOffset offset{layout_.extent_table_offset[copy] + first_block * kBlockSizeBytes};
   Buffer buffer = Buffer::allocate((last_block - first_block + 1) * kBlockSizeBytes);
-  TM_CO_TRY(co_await disk_.read(offset, buffer));
+  auto read = co_await disk_.read(offset, buffer);
+  if (!read.ok()) {
+    // The other copy has the same; and what cannot be read often can be written.
+    const DiskOffset other{layout_.extent_table_offset[1 - copy] + first_block * kBlockSizeBytes};
+    if (!(co_await disk_.read(other, buffer)).ok()) co_return read;
+  }
   for (std::size_t i = begin; i < end; ++i) {
     const MutableBytes out = record_in(buffer, changes[i].slot - first_block * kBlockSlots);
     if (changes[i].record.has_value()) {

@@ -37,6 +37,8 @@ Error no_label(const std::array<Error, 2>& errors) {
   if (both(ErrorCode::kNotFound)) {
     return fail(ErrorCode::kNotFound, "the disk carries no label: it was never formatted");
   }
+  // A disk that gives nothing is not one that holds something else.
+  if (any(ErrorCode::kIo)) return errors[errors[0].code == ErrorCode::kIo ? 0 : 1];
   if (any(ErrorCode::kUnsupported)) {
     return errors[errors[0].code == ErrorCode::kUnsupported ? 0 : 1];
   }
@@ -59,7 +61,11 @@ io::Task<Result<LoadedLabel>> load_label(io::Disk& disk) {
       errors[copy] = fail(ErrorCode::kNotFound, "the disk ends before it");
       continue;
     }
-    TM_CO_TRY(co_await disk.read(offset, blocks[copy]));
+    if (const auto read = co_await disk.read(offset, blocks[copy]); !read.ok()) {
+      errors[copy] = read.error();
+      std::ranges::fill(blocks[copy].writable(), std::byte{0xff});
+      continue;
+    }
     const auto decode = [copy](Bytes block) {
       return format::decode_disk_label(block.first(format::kSectorSizeBytes), copy);
     };

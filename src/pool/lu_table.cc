@@ -5,6 +5,8 @@
 #include <functional>
 #include <string>
 
+#include "pool/read_copy.h"
+
 namespace tidemark::pool {
 
 namespace {
@@ -63,7 +65,7 @@ io::Task<Result<void>> LuTable::load() {
       const std::size_t bytes = std::min(kLoadBlocks, blocks - block) * kBlockSizeBytes;
       for (std::uint32_t copy = 0; copy < 2; ++copy) {
         const DiskOffset offset = block_offset(copy, block);
-        TM_CO_TRY(co_await disk_.read(offset, copies[copy].slice(0, bytes)));
+        TM_CO_TRY(co_await read_copy(disk_, offset, copies[copy].slice(0, bytes)));
       }
     }
     const Buffer first = copies[0].slice(in_piece * kBlockSizeBytes, kBlockSizeBytes);
@@ -150,7 +152,7 @@ Buffer LuTable::encode_block(std::uint32_t block) const {
   return buffer;
 }
 
-io::Task<Result<void>> LuTable::put(LuTableRecord record) {
+io::Task<Result<void>> LuTable::put(LuTableRecord record, bool* maybe_written) {
   const auto place = place_for(record.number);
   if (!place.has_value()) {
     co_return fail(ErrorCode::kNoSpace, "the table of logical units is full (" +
@@ -161,6 +163,7 @@ io::Task<Result<void>> LuTable::put(LuTableRecord record) {
   record.sequence = ++sequence_;
   records_[*place] = record;
   if (record.state == LuState::kRemoved) held_.insert(record.number.value);
+  if (maybe_written != nullptr) *maybe_written = true;
   auto written = co_await write_block(*place / kBlockRecords);
   if (written.ok()) co_return Result<void>{};
   // The disk may hold either. What the next write of this block puts there is the state that the caller

@@ -33,7 +33,8 @@ class LuTable {
   LuNumber take_number();
   // Adds the record of a unit, or replaces the one of the same number. Durable on return. kNoSpace when the
   // table is full. After kIo it is not known whether the change is on the disk: the next open tells.
-  io::Task<Result<void>> put(format::LuTableRecord record);
+  // `maybe_written`, where it is asked for: whether the record may be on the disk, also after an error.
+  io::Task<Result<void>> put(format::LuTableRecord record, bool* maybe_written = nullptr);
   // Nothing of this removed unit is left in the extent table: its record may be overwritten. Until then it is
   // kept, since an extent whose owner nobody knows is damage.
   void forget(LuNumber number) { held_.erase(number.value); }

@@ -242,8 +242,9 @@ io::Task<Result<void>> PoolImpl::clear_slots(std::vector<std::uint64_t> slots) {
   std::vector<ExtentChange> changes;
   changes.reserve(slots.size());
   for (const std::uint64_t slot : slots) changes.push_back({slot, std::nullopt});
-  TM_CO_TRY(co_await core_->extents.update(std::move(changes)));
+  // A flush of somebody else that fails after a write here has dropped it.
   std::uint64_t seen = core_->shared_flush.failures();
+  TM_CO_TRY(co_await core_->extents.update(std::move(changes)));
   TM_CO_TRY(co_await core_->shared_flush.flush(&seen));
   co_await core_->give_back(std::move(slots));
   co_return Result<void>{};
@@ -317,10 +318,11 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
   entry.first_slot = *first;
   entry.slot_count = count;
   TM_CO_TRY(co_await prepare_log(entry));
-  auto stored = co_await core_->units.put(entry);
+  bool maybe_written = false;
+  auto stored = co_await core_->units.put(entry, &maybe_written);
   // After a failed write the record may be on the disk: its slots are nobody else's until the disk is opened
   // anew.
-  if (stored.ok() || stored.error().code == ErrorCode::kIo) grant.commit();
+  if (maybe_written) grant.commit();
   TM_CO_TRY(stored);
   logs_.emplace(record.number, std::make_unique<LogVolume>(core_->disk, core_->shared_flush, record, *first,
                                                            count, log_offset(*first)));
@@ -331,10 +333,10 @@ io::Task<Result<LuNumber>> PoolImpl::create_log(GroupIdentity group, std::uint64
 io::Task<Result<void>> PoolImpl::prepare_log(LuTableRecord entry) {
   const DiskOffset offset{core_->label.layout.slot_offset(entry.first_slot)};
   for (std::uint64_t i = 0; i < entry.slot_count; ++i) core_->slots.set_backed(entry.first_slot + i, false);
+  std::uint64_t seen = core_->shared_flush.failures();
   TM_CO_TRY(co_await core_->disk.discard(offset, entry.slot_count * kSlotSizeBytes));
   std::vector<Buffer> pieces{encode_log_volume_head(core_->label.disk, entry)};
   TM_CO_TRY(co_await core_->disk.write(offset, std::move(pieces), io::Durability::kVolatile));
-  std::uint64_t seen = core_->shared_flush.failures();
   co_return co_await core_->shared_flush.flush(&seen);
 }
 

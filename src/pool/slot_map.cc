@@ -16,6 +16,13 @@ std::optional<std::uint64_t> SlotMap::first_free() {
   return std::nullopt;
 }
 
+std::optional<std::uint64_t> SlotMap::first_free_backed() const {
+  for (std::uint64_t slot = 0; slot < slot_count_; ++slot) {
+    if (!is_used(slot) && is_backed(slot)) return slot;
+  }
+  return std::nullopt;
+}
+
 std::uint64_t SlotMap::unbacked_run(std::uint64_t slot, std::uint64_t length_max) const {
   std::uint64_t length = 0;
   while (length < length_max && slot + length < slot_count_ && !is_used(slot + length) &&

@@ -43,6 +43,8 @@ class SlotMap {
 
   // The lowest free slot: data extents fill the disk from its start.
   std::optional<std::uint64_t> first_free();
+  // The lowest slot that is free and has its space.
+  std::optional<std::uint64_t> first_free_backed() const;
   // How many slots from `slot` on are free and not backed, `length_max` at most.
   std::uint64_t unbacked_run(std::uint64_t slot, std::uint64_t length_max) const;
   // The highest run of `length` free slots: log volumes lie towards the end, where extents come last.

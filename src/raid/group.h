@@ -168,7 +168,9 @@ class Group final : public RaidGroup {
   bool is_to_be_replaced(std::uint32_t index) const;  // by a spare
   Operation rebuild_member(std::uint32_t member);
   Operation take_spares();
+  Operation prepare(NamedDisk disk, format::RaidLabel label);
   Operation put_in_place(std::uint32_t index, NamedDisk disk, format::RaidLabel label);
+  Result<void> check_may_go(std::uint32_t index) const;
   Operation do_replace(std::uint32_t index, NamedDisk disk);
   Operation replace_member(std::uint32_t index, NamedDisk disk);
   Operation do_add_spare(NamedDisk disk);

@@ -337,7 +337,8 @@ io::Task<Result<void>> Group::take_spares() {
     }
     label->index = static_cast<std::uint16_t>(i);
     ++label->generation;
-    const auto put = co_await put_in_place(i, spare, *label);
+    auto put = co_await prepare(spare, *label);
+    if (put.ok()) put = co_await put_in_place(i, spare, *label);
     if (!put.ok()) {
       if (members_.broken().has_value()) co_return put;
       add_notice("spare " + spare.name + " is not used: " + put.error().message);
@@ -347,9 +348,13 @@ io::Task<Result<void>> Group::take_spares() {
 }
 
 // The label first: a crash before the state knows the disk leaves a spare.
-io::Task<Result<void>> Group::put_in_place(std::uint32_t index, NamedDisk disk, format::RaidLabel label) {
+io::Task<Result<void>> Group::prepare(NamedDisk disk, format::RaidLabel label) {
   TM_CO_TRY(co_await wipe(disk, geometry_.shape(), false));
-  TM_CO_TRY(co_await save_label(disk, label));
+  co_return co_await save_label(disk, label);
+}
+
+// A disk that prepare() was given, where a member failed.
+io::Task<Result<void>> Group::put_in_place(std::uint32_t index, NamedDisk disk, format::RaidLabel label) {
   Member& member = members_.all()[index];
   if (!member.failed()) {
     co_return fail(ErrorCode::kBusy, members_.describe(index) + " has been given another disk meanwhile");
@@ -389,15 +394,21 @@ io::Task<Result<void>> Group::do_replace(std::uint32_t index, NamedDisk disk) {
   co_return done;
 }
 
+Result<void> Group::check_may_go(std::uint32_t index) const {
+  if (members_.all()[index].failed() || members_.may_lose(index)) return {};
+  return fail(ErrorCode::kRefused, "RAID group '" + label_.name + "' cannot do without " +
+                                       members_.describe(index) +
+                                       " while it is replaced; not in sync: " + members_.describe_failed());
+}
+
 io::Task<Result<void>> Group::replace_member(std::uint32_t index, NamedDisk disk) {
   TM_CO_TRY_ASSIGN(const format::RaidLabel label,
                    co_await make_label(disk, static_cast<std::uint16_t>(index)));
+  TM_CO_TRY(check_may_go(index));
+  // Nobody is given up for a disk that cannot be written.
+  TM_CO_TRY(co_await prepare(disk, label));
+  TM_CO_TRY(check_may_go(index));
   if (!members_.all()[index].failed()) {
-    if (!members_.may_lose(index)) {
-      co_return fail(ErrorCode::kRefused,
-                     "RAID group '" + label_.name + "' cannot do without " + members_.describe(index) +
-                         " while it is replaced; not in sync: " + members_.describe_failed());
-    }
     members_.fail_in_memory(index, "replaced by " + disk.name);
     TM_CO_TRY(co_await members_.settle());
   }

@@ -533,6 +533,12 @@ io::Task<Result<void>> Pairs::dissolve(std::string name) {
     entries_.erase(name);
     co_return Result<void>{};
   }
+  TM_CO_TRY(check_may_be_alone(*entry));
+  if (entry->record.state == PairState::kPair) {
+    // Before the primary hears of it, as suspend() does.
+    std::string reason = "the pair is being dissolved here";
+    TM_CO_TRY(co_await save(entry, PairState::kPsus, std::move(reason), entry->held()));
+  }
   if (const std::shared_ptr<Link> link = entry->link; link != nullptr) {
     co_await link->send_last(format::LinkMessage::kDelete, std::vector<std::byte>());
   }

@@ -293,6 +293,7 @@ class Pairs {
   io::Task<Result<journal::Appended>> open_own_epoch(Entry* entry, group::RestorePlan plan,
                                                      format::EpochReason reason, std::string why);
   io::Task<void> end_receiver(Entry* entry);
+  Result<void> check_may_be_alone(const Entry& entry) const;
   io::Task<Result<void>> become_alone(Entry* entry);
   // Opens the epoch in which it goes on alone.
   io::Task<Result<void>> turn_alone(Entry* entry);
@@ -315,6 +316,7 @@ class Pairs {
   std::uint64_t senders_made_ = 0;
   std::uint64_t receivers_made_ = 0;
   std::uint64_t marks_asked_ = 0;
+  std::size_t strangers_ = 0;  // connections that are not let into a pair, or not yet
   bool has_addresses_ = false;
   bool stopping_ = false;
   io::WaitQueue sync_moved_;  // a peer may be lost at another moment than it seemed

@@ -10,7 +10,8 @@
 namespace tidemark::replication {
 namespace {
 
-constexpr std::size_t kConnectionsMax = 64;
+// That have not been let into a pair.
+constexpr std::size_t kStrangersMax = 64;
 constexpr Duration kHelloTimeout = Duration::seconds(10);
 // So much of a first copy a crash of the secondary costs.
 constexpr std::uint64_t kCopyNoteBytes = 64 << 20;
@@ -55,8 +56,8 @@ io::Task<void> Pairs::serve(std::unique_ptr<io::Listener> listener) {
     auto accepted = co_await listener->accept();
     if (!accepted.ok()) co_return;
     // Beyond the limit the newcomer is closed: a port that is being scanned must not fill the node.
-    if (tasks_.running() >= kConnectionsMax) {
-      if (!told_of_limit) host_.log("replication-limit", "", log_field("connections", kConnectionsMax));
+    if (strangers_ >= kStrangersMax) {
+      if (!told_of_limit) host_.log("replication-limit", "", log_field("connections", kStrangersMax));
       told_of_limit = true;
       continue;
     }
@@ -66,6 +67,17 @@ io::Task<void> Pairs::serve(std::unique_ptr<io::Listener> listener) {
 }
 
 io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
+  // Also one that is given up half way is counted no more.
+  struct Counted {
+    std::size_t* strangers;
+    ~Counted() { end(); }
+    void end() {
+      if (strangers != nullptr) --*strangers;
+      strangers = nullptr;
+    }
+  };
+  ++strangers_;
+  Counted counted{&strangers_};
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
   const std::string client = link->peer_name();
   // Whoever does not introduce itself in time is closed.
@@ -118,6 +130,7 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
     (void)co_await link->send(format::LinkMessage::kWelcome, std::move(body));
     co_return;
   }
+  counted.end();
   co_await apply(link, *entry);
 }
 
@@ -430,15 +443,18 @@ io::Task<void> Pairs::end_receiver(Entry* entry) {
   while (entry->receiving) co_await entry->receiver_moved.wait();
 }
 
+Result<void> Pairs::check_may_be_alone(const Entry& entry) const {
+  if (entry.record.side == Side::kPrimary || entry.group->local().window_open) return {};
+  return fail(ErrorCode::kRefused,
+              "the first copy of group '" + entry.name + "' was not finished; delete the group here instead");
+}
+
 io::Task<Result<void>> Pairs::become_alone(Entry* entry) {
+  TM_CO_TRY(check_may_be_alone(*entry));
   group::Group* group = entry->group;
   const bool primary = entry->record.side == Side::kPrimary;
   // The epoch that it is in is one that the other node goes on in, or has left.
   const bool turns = primary == (entry->record.state == PairState::kSsws);
-  if (!primary && !group->local().window_open) {
-    co_return fail(ErrorCode::kRefused, "the first copy of group '" + entry->name +
-                                            "' was not finished; delete the group here instead");
-  }
   if (turns) {
     // Its entries so far were the peer's to number; what is written here from now on is numbered here.
     auto turned = co_await turn_alone(entry);
@@ -479,6 +495,8 @@ io::Task<void> Pairs::apply(std::shared_ptr<Link> link, Entry* entry) {
   auto alone = co_await become_alone(still);
   host_.log("pair-deleted", name,
             "by=peer" + (alone.ok() ? "" : " " + log_field("failure", alone.error().message)));
+  // One that could not be ended stays, and can be asked to end again here.
+  if (!alone.ok()) co_return;
   release_gate(*still);
   entries_.erase(name);
 }

@@ -381,10 +381,14 @@ io::Task<Result<void>> Pairs::become_primary(Entry* entry, bool give_up_window) 
     co_return co_await resync_entry(entry, false, false);
   }
   const LogId acked = sender->acked();
+  // Durable before the peer gets the first entry: it must never hold any of a node that does not know that it
+  // is the primary.
+  TM_CO_TRY(co_await save(entry, record.state, std::string(), acked));
+  if (stopping_) co_return Result<void>{};
   sender->let_stream();
   start_sender(entry, std::move(sender));
   (void)learn_certificate(entry);
-  co_return co_await save(entry, record.state, std::string(), acked);
+  co_return Result<void>{};
 }
 
 // Kept for whoever asked for it on this node, and for the peer that may ask for more.

@@ -360,6 +360,16 @@ io::Task<Result<void>> Sender::stream() {
     if (link_ == nullptr)
       co_return fail(ErrorCode::kClosed, last_error_.empty() ? "the link was lost" : last_error_);
     if (group_.journal().failed().has_value()) co_return *group_.journal().failed();
+    // Also a copy that sends nothing for long, of zeroes, is heard.
+    if (environment_.scheduler.now() >= ping_due) {
+      ping_due = environment_.scheduler.now() + kHeartbeatInterval;
+      TM_CO_TRY(co_await tell_units());
+      const std::shared_ptr<Link> link = link_;
+      if (link == nullptr) continue;
+      std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
+      TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
+      continue;
+    }
     const bool peer_is_behind = unacked_bytes_ > kUnackedBytesMax;
     if (!peer_is_behind) {
       TM_CO_TRY_ASSIGN(const bool sent_batch, co_await send_next_batch());
@@ -376,14 +386,6 @@ io::Task<Result<void>> Sender::stream() {
     const bool paces =
         copying_ && !peer_is_behind && chunk_due_ > environment_.scheduler.now() && chunk_due_ < ping_due;
     (void)co_await progress.wait_until(paces ? chunk_due_ : ping_due);
-    // A copy that sends nothing for long, of zeroes at its pace, is heard nonetheless.
-    if (link_ == nullptr || environment_.scheduler.now() < ping_due) continue;
-    ping_due = environment_.scheduler.now() + kHeartbeatInterval;
-    TM_CO_TRY(co_await tell_units());
-    if (link_ == nullptr) continue;
-    const std::shared_ptr<Link> link = link_;
-    std::vector<std::byte> body = format::encode_log_id(group_.journal().durable());
-    TM_CO_TRY(co_await link->send(format::LinkMessage::kPing, std::move(body)));
   }
 }
 
@@ -410,6 +412,8 @@ io::Task<Result<bool>> Sender::send_next_batch() {
   co_return true;
 }
 
+// Whether the copy went on. What holds only zeroes is passed over in steps, so that between them the hosts'
+// entries and pings get their turn, however long it is.
 io::Task<Result<bool>> Sender::send_next_chunk() {
   const std::shared_ptr<Link> link = link_;
   while (cursor_.volume < cursor_.volumes.size()) {
@@ -434,7 +438,8 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
       const std::uint64_t step = runs->empty() ? length : runs->front().length_bytes;
       cursor_.offset += step;
       progress_.done_bytes += step;
-      continue;
+      co_await environment_.scheduler.yield();
+      co_return true;
     }
     if (environment_.scheduler.now() < chunk_due_) co_return false;
     const std::uint64_t bytes = std::min(runs->front().length_bytes, kChunkBytes);
@@ -451,7 +456,7 @@ io::Task<Result<bool>> Sender::send_next_chunk() {
       chunk_due_ = std::max(chunk_due_, environment_.scheduler.now()) +
                    Duration{static_cast<std::int64_t>(seconds * 1e9)};
     }
-    if (all_zero(data)) continue;
+    if (all_zero(data)) co_return true;
     std::vector<std::byte> body = format::encode_chunk(chunk);
     TM_CO_TRY(co_await link->send(format::LinkMessage::kChunk, std::move(body), std::move(data)));
     co_return true;

@@ -52,7 +52,9 @@ io::Task<void> write_to(Group* group, VolumeId volume, Buffer data, std::optiona
   done->emplace(co_await group->data().write(volume, 0, data, false));
 }
 
-io::Task<void> step_once(Group* group, std::optional<Result<bool>>* done) {
+io::Task<void> step_in(Duration wait, GroupBench* bench, std::optional<Result<bool>>* done) {
+  Group* const group = bench->group;
+  co_await bench->world.sleep_for(wait);
   done->emplace(co_await group->destage_now(true));
 }
 
@@ -64,15 +66,16 @@ TEST(Destager, AViewThatIsOpenedWhileAStepBeginsHoldsTheFloorOrIsRefused) {
     SCOPED_TRACE("steps " + std::to_string(steps));
     GroupBench bench(5, {.settings = {.retain = Duration{}}});
     const VolumeShape volume = bench.make_volume("data", 64);
-    for (std::uint8_t lap = 1; lap < 7; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
+    // Less than half of the journal: no step begins by itself.
+    for (std::uint8_t lap = 1; lap < 6; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
     ASSERT_TRUE(bench.mark("m").ok());
     const std::vector<int> seen = bench.live(volume.id, 64);
-    for (std::uint8_t lap = 7; lap < 14; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
+    for (std::uint8_t lap = 6; lap < 12; ++lap) ASSERT_TRUE(bench.fill(volume.id, {0, 30}, lap).ok());
     ASSERT_TRUE(bench.flush().ok());
     std::optional<Result<bool>> step;
     io::TaskScope scope(bench.world);
     bench.disk.slow_down(Duration::milliseconds(1));
-    scope.spawn(step_once(bench.group, &step));
+    scope.spawn(step_in(Duration::milliseconds(5), &bench, &step));
     (void)bench.world.run_steps(steps);
     auto view = bench.run(bench.group->open_view("data", "m"));
     bench.run(scope.join());
@@ -150,7 +153,7 @@ TEST(Destager, WhoReadsAVolumeThatWasDeletedIsWaitedFor) {
     Buffer out = Buffer::allocate(kBlockSizeBytes);
     io::TaskScope scope(bench.world);
     bench.disk.slow_down(Duration::milliseconds(1));
-    scope.spawn(step_once(bench.group, &step));
+    scope.spawn(step_in(Duration{}, &bench, &step));
     bench.world.run_for(Duration::microseconds(250 * i));
     const bool begins_in_the_step = !step.has_value();
     const bool moved = bench.group->local().destaged != before;
