@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +19,7 @@
 #include "options.h"
 #include "os/audit_log.h"
 #include "os/data_folder.h"
+#include "os/descriptor.h"
 #include "os/environment.h"
 #include "os/machine_load.h"
 #include "os/network.h"
@@ -46,9 +48,10 @@ constexpr const char* kIdentityName = "identity";
 constexpr std::int64_t kSpinDefaultUs = 100;
 
 // The node's identity lies beside its disk: a folder is one node, for ever.
-Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Random& random) {
+Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Random& random, bool had_disk) {
   const std::string path = folder.file(kIdentityName);
   std::ifstream in(path);
+  const int error = in ? 0 : errno;
   if (in) {
     std::string text;
     in >> text;
@@ -65,7 +68,10 @@ Result<NodeIdentity> read_or_make_identity(const os::DataFolder& folder, io::Ran
     }
     return identity;
   }
-  if (std::filesystem::exists(folder.file("disk"))) {
+  if (error != ENOENT) {
+    return fail(ErrorCode::kIo, "cannot read the node's identity, " + path + ": " + os::errno_text(error));
+  }
+  if (had_disk || std::filesystem::exists(folder.file("disk"))) {
     return fail(ErrorCode::kDamaged,
                 path + " is missing, but there is a disk; --recover takes it from there");
   }
@@ -179,7 +185,8 @@ io::Task<Result<void>> serve(Machine* machine) {
     TM_CO_TRY(co_await recover_folder(disks));
     had_disk = true;
   }
-  TM_CO_TRY_ASSIGN(const NodeIdentity identity, read_or_make_identity(folder, machine->environment.random));
+  TM_CO_TRY_ASSIGN(const NodeIdentity identity,
+                   read_or_make_identity(folder, machine->environment.random, had_disk));
   auto opened = co_await Storage::open(disks, identity, !had_disk);
   if (!opened.ok()) {
     std::string hint;

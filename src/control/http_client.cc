@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <optional>
 
 #include "base/names.h"
@@ -162,12 +163,17 @@ Result<tls::SslContext> client_context(const std::string& authorities_file) {
 }
 
 // `result` of asking the node at `where` without an answer.
-tidemark::Error no_answer(httplib::Error error, const std::string& where) {
+// `in_time`: before the time was up.
+tidemark::Error no_answer(httplib::Error error, const std::string& where, bool in_time) {
   switch (error) {
     case httplib::Error::Connection:
     case httplib::Error::ConnectionTimeout:
       return fail(ErrorCode::kClosed, "no node answers at " + where + "; is tidemarkd running?");
     case httplib::Error::Read:
+      if (in_time) {
+        return fail(ErrorCode::kClosed,
+                    "the node at " + where + " ended before it answered; what was asked may be done");
+      }
       return fail(ErrorCode::kTimeout,
                   "the node at " + where + " stopped answering; what was asked may be done");
     default:
@@ -239,6 +245,7 @@ Result<ApiClient::Answer> ApiClient::exchange(HttpRequest request, std::chrono::
     return client.send(message);
   };
   std::optional<tidemark::Error> tls_failure;
+  const auto asked_at = std::chrono::steady_clock::now();
   const httplib::Result result = [&] {
     if (uses_tls()) {
       TlsClient client(address_, context.get());
@@ -253,7 +260,8 @@ Result<ApiClient::Answer> ApiClient::exchange(HttpRequest request, std::chrono::
     return send(client);
   }();
   if (tls_failure.has_value()) return *tls_failure;
-  if (!result) return no_answer(result.error(), address_.to_string());
+  const bool in_time = std::chrono::steady_clock::now() - asked_at < time_limit;
+  if (!result) return no_answer(result.error(), address_.to_string(), in_time);
   if (result->status != 200) return parse_error(result->body);
   Answer answer;
   answer.octets = result->get_header_value("Content-Type") == kOctets;

@@ -40,6 +40,12 @@ Result<void> Dispatcher::run(const std::shared_ptr<Call>& call, std::chrono::mil
   if (call->finished_) return Result<void>{};
   if (closed_)
     return fail(ErrorCode::kShutdown, "the node is stopping; what was asked for may not have been done");
+  // Nobody waits for it any more: it takes no place of those that somebody waits for.
+  if (abandoned_ < kRequestsAbandonedMax) {
+    call->abandoned_ = true;
+    ++abandoned_;
+    --in_flight_;
+  }
   return fail(ErrorCode::kTimeout, "not finished within the time limit; it goes on, see `tidemark status`");
 }
 
@@ -62,7 +68,7 @@ Dispatcher::Root Dispatcher::drive(Dispatcher& dispatcher, std::shared_ptr<Call>
   dispatcher.roots_.erase(place);
   std::unique_lock lock(dispatcher.mutex_);
   call->finished_ = true;
-  --dispatcher.in_flight_;
+  --(call->abandoned_ ? dispatcher.abandoned_ : dispatcher.in_flight_);
   dispatcher.changed_.notify_all();
 }
 

@@ -20,6 +20,8 @@ using PostToReactor = std::function<void(std::function<void()>)>;
 
 // Requests that the reactor works on at once, those whose client has given up included.
 inline constexpr std::size_t kRequestsInFlightMax = 64;
+// So many whose time limit has passed may go on beside them.
+inline constexpr std::size_t kRequestsAbandonedMax = 1024;
 
 // One request on its way through the reactor. Made on a client's thread, run on the reactor thread, read
 // again on the client's thread once Dispatcher::run has said that it finished.
@@ -31,7 +33,8 @@ class Call {
 
  private:
   friend class Dispatcher;
-  bool finished_ = false;  // under the dispatcher's mutex
+  bool finished_ = false;   // under the dispatcher's mutex
+  bool abandoned_ = false;  // the same
 };
 
 // Carries calls from many threads to the reactor thread and their results back.
@@ -66,7 +69,8 @@ class Dispatcher : public std::enable_shared_from_this<Dispatcher> {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::size_t in_flight_ = 0;
+  std::size_t in_flight_ = 0;  // that somebody waits for
+  std::size_t abandoned_ = 0;  // that go on, and whose time limit has passed
   bool closed_ = false;
 };
 

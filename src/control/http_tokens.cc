@@ -50,6 +50,7 @@ std::shared_ptr<const TokenTable> TokenFile::current() {
   settled_ = now_ns() - stamp.changed_ns > kClockTickNs;
   looked_at_ = stamp;
   Result<std::string> text = read_text();
+  if (!text.ok()) settled_ = false;  // it is tried again, unchanged as it may be
   if (text.ok() && *text == text_) return table_;
   const Result<void> taken = text.ok() ? take(*text) : Result<void>(text.error());
   if (taken.ok()) {

@@ -454,6 +454,8 @@ io::Task<Result<std::uint32_t>> Core::checksum_at(LogId id) {
   if (id.sequence() == 0) co_return std::uint32_t{0};
   if (id == local.destaged) co_return local.destaged_checksum;
   if (id == local.skipped_to) co_return local.skipped_to_checksum;
+  // Two gaps, and nothing that came between them.
+  if (id == local.skipped_before) co_return local.skipped_before_checksum;
   if (id == journal->last_appended()) co_return journal->checksum_of_last();
   auto batch = co_await find_batch(id);
   if (!batch.ok()) co_return std::move(batch).error();

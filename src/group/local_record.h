@@ -60,7 +60,8 @@ struct LocalRecord {
   // came, and that batch's checksum.
   LogId skipped_to{};
   std::uint32_t skipped_to_checksum = 0;
-  // The same of the gap before, for a start that finds the state of before the newest one.
+  // The same of the gap before: for a start that finds the state of before the newest one, and for the floor,
+  // which may come to lie between the two.
   LogId skipped_before{};
   std::uint32_t skipped_before_checksum = 0;
   // While the first copy runs on a secondary: up to where it is durable in the bases, in the order of the

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <optional>
 
@@ -262,12 +263,20 @@ Result<Descriptor> bind_tcp(const io::Address& address, const std::vector<Socket
 struct PendingLookUp {
   Result<std::vector<SocketAddress>> addresses = fail(ErrorCode::kTimeout, "");
   bool finished = false;  // reactor thread only
+  std::atomic<bool> abandoned{false};
+};
+
+// Lets a look-up that still waits for its thread be left out when nobody wants it any more: of those behind a
+// name server that is silent there may be many.
+struct AbandonsLookUp {
+  std::shared_ptr<PendingLookUp> pending;
+  ~AbandonsLookUp() { pending->abandoned = true; }
 };
 
 io::Task<void> look_up_elsewhere(io::Offload& offload, io::Address address, bool to_listen,
                                  std::shared_ptr<PendingLookUp> pending, io::Event& done) {
   std::function<void()> work = [address, to_listen, pending] {
-    pending->addresses = look_up(address, to_listen, LookUp::kNames);
+    if (!pending->abandoned) pending->addresses = look_up(address, to_listen, LookUp::kNames);
   };
   co_await offload.run(std::move(work));
   pending->finished = true;
@@ -292,6 +301,7 @@ io::Task<Result<std::vector<SocketAddress>>> Network::resolve(io::Address addres
   auto numeric = look_up(address, to_listen, LookUp::kNumericOnly);
   if (numeric.ok()) co_return numeric;
   auto pending = std::make_shared<PendingLookUp>();
+  const AbandonsLookUp at_the_end{pending};
   io::Event done(reactor_);
   io::TaskScope scope(reactor_);
   scope.spawn(look_up_elsewhere(offload_, address, to_listen, pending, done));

@@ -106,7 +106,7 @@ io::Task<Result<bool>> ExtentTable::load_chunk(
   std::array<Buffer, 2> copies = {Buffer::allocate(bytes), Buffer::allocate(bytes)};
   for (std::size_t copy = 0; copy < 2; ++copy) {
     const DiskOffset offset{layout_.extent_table_offset[copy] + begin_bytes};
-    TM_CO_TRY(co_await read_copy(disk_, offset, copies[copy]));
+    co_await read_copy(disk_, offset, copies[copy]);
     co_await mend_from_other_copies(offset, first_slot, copies[copy]);
   }
   if (first_slot == 0) TM_CO_TRY(check_first_page(copies, identity_));

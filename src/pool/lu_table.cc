@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "pool/read_copy.h"
 
@@ -65,7 +66,8 @@ io::Task<Result<void>> LuTable::load() {
       const std::size_t bytes = std::min(kLoadBlocks, blocks - block) * kBlockSizeBytes;
       for (std::uint32_t copy = 0; copy < 2; ++copy) {
         const DiskOffset offset = block_offset(copy, block);
-        TM_CO_TRY(co_await read_copy(disk_, offset, copies[copy].slice(0, bytes)));
+        Buffer piece = copies[copy].slice(0, bytes);
+        co_await read_copy(disk_, offset, std::move(piece));
       }
     }
     const Buffer first = copies[0].slice(in_piece * kBlockSizeBytes, kBlockSizeBytes);

@@ -580,6 +580,7 @@ io::Task<Result<journal::Appended>> Pairs::restore(std::string name, group::Rest
 }
 
 io::Task<Result<void>> Pairs::wait_received(std::string name, LogId id) {
+  const MonotonicTime deadline = environment_.scheduler.now() + kReceivedTimeout;
   while (true) {
     Entry* entry = find(name);
     if (entry == nullptr) co_return no_pair(name);
@@ -589,6 +590,10 @@ io::Task<Result<void>> Pairs::wait_received(std::string name, LogId id) {
                                               "; the mark is durable here and will go over at a resync");
     }
     if (entry->sender->acked().raw() >= id.raw()) co_return Result<void>{};
+    if (environment_.scheduler.now() >= deadline) {
+      co_return fail(ErrorCode::kTimeout, entry->record.peer_name + " does not have log:" + id.to_string() +
+                                              " yet; it is durable here and goes over when the link is back");
+    }
     (void)co_await entry->sender->moved().wait_until(environment_.scheduler.now() + Duration::seconds(1));
   }
 }

@@ -33,6 +33,9 @@ class PairHost {
   virtual void log(const std::string& event, const std::string& group, const std::string& text) = 0;
 };
 
+// How long an entry is waited for that the peer is to have, at most.
+inline constexpr Duration kReceivedTimeout = Duration::seconds(600);
+
 // What the peer lacks, with the link up or down, streaming or suspended.
 struct PairLag {
   std::uint64_t entries = 0;
@@ -181,6 +184,7 @@ class Pairs {
   // Of the one that runs, else the last one since the node started; nothing without a pair.
   std::optional<CompareProgress> comparison(const std::string& group) const;
   // Waits until the peer holds `id`. kRefused without a pair or while it is suspended.
+  // kTimeout after kReceivedTimeout, which is the most that a request may ask to be waited for.
   io::Task<Result<void>> wait_received(std::string group, LogId id);
 
   // What the other node can show, as it tells just now. kClosed while the link is down; what the connection

@@ -651,6 +651,15 @@ void Disk::slow_down(Duration by) {
   state_->slowed_by = by;
 }
 
+void Disk::make_unreadable(std::uint64_t byte_offset) {
+  TM_ASSERT(byte_offset < state_->size_bytes);
+  state_->bad_pages.insert(byte_offset / kPageBytes);
+}
+
+void Disk::make_readable(std::uint64_t byte_offset) {
+  state_->bad_pages.erase(byte_offset / kPageBytes);
+}
+
 void Disk::flip_bit(std::uint64_t byte_offset, unsigned bit) {
   TM_ASSERT(byte_offset < state_->size_bytes);
   TM_ASSERT(bit < 8);

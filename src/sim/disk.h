@@ -91,6 +91,9 @@ class Disk : public io::Disk {
   void hang_until(MonotonicTime due);
   // What an operation takes more, from now on.
   void slow_down(Duration by);
+  // Reads of the page at `byte_offset` fail until it is written.
+  void make_unreadable(std::uint64_t byte_offset);
+  void make_readable(std::uint64_t byte_offset);
   // Flips one bit of what is stored, durable and volatile alike.
   void flip_bit(std::uint64_t byte_offset, unsigned bit);
   // Direct access for tests that look at or damage bytes.

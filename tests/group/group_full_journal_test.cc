@@ -1,5 +1,6 @@
 // What a group still does whose journal is full.
 
+#include "format/disk.h"
 #include "group_bench.h"
 
 namespace tidemark::group {
@@ -58,6 +59,42 @@ TEST(GroupFullJournal, ATakeoverAndARestoreHaveRoom) {
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(bench.run(bench.group->destage_now(true)).ok());
   EXPECT_TRUE(bench.fill(volume, {0, 1}, 9).ok());
+}
+
+TEST(GroupFullJournal, AWriteThatIsRefusedLeavesNoPromiseOfSpace) {
+  BenchOptions options;
+  options.settings.retain = Duration::seconds(3600);
+  options.settings.on_full = OnFull::kStopWrites;
+  GroupBench bench(2, options);
+  const VolumeId volume = bench.make_volume("db", kBlocks).id;
+  const VolumeId thin = bench.make_volume("thin", 20 * format::kExtentBlocks).id;
+  fill_to_the_last(bench, volume);
+  const std::uint64_t free_bytes = bench.pool().status().free_bytes;
+  for (std::uint64_t extent = 0; extent < 20; ++extent) {
+    const std::uint64_t block = extent * format::kExtentBlocks;
+    EXPECT_EQ(error_of(bench.fill(thin, {block, block + 1}, 1)), ErrorCode::kNoSpace);
+  }
+  EXPECT_EQ(bench.pool().status().free_bytes, free_bytes);
+}
+
+// Its snapshots must not be what fills the journal.
+TEST(GroupFullJournal, AGroupWithALargeStateThatRestsWritesNothing) {
+  GroupBench bench(3, {.settings = {.retain = Duration::seconds(100'000)}});
+  const VolumeId volume = bench.make_volume("db", kBlocks).id;
+  ASSERT_TRUE(bench.fill(volume, {0, kBlocks}, 1).ok());
+  const std::string note(1000, 'n');
+  for (int i = 0; i < 500; ++i) {
+    format::MarkRecord mark;
+    mark.id = "m" + std::to_string(i);
+    mark.note = note;
+    ASSERT_TRUE(bench.run(bench.group->create_mark(mark)).ok());
+  }
+  ASSERT_TRUE(bench.run(bench.group->snapshot()).ok());
+  ASSERT_GT(bench.group->journal().snapshot_size_bytes(), bench.options.journal_bytes / 16);
+  bench.world.run_for(Duration::seconds(10));
+  const std::uint64_t written = bench.group->journal().status().written_bytes;
+  bench.world.run_for(Duration::seconds(60));
+  EXPECT_LE(bench.group->journal().status().written_bytes - written, std::uint64_t{64} << 10);
 }
 
 }  // namespace

@@ -206,6 +206,26 @@ TEST(GroupRestore, TakesOneEntryAndIsUndoneByAnother) {
   EXPECT_EQ(bench.at("data", "good"), good);
 }
 
+// It had found the volume before that shrank.
+TEST(GroupVolumes, AWriteBehindTheNewEndOfAVolumeIsRefused) {
+  GroupBench bench(14);
+  const VolumeId volume = bench.make_volume("data", 16).id;
+  ASSERT_TRUE(bench.fill(volume, {0, 16}, 1).ok());
+  ASSERT_TRUE(bench.run(bench.group->resize_volume("data", 8 * kBlockSizeBytes)).ok());
+  EXPECT_EQ(error_of(bench.fill(volume, {8, 9}, 2)), ErrorCode::kInvalid);
+  EXPECT_EQ(error_of(bench.fill(volume, {7, 9}, 2)), ErrorCode::kInvalid);
+  EXPECT_EQ(error_of(bench.write(volume, 8 * kBlockSizeBytes + 512, Buffer::copy_of(as_bytes("late")))),
+            ErrorCode::kInvalid);
+  EXPECT_EQ(error_of(bench.run(
+                bench.group->data().zero(volume, 4 * kBlockSizeBytes, 8 * kBlockSizeBytes, true, false))),
+            ErrorCode::kInvalid);
+  ASSERT_TRUE(bench.fill(volume, {7, 8}, 3).ok());
+  ASSERT_TRUE(bench.run(bench.group->resize_volume("data", 16 * kBlockSizeBytes)).ok());
+  const std::vector<int> seen = bench.live(volume, 16);
+  EXPECT_EQ(seen[7], 3);
+  for (std::size_t block = 8; block < 16; ++block) EXPECT_EQ(seen[block], 0) << block;
+}
+
 TEST(GroupRestore, ThePlanSaysWhatWouldBeLeft) {
   GroupBench bench(13);
   const VolumeShape volume = bench.make_volume("data", 8);                                // 1.2

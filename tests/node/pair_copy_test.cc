@@ -136,5 +136,37 @@ TEST_F(PairCopy, ALongRunOfZeroesAtASlowPaceIsSilentAndNotLost) {
   EXPECT_EQ(bench.status(bench.a).link_since, since);
 }
 
+// As fast as the disk gives them, which takes longer than a silent link is taken for lost. The hosts' entries
+// go over meanwhile.
+TEST_F(PairCopy, ALongRunOfZeroesOnASlowDiskHoldsUpNothing) {
+  PairBench bench(97);
+  bench.make_group(bench.a, {"data"});
+  control::VolumeCreateRequest made;
+  made.group = kGroup;
+  made.volume = "zeroes";
+  constexpr std::uint64_t kBytes = 24 << 20;
+  made.size_bytes = kBytes;
+  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
+  {
+    auto target = bench.run(bench.a.node->open("app/zeroes", "host"));
+    ASSERT_TRUE(target.ok());
+    for (std::uint64_t at = 0; at < kBytes; at += kZeroesBytesMax)
+      ASSERT_TRUE(bench.run((*target)->write(at, zeroes(kZeroesBytesMax), false)).ok());
+  }
+  control::PairCreateRequest create;
+  create.group = kGroup;
+  create.peer_address = bench.b.address();
+  ASSERT_TRUE(bench.run(bench.a.node->pair_create(create)).ok());
+  const auto since = bench.status(bench.a).link_since;
+  bench.a.disk.slow_down(Duration::milliseconds(900));
+  ASSERT_TRUE(bench.write(bench.a, "data", 3, 33).ok());
+  const LogId written = bench.a.group().head();
+  ASSERT_TRUE(bench.wait_for([&] { return bench.b.group().head() >= written; }, Duration::seconds(6)));
+  EXPECT_EQ(bench.state(bench.a), PairState::kCopy) << "it still reads zeroes";
+  ASSERT_TRUE(
+      bench.wait_for([&] { return bench.state(bench.a) == PairState::kPair; }, Duration::seconds(60)));
+  EXPECT_EQ(bench.status(bench.a).link_since, since);
+}
+
 }  // namespace
 }  // namespace tidemark::node

@@ -408,6 +408,57 @@ TEST(Pair, DeletedOnTheSecondaryBothGroupsGoOnAlone) {
   EXPECT_EQ(bench.read(bench.a, "data")->at(2), 22u);
 }
 
+// What is refused has no effect.
+TEST(Pair, DeletedOnASecondaryWhoseCopyIsNotFinishedItGoesOn) {
+  PairBench bench(15);
+  bench.make_group(bench.a, {"data"});
+  for (std::uint64_t block = 0; block < kVolumeBlocks; ++block)
+    ASSERT_TRUE(bench.write(bench.a, "data", block, 100).ok());
+  bench.b.disk.slow_down(Duration::milliseconds(300));
+  ASSERT_TRUE(bench.pair_create(bench.a, bench.b).ok());
+  ASSERT_EQ(bench.state(bench.b), PairState::kCopy);
+  EXPECT_EQ(bench.pair_delete(bench.b).error().code, ErrorCode::kRefused);
+  ASSERT_TRUE(bench.wait_for([&] { return bench.state(bench.a) == PairState::kPair; }));
+  EXPECT_EQ(bench.read(bench.b, "data", "head")->at(1), 100u);
+}
+
+io::Task<void> dissolve(Node* node, std::optional<Result<control::Done>>* outcome) {
+  control::PairDeleteRequest request;
+  request.group = kGroup;
+  outcome->emplace(co_await node->pair_delete(request));
+}
+
+// From then on the primary answers flushes alone: a secondary that comes back must not say that it has
+// everything.
+TEST(Pair, DeletedOnTheSecondaryIsKnownThereBeforeThePrimaryHearsOfIt) {
+  bool was_dissolved = false;
+  for (std::uint64_t steps = 0; !was_dissolved && !testing::Test::HasFailure(); ++steps) {
+    SCOPED_TRACE(steps);
+    PairBench bench(16);
+    bench.make_group(bench.a, {"data"});
+    control::PairCreateRequest create;
+    create.group = kGroup;
+    create.peer_address = bench.b.address();
+    create.mode = control::PairMode::kSync;
+    create.on_peer_loss = control::OnPeerLoss::kWait;
+    ASSERT_TRUE(bench.run(bench.a.node->pair_create(create)).ok());
+    ASSERT_TRUE(bench.wait_for([&] { return bench.status(bench.a).in_sync.value_or(false); }));
+    std::optional<Result<control::Done>> outcome;
+    bench.b.disk.slow_down(Duration::milliseconds(50));
+    bench.b.process->tasks().spawn(dissolve(bench.b.node, &outcome));
+    (void)bench.world.run_steps(steps);
+    was_dissolved = outcome.has_value();
+    bench.b.power_cut();
+    bench.world.run_for(Duration::seconds(1));
+    const bool primary_is_alone = bench.state(bench.a) == PairState::kSmpl;
+    bench.b.disk.slow_down(Duration{});
+    ASSERT_NO_FATAL_FAILURE(bench.b.start());
+    if (primary_is_alone) {
+      EXPECT_NE(bench.state(bench.b), PairState::kPair);
+    }
+  }
+}
+
 TEST(Pair, ASecondaryCanBeDeletedAndPairedAnew) {
   PairBench bench(14);
   bench.make_group(bench.a, {"data"});

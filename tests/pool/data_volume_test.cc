@@ -94,6 +94,27 @@ TEST_F(DataVolumeTest, AFullStoreBelowIsNoSpaceAndLeavesEverythingAsItWas) {
   expect_stamps(number, {0, extents * kExtent}, 300);
 }
 
+TEST_F(DataVolumeTest, OnAFullStoreBelowWhatWasPromisedOnceIsTaken) {
+  sim::DiskOptions small;
+  small.space_bytes_max = 60 * kMiB;
+  start(6, 1024 * kMiB, small);
+  const LuNumber number = make_volume(1024 * kMiB);
+  // The first slots are written, the ones behind them only promised.
+  ASSERT_TRUE(write(number, {0, kExtent}, 1).ok());
+  ASSERT_TRUE(world->run(volume(number).reserve({kExtent, 6 * kExtent})).ok());
+  ASSERT_TRUE(flush(number).ok());
+  for (const std::uint64_t extent : {0, 3}) {
+    ASSERT_TRUE(world->run(volume(number).discard({extent * kExtent, (extent + 1) * kExtent})).ok());
+    ASSERT_TRUE(flush(number).ok());
+  }
+  // Somebody else takes all that the store has left.
+  for (std::uint64_t at = 1024 * kMiB - kMiB; at > 512 * kMiB; at -= kMiB) {
+    if (!world->run(disk->allocate(DiskOffset{at}, kMiB)).ok()) break;
+  }
+  const auto reserved = world->run(volume(number).reserve({7 * kExtent, 7 * kExtent + 1}));
+  EXPECT_TRUE(reserved.ok()) << reserved.error().message;
+}
+
 TEST_F(DataVolumeTest, DiscardedBlocksReadAsZeroesAndWholeExtentsComeBack) {
   start(7, 128 * kMiB);
   const LuNumber number = make_volume(64 * kMiB);

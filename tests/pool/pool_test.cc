@@ -167,6 +167,41 @@ TEST_F(PoolTest, OneDamagedCopyOfATableIsRepairedBothAreNamed) {
                        layout.extent_table_offset[1] + slot * format::kExtentRecordSizeBytes});
 }
 
+// The usual fault of a disk: a sector that gives an error, and is good again once it is written.
+TEST_F(PoolTest, ASectorOfOneCopyThatCannotBeReadIsReadFromTheOtherAndWrittenAgain) {
+  start(7, 128 * kMiB);
+  const LuNumber number = make_volume(64 * kMiB);
+  ASSERT_TRUE(write(number, {0, 3}, 50).ok());
+  ASSERT_TRUE(flush(number).ok());
+  const auto layout = *format::make_disk_layout(128 * kMiB);
+  const std::array<std::array<std::uint64_t, 2>, 3> places = {
+      std::array{format::kLabelOffset[0], format::kLabelOffset[1]},
+      std::array{layout.lu_table_offset[0], layout.lu_table_offset[1]},
+      std::array{layout.extent_table_offset[0], layout.extent_table_offset[1]}};
+  for (const auto& copies : places) {
+    for (const std::uint64_t offset : copies) {
+      SCOPED_TRACE(offset);
+      disk->make_unreadable(offset);
+      open();
+      expect_stamps(number, {0, 3}, 50);
+      Buffer block = Buffer::allocate(kBlockSizeBytes);
+      EXPECT_TRUE(world->run(disk->read(DiskOffset{offset}, block)).ok()) << "written again";
+    }
+    for (const std::uint64_t offset : copies) disk->make_unreadable(offset);
+    EXPECT_FALSE(try_open().ok());
+    for (const std::uint64_t offset : copies) disk->make_readable(offset);
+    open();
+  }
+  // While it is in use.
+  disk->make_unreadable(layout.extent_table_offset[0]);
+  ASSERT_TRUE(write(number, {2 * kExtent, 2 * kExtent + 3}, 70).ok());
+  ASSERT_TRUE(flush(number).ok());
+  crash();
+  open();
+  expect_stamps(number, {0, 3}, 50);
+  expect_stamps(number, {2 * kExtent, 2 * kExtent + 3}, 70);
+}
+
 TEST_F(PoolTest, AnExtentOfAnUnknownUnitIsDamage) {
   start(8, 128 * kMiB);
   const auto layout = *format::make_disk_layout(128 * kMiB);

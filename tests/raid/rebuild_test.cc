@@ -229,6 +229,22 @@ TEST_F(RaidRebuild, ANewDiskThatFailsWhileItIsRebuiltIsFailedOutAgain) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
+TEST_F(RaidRebuild, AMemberStaysWhereItsReplacementCannotBeWritten) {
+  for (std::uint64_t writes = 1; writes < 4; ++writes) {
+    SCOPED_TRACE(writes);
+    ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k1, 2, 65536, 1}));
+    ASSERT_TRUE(work(20).ok());
+    const std::uint32_t fresh = add_disk();
+    disks[fresh]->inject(DiskFault::kWriteFails, writes);
+    const auto replaced = world->run(group->replace(0, named(fresh)));
+    if (replaced.ok()) break;
+    EXPECT_EQ(replaced.error().code, ErrorCode::kIo);
+    EXPECT_EQ(group->status().health, GroupHealth::kOptimal);
+    EXPECT_EQ(group->status().members[0].state, RaidMemberState::kInSync);
+    ASSERT_NO_FATAL_FAILURE(expect_model());
+  }
+}
+
 TEST_F(RaidRebuild, AMemberThatCannotBeDoneWithoutIsNotReplaced) {
   ASSERT_NO_FATAL_FAILURE(start(1, {format::RaidLevel::k0, 3, 16384, 0}));
   const std::uint32_t fresh = add_disk();
