@@ -260,6 +260,8 @@ io::Task<Result<control::RestoreReply>> Node::restore(control::RestoreRequest re
   co_await disconnect_exports(request.group);
   auto restored = co_await pairs_->restore(request.group, plan);
   if (!restored.ok()) co_return std::move(restored).error();
+  // Whoever came meanwhile may have read what was there before.
+  co_await disconnect_exports(request.group);
   reply.new_epoch = restored->id.epoch().value;
   log_("restore", log_field("group", request.group) + " " + log_field("to", plan.target.at.to_string()) +
                       " " + log_field("epoch", *reply.new_epoch));

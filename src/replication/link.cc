@@ -117,6 +117,14 @@ io::Task<Result<Message>> Link::receive_while_heard(Duration limit, std::size_t 
   co_return message;
 }
 
+io::Task<Result<void>> Link::send_within(Duration limit, format::LinkMessage type,
+                                         std::vector<std::byte> body) {
+  io::TaskScope timer(scheduler_);
+  timer.spawn(close_after(limit));
+  auto sent = co_await send(type, std::move(body));
+  co_return sent;
+}
+
 io::Task<void> Link::send_last(format::LinkMessage type, std::vector<std::byte> body) {
   io::TaskScope timer(scheduler_);
   timer.spawn(close_after(kLastMessageTime));

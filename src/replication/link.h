@@ -31,6 +31,9 @@ inline constexpr Duration kSilenceMax = Duration::seconds(10);
 // How long whoever says hello waits for the welcome: making a group, over an old one perhaps, takes its time.
 inline constexpr Duration kWelcomeTimeout = Duration::seconds(30);
 
+// How long a hello may take to go over: with the state of a group that has many marks it is large.
+inline constexpr Duration kHelloTimeout = Duration::seconds(120);
+
 // One connection between two nodes, as messages. One coroutine receives; several may send, whole messages one
 // after the other. A message that does not check out is kInvalid or kDamaged, after which the link is of no
 // use.
@@ -53,6 +56,8 @@ class Link {
   io::Task<Result<Message>> receive_within(Duration limit, std::size_t body_bytes_max);
   // The same; and closed, too, when the peer falls silent.
   io::Task<Result<Message>> receive_while_heard(Duration limit, std::size_t body_bytes_max);
+  // As send(); the link is closed when the message has not gone out within `limit`.
+  io::Task<Result<void>> send_within(Duration limit, format::LinkMessage type, std::vector<std::byte> body);
   // Sends a last message, if that can be done without waiting long for the peer, and closes the link.
   io::Task<void> send_last(format::LinkMessage type, std::vector<std::byte> body);
   // Closes the link when the peer falls silent. Runs as long as its user lets it.

@@ -12,7 +12,6 @@ namespace {
 
 // That have not been let into a pair.
 constexpr std::size_t kStrangersMax = 64;
-constexpr Duration kHelloTimeout = Duration::seconds(10);
 // So much of a first copy a crash of the secondary costs.
 constexpr std::uint64_t kCopyNoteBytes = 64 << 20;
 
@@ -80,8 +79,8 @@ io::Task<void> Pairs::receive(std::unique_ptr<io::Stream> stream) {
   Counted counted{&strangers_};
   auto link = std::make_shared<Link>(environment_.scheduler, std::move(stream));
   const std::string client = link->peer_name();
-  // Whoever does not introduce itself in time is closed.
-  auto first = co_await link->receive_within(kHelloTimeout, format::kLinkBodyBytesMax);
+  // Whoever does not introduce itself, or stops in the middle of it, is closed.
+  auto first = co_await link->receive_while_heard(kHelloTimeout, format::kLinkBodyBytesMax);
   Result<format::Hello> hello = fail(ErrorCode::kInvalid, "the first message is not a hello");
   if (!first.ok()) {
     hello = first.error();

@@ -133,7 +133,7 @@ io::Task<Result<format::Welcome>> Sender::say_hello(std::shared_ptr<Link> link, 
   if (body.size() > format::kLinkBodyBytesMax) {
     co_return fail(ErrorCode::kRefused, "the group has too many marks for a copy by this version");
   }
-  TM_CO_TRY(co_await link->send(format::LinkMessage::kHello, std::move(body)));
+  TM_CO_TRY(co_await link->send_within(kHelloTimeout, format::LinkMessage::kHello, std::move(body)));
   auto answered = co_await link->receive_within(kWelcomeTimeout, 1 << 16);
   // A server that does not accept our certificate says so after our hello.
   if (!answered.ok() && answered.error().code == ErrorCode::kRefused) co_return answered.error();
