@@ -152,6 +152,11 @@ io::Task<Result<void>> Group::write_copy(VolumeId id, BlockRange blocks, Buffer 
   // While it is held no volume goes.
   auto guard = co_await core_.base_mutex.lock();
   Volume* volume = core_.find_volume(id);
+  // Deleted since, and this node's floor has passed that already: nothing of it can be read any more.
+  const bool was_known = id < core_.state.next_volume_id();
+  if (volume == nullptr && was_known && !core_.state.volume_may_be_read(id, core_.local.floor)) {
+    co_return Result<void>{};
+  }
   if (volume == nullptr || blocks.end > volume->base->record().size_bytes / kBlockSizeBytes) {
     co_return fail(ErrorCode::kInvalid,
                    "a copied range lies outside the volumes of group '" + core_.name() + "'");

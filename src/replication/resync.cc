@@ -39,6 +39,7 @@ io::Task<Result<void>> Pairs::resync(std::string name, Continues continues, bool
   const PairCommand command = overrules ? PairCommand::kResyncFromPrimary : PairCommand::kResync;
   TM_CO_TRY_ASSIGN(const bool to_do, check_pair_command(command, entry->record, name));
   if (!to_do) co_return Result<void>{};
+  TM_CO_TRY(check_not_refilling(*entry));
   entry->cannot_follow.reset();
   // The peer might give up what it holds for one that can send nothing.
   if (entry->group->failure().has_value()) co_return entry->group->check_accepting().error();
