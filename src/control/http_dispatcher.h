@@ -18,7 +18,7 @@ namespace tidemark::control {
 // they were posted, or not at all when the reactor has ended.
 using PostToReactor = std::function<void(std::function<void()>)>;
 
-// Requests that the reactor works on at once, those whose client has given up included.
+// Requests that the reactor works on at once and somebody waits for.
 inline constexpr std::size_t kRequestsInFlightMax = 64;
 // So many whose time limit has passed may go on beside them.
 inline constexpr std::size_t kRequestsAbandonedMax = 1024;

@@ -107,24 +107,24 @@ TEST_F(PairCopy, GoesOnWithTheVolumesThatThereAre) {
   bench.expect_same({"v1", "v2", "v4", "v5"});
 }
 
+// A volume of zeroes that were written, so that a copy must read them.
+void make_zeroes(PairBench* bench) {
+  control::VolumeCreateRequest made;
+  made.group = kGroup;
+  made.volume = "zeroes";
+  made.size_bytes = 24 << 20;
+  ASSERT_TRUE(bench->run(bench->a.node->volume_create(made)).ok());
+  auto target = bench->run(bench->a.node->open("app/zeroes", "host"));
+  ASSERT_TRUE(target.ok());
+  for (std::uint64_t at = 0; at < made.size_bytes; at += kZeroesBytesMax)
+    ASSERT_TRUE(bench->run((*target)->write(at, zeroes(kZeroesBytesMax), false)).ok());
+}
+
 // Longer than a silent link is taken for lost.
 TEST_F(PairCopy, ALongRunOfZeroesAtASlowPaceIsSilentAndNotLost) {
   PairBench bench(96);
   bench.make_group(bench.a, {"data"});
-  control::VolumeCreateRequest made;
-  made.group = kGroup;
-  made.volume = "zeroes";
-  constexpr std::uint64_t kBytes = 24 << 20;
-  made.size_bytes = kBytes;
-  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
-  auto target = bench.run(bench.a.node->open("app/zeroes", "host"));
-  ASSERT_TRUE(target.ok());
-  for (std::uint64_t at = 0; at < kBytes; at += 1 << 20) {
-    Buffer data = Buffer::allocate(1 << 20);
-    std::memset(data.data(), 0, data.size());
-    ASSERT_TRUE(bench.run((*target)->write(at, data, false)).ok());
-  }
-  target = fail(ErrorCode::kClosed, "");
+  ASSERT_NO_FATAL_FAILURE(make_zeroes(&bench));
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = bench.b.address();
@@ -141,18 +141,7 @@ TEST_F(PairCopy, ALongRunOfZeroesAtASlowPaceIsSilentAndNotLost) {
 TEST_F(PairCopy, ALongRunOfZeroesOnASlowDiskHoldsUpNothing) {
   PairBench bench(97);
   bench.make_group(bench.a, {"data"});
-  control::VolumeCreateRequest made;
-  made.group = kGroup;
-  made.volume = "zeroes";
-  constexpr std::uint64_t kBytes = 24 << 20;
-  made.size_bytes = kBytes;
-  ASSERT_TRUE(bench.run(bench.a.node->volume_create(made)).ok());
-  {
-    auto target = bench.run(bench.a.node->open("app/zeroes", "host"));
-    ASSERT_TRUE(target.ok());
-    for (std::uint64_t at = 0; at < kBytes; at += kZeroesBytesMax)
-      ASSERT_TRUE(bench.run((*target)->write(at, zeroes(kZeroesBytesMax), false)).ok());
-  }
+  ASSERT_NO_FATAL_FAILURE(make_zeroes(&bench));
   control::PairCreateRequest create;
   create.group = kGroup;
   create.peer_address = bench.b.address();
